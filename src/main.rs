@@ -1,0 +1,2 @@
+//! Words on the command line become one call.
+fn main() {}

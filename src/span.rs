@@ -1,0 +1,65 @@
+//! The model of a span: what one exported operation holds, before any encoding.
+//!
+//! Ids, times and attributes are fixed when a span is made. Nothing after that changes it, so a post that is repeated is the same post.
+//! How the attributes are called is Respan's wire contract: see [`key`] for the names and [`crate::span`]'s children for who sets which.
+
+use std::borrow::Cow;
+
+/// A trace id: 16 bytes, never all zero (W3C Trace Context, section 3.2.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId(pub [u8; 16]);
+
+/// A span id: 8 bytes, never all zero (W3C Trace Context, section 3.2.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(pub [u8; 8]);
+
+/// One finished operation, ready to be exported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// The trace it belongs to.
+    pub trace_id: TraceId,
+    /// Its own id.
+    pub span_id: SpanId,
+    /// The span it happened in; none for a root.
+    pub parent_span_id: Option<SpanId>,
+    /// What Respan shows, `llm.gpt-4o` for example.
+    pub name: String,
+    /// Nanoseconds since the Unix epoch.
+    pub start_ns: u64,
+    /// Nanoseconds since the Unix epoch, never before `start_ns`.
+    pub end_ns: u64,
+    /// Whether it went well.
+    pub status: Status,
+    /// What it holds, each key at most once, in the order it was set.
+    pub attributes: Vec<(Key, Value)>,
+}
+
+/// OTLP's status of a span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It ended as it should.
+    Ok,
+    /// It did not, and this says why.
+    Error(String),
+}
+
+/// An attribute's name: nearly always one of [`key`], seldom made (`gen_ai.prompt.3.content`).
+pub type Key = Cow<'static, str>;
+
+/// An attribute's value: a primitive or a list of texts, as Respan's contract asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Double(f64),
+    /// Yes or no.
+    Bool(bool),
+    /// Several texts.
+    Texts(Vec<String>),
+}
+
+/// Names of attributes, as Respan reads them.
+pub mod key {}
