@@ -24,4 +24,7 @@
 //!                                         export: batch, encode, post, retry ──► Respan
 //! ```
 
+pub mod server;
 pub mod span;
+pub mod tap;
+pub mod upstream;
