@@ -24,4 +24,6 @@
 //!                                         export: batch, encode, post, retry ──► Respan
 //! ```
 
+pub mod config;
+pub mod identity;
 pub mod span;
