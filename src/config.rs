@@ -6,11 +6,11 @@
 //!
 //! ```text
 //!  file ──► file        ┐
-//!  environment ──► words├──► Written ──► keys: one reader per key ──► Config ──► rules: what keys ask of each other
+//!  environment ──► words├──► Written ──► keys: one reader each   ──► Config ──► rules: what keys ask of each other
 //!  flags ──► words      ┘                   (read: the readers)
 //! ```
 //!
-//! A key is declared in one place, [`keys`]: its name, type, default and reader.
+//! A key is declared in one place, `keys`: its name, type, default and reader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

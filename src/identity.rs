@@ -46,7 +46,7 @@ pub struct Identity {
     pub environment: Option<String>,
     /// The trace it says it belongs to.
     pub trace: Option<ToldTrace>,
-    /// The span it says it happens in.
+    /// The span it says it happens in. May be told without a trace, and then means something only where the trace is known otherwise.
     pub parent: Option<SpanId>,
     /// The name for the run's root.
     pub workflow_name: Option<String>,

@@ -25,7 +25,6 @@ pub(super) fn read(path: &Path, written: &mut Vec<Written>, problems: &mut Vec<P
 }
 
 fn parse(path: &Path, text: &str, written: &mut Vec<Written>, problems: &mut Vec<Problem>) {
-    let (first_written, first_problem) = (written.len(), problems.len());
     let place = |offset: usize| Place::File {
         path: path.to_owned(),
         line: line(text, offset),
@@ -53,15 +52,6 @@ fn parse(path: &Path, text: &str, written: &mut Vec<Written>, problems: &mut Vec
             }
         }
     }
-    let in_order = |place: &Place| {
-        if let Place::File { line, .. } = place {
-            *line
-        } else {
-            usize::MAX
-        }
-    };
-    written[first_written..].sort_by_key(|each| in_order(&each.place));
-    problems[first_problem..].sort_by_key(Problem::line);
 }
 
 fn read_section(

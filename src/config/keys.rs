@@ -90,7 +90,7 @@ sections! {
         /// How long requests are still served after SIGTERM; may be zero.
         drain_delay: Duration = Duration::from_secs(5), read::duration_or_zero;
         /// When streams are cut, counted from SIGTERM; may be zero, and wins where `drain_delay` is longer.
-        drain_deadline: Duration = Duration::from_secs(300), read::duration_or_zero;
+        drain_deadline: Duration = Duration::from_mins(5), read::duration_or_zero;
         /// A client must present one of them; empty asks for none. Never without `upstream.api_key`.
         client_keys: Vec<Secret> = Vec::new(), read::secrets;
         /// Asked for on the admin port. Always there where `admin` is not loopback.
@@ -111,7 +111,7 @@ sections! {
         /// Longest wait for a connection.
         connect_timeout: Duration = Duration::from_secs(10), read::duration;
         /// Longest silence, before the head and within a stream.
-        idle_timeout: Duration = Duration::from_secs(600), read::duration;
+        idle_timeout: Duration = Duration::from_mins(10), read::duration;
     }
 
     /// What one client may ask of the gateway.
@@ -129,7 +129,7 @@ sections! {
         /// From a head's first byte to its last.
         header_timeout: Duration = Duration::from_secs(10), read::duration;
         /// From a connection's start to its first byte.
-        first_byte_timeout: Duration = Duration::from_secs(60), read::duration;
+        first_byte_timeout: Duration = Duration::from_mins(1), read::duration;
         /// From one request's end to the next one's first byte.
         keep_alive: Duration = Duration::from_secs(650), read::duration;
     }
@@ -186,7 +186,7 @@ sections! {
         /// Bytes on disk.
         max_size: u64 = GIB, read::size(MIB..=u64::MAX);
         /// Age of what is kept.
-        max_age: Duration = Duration::from_secs(24 * 3600), read::duration;
+        max_age: Duration = Duration::from_hours(24), read::duration;
     }
 
     /// Messages on stderr; never bodies or secrets.

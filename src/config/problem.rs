@@ -14,6 +14,26 @@ pub(super) enum Place {
     Flag,
 }
 
+impl Place {
+    /// The order of sources: the higher wins.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::File { .. } => 0,
+            Self::Environment(name) if name.starts_with("RESPAN_") => 1,
+            Self::Environment(_) => 2,
+            Self::Flag => 3,
+        }
+    }
+
+    fn line(&self) -> usize {
+        if let Self::File { line, .. } = self {
+            *line
+        } else {
+            0
+        }
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -29,15 +49,6 @@ impl Problem {
             place,
             key: key.into(),
             text: text.into(),
-        }
-    }
-
-    /// The line of the file it stands in, for sorting.
-    pub(super) fn line(&self) -> usize {
-        if let Place::File { line, .. } = self.place {
-            line
-        } else {
-            usize::MAX
         }
     }
 }
@@ -62,13 +73,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, one line each: the file in the order of its lines, then the environment, then flags, then what keys ask of
-/// each other. Never empty.
+/// Everything that is wrong, one line each: the file in the order of its lines, then the environment, then flags. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
+    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| (problem.place.rank(), problem.place.line()));
         Self(problems)
     }
 

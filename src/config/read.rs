@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::base_url::BaseUrl;
 use super::secret::Secret;
@@ -13,18 +11,10 @@ use super::written::Raw;
 
 pub use choice::{Content, Encoding, LogFormat, LogLevel, Usage};
 pub(super) use choice::{content, encoding, log_format, log_level, usage};
+pub(super) use quantity::{GIB, KIB, MIB, count, duration, duration_or_zero, memory, size};
 
 mod choice;
-
-/// One KiB in bytes.
-pub(super) const KIB: u64 = 1 << 10;
-/// One MiB in bytes.
-pub(super) const MIB: u64 = 1 << 20;
-/// One GiB in bytes.
-pub(super) const GIB: u64 = 1 << 30;
-
-/// Added to an `Instant` it must not overflow, and nobody means more.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+mod quantity;
 
 /// `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Other names are refused: what they resolve to may change and may be several.
 pub(super) fn address(raw: &Raw) -> Result<SocketAddr, String> {
@@ -34,16 +24,10 @@ pub(super) fn address(raw: &Raw) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     let wrong = |what: &str, example: &str| Err(format!("is \"{text}\", {what}; write {example}"));
-    if text.parse::<IpAddr>().is_ok() {
+    if let Ok(host) = text.parse::<IpAddr>() {
         return wrong(
             "without a port",
-            &format!(
-                "\"{}\"",
-                SocketAddr::new(
-                    text.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                    8080
-                )
-            ),
+            &format!("\"{}\"", SocketAddr::new(host, 8080)),
         );
     }
     match text.rsplit_once(':') {
@@ -64,161 +48,6 @@ pub(super) fn address(raw: &Raw) -> Result<SocketAddr, String> {
             Err(_) => wrong("whose port is not a number up to 65535", EXAMPLE),
         },
         None => wrong("not an address with a port", EXAMPLE),
-    }
-}
-
-/// A duration that may be `0s`.
-pub(super) fn duration_or_zero(raw: &Raw) -> Result<Duration, String> {
-    let text = match raw {
-        Raw::Integer(digits) => {
-            return Err(format!(
-                "is {digits}, without a unit; write \"{digits}s\" (ms, s, m or h)"
-            ));
-        }
-        other => other.text("a duration like \"30s\"")?,
-    };
-    let wrong = || {
-        format!(
-            "is \"{text}\", not a duration; write a whole number with ms, s, m or h, like \"500ms\", \"30s\" or \"10m\""
-        )
-    };
-    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let number: u64 = match digits.parse() {
-        Ok(number) => number,
-        Err(_) => return Err(wrong()),
-    };
-    let milliseconds = match unit.trim_start() {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "" => {
-            return Err(format!(
-                "is \"{text}\", without a unit; write \"{text}s\" (ms, s, m or h)"
-            ));
-        }
-        _ => return Err(wrong()),
-    };
-    let duration = number.checked_mul(milliseconds).map(Duration::from_millis);
-    duration
-        .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| format!("is \"{text}\", longer than a year; write at most \"8760h\""))
-}
-
-/// A duration of at least a millisecond.
-pub(super) fn duration(raw: &Raw) -> Result<Duration, String> {
-    let duration = duration_or_zero(raw)?;
-    if duration.is_zero() {
-        Err("is zero, which leaves no time at all; write a duration like \"30s\"".to_owned())
-    } else {
-        Ok(duration)
-    }
-}
-
-/// A number of bytes within `bounds`.
-pub(super) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&Raw) -> Result<u64, String> {
-    move |raw| {
-        let bytes = bytes(raw)?;
-        let (least, most) = (*bounds.start(), *bounds.end());
-        if bytes < least {
-            return Err(format!(
-                "is {}, too little; write at least \"{}\"",
-                spelled(bytes),
-                spelled(least)
-            ));
-        }
-        if bytes > most {
-            return Err(format!(
-                "is {}, too much; write at most \"{}\"",
-                spelled(bytes),
-                spelled(most)
-            ));
-        }
-        Ok(bytes)
-    }
-}
-
-/// A number of bytes that are held in memory, within `bounds`.
-pub(super) fn memory(bounds: RangeInclusive<u64>) -> impl Fn(&Raw) -> Result<usize, String> {
-    let size = size(bounds);
-    move |raw| {
-        usize::try_from(size(raw)?)
-            .map_err(|_| "is more than this machine can address; write less".to_owned())
-    }
-}
-
-fn bytes(raw: &Raw) -> Result<u64, String> {
-    let text = match raw {
-        Raw::Integer(digits) => {
-            let example = digits.parse().map_or_else(|_| "64KiB".to_owned(), spelled);
-            return Err(format!(
-                "is {digits}, without a unit; write \"{example}\" (B, KiB, MiB or GiB)"
-            ));
-        }
-        other => other.text("a size like \"64KiB\"")?,
-    };
-    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let number: Option<u64> = digits.parse().ok();
-    let Some(number) = number else {
-        return Err(format!(
-            "is \"{text}\", not a size; write a whole number with B, KiB, MiB or GiB, like \"64KiB\""
-        ));
-    };
-    let scale = match unit.trim_start() {
-        "B" => 1,
-        "KiB" => KIB,
-        "MiB" => MIB,
-        "GiB" => GIB,
-        "TiB" => GIB << 10,
-        "" => {
-            return Err(format!(
-                "is \"{text}\", without a unit; write \"{}\" (B, KiB, MiB or GiB)",
-                spelled(number)
-            ));
-        }
-        other => {
-            let meant = match other.bytes().next() {
-                Some(b'k' | b'K') => "KiB",
-                Some(b'm' | b'M') => "MiB",
-                Some(b'g' | b'G') => "GiB",
-                Some(b't' | b'T') => "TiB",
-                _ => "B",
-            };
-            return Err(format!(
-                "is \"{text}\", in a unit that is not known here; write \"{number}{meant}\" (B, KiB, MiB or GiB)"
-            ));
-        }
-    };
-    number
-        .checked_mul(scale)
-        .ok_or_else(|| format!("is \"{text}\", more than can be counted; write less"))
-}
-
-/// A size in the largest unit that holds it without a rest.
-fn spelled(bytes: u64) -> String {
-    let units = [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
-    match units
-        .iter()
-        .find(|(scale, _)| bytes != 0 && bytes.is_multiple_of(*scale))
-    {
-        Some((scale, unit)) => format!("{}{unit}", bytes / scale),
-        None => format!("{bytes}B"),
-    }
-}
-
-/// A count within `bounds`.
-pub(super) fn count(bounds: RangeInclusive<usize>) -> impl Fn(&Raw) -> Result<usize, String> {
-    move |raw| {
-        let (least, most) = (bounds.start(), bounds.end());
-        let instead =
-            format!("write a whole number from {least} to {most}, without quotes in a file");
-        match raw {
-            Raw::Integer(digits) | Raw::Word(digits) => match digits.parse() {
-                Ok(number) if bounds.contains(&number) => Ok(number),
-                _ => Err(format!("is {digits}; {instead}")),
-            },
-            other => Err(format!("is {}, not an integer; {instead}", other.kind())),
-        }
     }
 }
 

@@ -191,7 +191,7 @@ fn read_key_file(draft: &mut Draft, problems: &mut Vec<Problem>, warnings: &mut 
         return;
     };
     if let Some(key_place) = draft.places.get("respan.api_key") {
-        if rank(key_place) == rank(&place) {
+        if key_place.rank() == place.rank() {
             problems.push(Problem::new(
                 place,
                 FILE,
@@ -199,7 +199,7 @@ fn read_key_file(draft: &mut Draft, problems: &mut Vec<Problem>, warnings: &mut 
             ));
             return;
         }
-        if rank(key_place) > rank(&place) {
+        if key_place.rank() > place.rank() {
             draft.config.respan.api_key_file = None;
             return;
         }
@@ -218,16 +218,6 @@ fn read_key_file(draft: &mut Draft, problems: &mut Vec<Problem>, warnings: &mut 
         }
     }
     warn_when_others_may_read(&path, warnings);
-}
-
-/// The order of sources.
-fn rank(place: &Place) -> u8 {
-    match place {
-        Place::File { .. } => 0,
-        Place::Environment(name) if name.starts_with("RESPAN_") => 1,
-        Place::Environment(_) => 2,
-        Place::Flag => 3,
-    }
 }
 
 /// Whether a request to `url` would come back to the listener at `listen`.

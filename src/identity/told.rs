@@ -68,7 +68,7 @@ impl Told {
                     match serde_json::from_str(&json) {
                         Ok(object) => self.metadata(object, "X-Respan-Metadata", unreadable),
                         Err(_) => {
-                            unreadable.push("X-Respan-Metadata is not a JSON object".to_owned())
+                            unreadable.push("X-Respan-Metadata is not a JSON object".to_owned());
                         }
                     }
                 }
@@ -157,7 +157,7 @@ impl Told {
                 match serde_json::from_str::<Option<bool>>(value.get()) {
                     Ok(disable) => {
                         self.log =
-                            disable.map(|disable| if disable { Log::Metadata } else { Log::Full })
+                            disable.map(|disable| if disable { Log::Metadata } else { Log::Full });
                     }
                     Err(_) => wrong("true or false"),
                 }
