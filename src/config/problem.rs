@@ -45,10 +45,12 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(place: Place, key: impl Into<String>, text: impl Into<String>) -> Self {
+        // What was written is quoted in both, and a line break in it must not make two problems of one.
+        let on_one_line = |text: String| text.replace(char::is_control, " ");
         Self {
             place,
-            key: key.into(),
-            text: text.into(),
+            key: on_one_line(key.into()),
+            text: on_one_line(text.into()),
         }
     }
 }

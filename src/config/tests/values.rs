@@ -179,6 +179,10 @@ fn a_table_or_number_where_text_is_meant_is_refused() {
             "s.toml:1: respan.metadat: unknown key; did you mean respan.metadata?",
         ),
         (
+            "[log]\nlevel = \"a\\nb\"\nformat = 'json'",
+            "s.toml:2: log.level: is \"a b\"; write \"error\" or \"warn\" or \"info\" or \"debug\" or \"trace\"",
+        ),
+        (
             "server = 1",
             "s.toml:1: server: is an integer, not a section; write [server] and its keys below",
         ),
