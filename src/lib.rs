@@ -24,5 +24,6 @@
 //!                                         export: batch, encode, post, retry ──► Respan
 //! ```
 
+pub mod export;
 pub mod span;
 pub mod store;

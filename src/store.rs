@@ -123,7 +123,11 @@ impl Queue {
 impl Store {
     /// An empty store that holds at most about `max_bytes` of spans, by [`weight`], those under way included.
     pub fn new(max_bytes: usize) -> Self {
-        Self { queue: Mutex::default(), enough: Notify::new(), max_bytes }
+        Self {
+            queue: Mutex::default(),
+            enough: Notify::new(),
+            max_bytes,
+        }
     }
 
     /// Takes over a finished span. Never waits for the exporter; may drop the oldest that wait, or `span` itself when it is larger than
@@ -137,7 +141,11 @@ impl Store {
             queue.drop_span(DropReason::Oversized);
             return;
         }
-        queue.waiting.push_back(Waiting { span: Arc::new(span), weight, since: Instant::now() });
+        queue.waiting.push_back(Waiting {
+            span: Arc::new(span),
+            weight,
+            since: Instant::now(),
+        });
         queue.waiting_bytes += weight;
         queue.drop_oldest_beyond(self.max_bytes);
         self.ring_when_enough(&mut queue);
@@ -177,7 +185,9 @@ impl Store {
         let mut taken_bytes = 0;
         while taken.len() < spans {
             match queue.waiting.front() {
-                Some(next) if taken.is_empty() || taken_bytes + next.weight <= bytes => taken_bytes += next.weight,
+                Some(next) if taken.is_empty() || taken_bytes + next.weight <= bytes => {
+                    taken_bytes += next.weight
+                }
                 _ => break,
             }
             taken.extend(queue.waiting.pop_front());
@@ -208,7 +218,10 @@ impl Store {
     }
 
     fn ring_when_enough(&self, queue: &mut Queue) {
-        if queue.wanted.is_some_and(|(spans, bytes)| queue.holds(spans, bytes)) {
+        if queue
+            .wanted
+            .is_some_and(|(spans, bytes)| queue.holds(spans, bytes))
+        {
             queue.wanted = None;
             self.enough.notify_one();
         }
@@ -222,7 +235,10 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("counts", &self.counts()).field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("counts", &self.counts())
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -239,7 +255,10 @@ pub fn weight(span: &Span) -> usize {
         .map(|(key, value)| {
             let texts = match value {
                 Value::Text(text) => text.len(),
-                Value::Texts(texts) => texts.iter().map(|text| size_of::<String>() + text.len()).sum(),
+                Value::Texts(texts) => texts
+                    .iter()
+                    .map(|text| size_of::<String>() + text.len())
+                    .sum(),
                 Value::Int(_) | Value::Double(_) | Value::Bool(_) => 0,
             };
             size_of_val(key) + size_of_val(value) + key.len() + texts

@@ -40,7 +40,11 @@ impl Batch {
     /// Ends the batch: its spans are accepted or refused and leave the store.
     pub fn settle(mut self, settled: Settled) {
         let spans = std::mem::take(&mut self.spans);
-        self.store.settle(spans.len(), spans.iter().map(|waiting| waiting.weight).sum(), settled);
+        self.store.settle(
+            spans.len(),
+            spans.iter().map(|waiting| waiting.weight).sum(),
+            settled,
+        );
     }
 
     /// The older and the newer half; the batch itself when it is a single span.
@@ -52,7 +56,10 @@ impl Batch {
             return Err(self);
         }
         let newer = self.spans.split_off(self.spans.len() / 2);
-        let newer = Self { store: Arc::clone(&self.store), spans: newer };
+        let newer = Self {
+            store: Arc::clone(&self.store),
+            spans: newer,
+        };
         Ok((self, newer))
     }
 }

@@ -20,7 +20,11 @@ fn span(number: u8, text: usize) -> Span {
 
 fn assert_adds_up(store: &Store) {
     let counts = store.counts();
-    assert_eq!(counts.created, counts.exported + counts.rejected + counts.dropped_in_all() + counts.pending, "{counts:?}");
+    assert_eq!(
+        counts.created,
+        counts.exported + counts.rejected + counts.dropped_in_all() + counts.pending,
+        "{counts:?}"
+    );
 }
 
 fn numbers(batch: &Batch) -> Vec<u8> {
@@ -43,7 +47,14 @@ fn a_span_larger_than_the_store_costs_no_other_span() {
     store.add(span(1, 0));
     store.add(span(2, 10_000));
     let counts = store.counts();
-    assert_eq!((counts.created, counts.pending, counts.dropped(DropReason::Oversized)), (2, 1, 1));
+    assert_eq!(
+        (
+            counts.created,
+            counts.pending,
+            counts.dropped(DropReason::Oversized)
+        ),
+        (2, 1, 1)
+    );
     assert_eq!(numbers(&store.take(9, usize::MAX).unwrap()), [1]);
 }
 
@@ -79,7 +90,10 @@ fn a_span_larger_than_a_batch_goes_alone() {
     store.add(span(2, 5_000));
     store.add(span(3, 0));
     let batches: Vec<_> = std::iter::from_fn(|| store.take(9, 4_000)).collect();
-    assert_eq!(batches.iter().map(numbers).collect::<Vec<_>>(), [[1], [2], [3]]);
+    assert_eq!(
+        batches.iter().map(numbers).collect::<Vec<_>>(),
+        [[1], [2], [3]]
+    );
 }
 
 #[tokio::test]
