@@ -25,5 +25,6 @@
 //! ```
 
 pub mod export;
+pub mod metrics;
 pub mod span;
 pub mod store;
