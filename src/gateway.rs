@@ -79,6 +79,13 @@ impl fmt::Display for StartError {
 
 impl error::Error for StartError {}
 
+impl StartError {
+    /// Whether the configuration has to change, not the machine.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, StartError::Unusable(_))
+    }
+}
+
 impl Gateway {
     /// Binds both ports and serves. Must be called within a Tokio runtime.
     ///
