@@ -24,4 +24,7 @@
 //!                                         export: batch, encode, post, retry ──► Respan
 //! ```
 
+pub mod encoding;
+pub mod openai;
 pub mod span;
+pub mod sse;

@@ -1,0 +1,1 @@
+//! OpenAI's chat completions, out of the bytes that passed by.
