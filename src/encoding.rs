@@ -161,9 +161,10 @@ impl Stage {
                 return Ok(());
             };
             let zlib = first & 0x0F == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
-            self.coding = match zlib {
-                true => Coding::Zlib(ZlibDecoder::new(Sink::default())),
-                false => Coding::Raw(DeflateDecoder::new(Sink::default())),
+            self.coding = if zlib {
+                Coding::Zlib(ZlibDecoder::new(Sink::default()))
+            } else {
+                Coding::Raw(DeflateDecoder::new(Sink::default()))
             };
             first_two = [first, second];
             self.write(&first_two, earned, decoded)?;
@@ -181,25 +182,25 @@ impl Stage {
         let room = earned.saturating_sub(self.given);
         let (result, sink) = match &mut self.coding {
             Coding::Deflate(_) => return Ok(()),
-            Coding::Gzip(decoder) => {
-                decoder.get_mut().room = room;
-                (all(decoder, encoded), decoder.get_mut())
+            Coding::Gzip(gzip) => {
+                gzip.get_mut().room = room;
+                (all(gzip, encoded), gzip.get_mut())
             }
-            Coding::Zlib(decoder) => {
-                decoder.get_mut().room = room;
-                (all(decoder, encoded), decoder.get_mut())
+            Coding::Zlib(zlib) => {
+                zlib.get_mut().room = room;
+                (all(zlib, encoded), zlib.get_mut())
             }
-            Coding::Raw(decoder) => {
-                decoder.get_mut().room = room;
-                (all(decoder, encoded), decoder.get_mut())
+            Coding::Raw(deflate) => {
+                deflate.get_mut().room = room;
+                (all(deflate, encoded), deflate.get_mut())
             }
-            Coding::Brotli(decoder) => {
-                decoder.get_mut().room = room;
-                (all(decoder, encoded), decoder.get_mut())
+            Coding::Brotli(brotli) => {
+                brotli.get_mut().room = room;
+                (all(brotli, encoded), brotli.get_mut())
             }
-            Coding::Zstd(decoder) => {
-                decoder.get_mut().room = room;
-                (all(decoder, encoded), decoder.get_mut())
+            Coding::Zstd(zstd) => {
+                zstd.get_mut().room = room;
+                (all(zstd, encoded), zstd.get_mut())
             }
         };
         self.given += sink.bytes.len();

@@ -76,11 +76,11 @@ impl Framer {
     /// Takes the next bytes and hands each frame that they complete to `each`.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
         while let (Some(seen), Some((&first, rest))) = (self.mark, bytes.split_first()) {
-            if first != BYTE_ORDER_MARK[seen] {
-                self.begin(seen, &mut each);
-            } else {
+            if first == BYTE_ORDER_MARK[seen] {
                 bytes = rest;
                 self.mark = Some(seen + 1).filter(|&seen| seen < BYTE_ORDER_MARK.len());
+            } else {
+                self.begin(seen, &mut each);
             }
         }
         self.lines(bytes, &mut each);

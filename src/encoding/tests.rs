@@ -23,9 +23,9 @@ fn encode(coding: &str, bytes: &[u8]) -> Vec<u8> {
         }
         "br" => {
             let mut encoded = Vec::new();
-            let mut encoder = brotli::CompressorWriter::new(&mut encoded, 4096, 5, 20);
-            encoder.write_all(bytes).unwrap();
-            drop(encoder);
+            let mut writer = brotli::CompressorWriter::new(&mut encoded, 4096, 5, 20);
+            writer.write_all(bytes).unwrap();
+            drop(writer);
             encoded
         }
         "zstd" => zstd::encode_all(bytes, 3).unwrap(),
@@ -35,11 +35,11 @@ fn encode(coding: &str, bytes: &[u8]) -> Vec<u8> {
 
 fn decode(content_encoding: &str, limit: usize, pieces: &[&[u8]]) -> (Vec<u8>, Option<Stopped>) {
     let mut decoder = Decoder::new(Some(content_encoding), limit);
-    let mut decoded = Vec::new();
+    let mut output = Vec::new();
     for piece in pieces {
-        decoder.push(piece, |bytes| decoded.extend_from_slice(bytes));
+        decoder.push(piece, |bytes| output.extend_from_slice(bytes));
     }
-    (decoded, decoder.stopped())
+    (output, decoder.stopped())
 }
 
 const TEXT: &[u8] = b"data: one\n\ndata: two\n\ndata: three\n\ndata: three\n\n";

@@ -3,14 +3,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn frames_of(limit: usize, pieces: &[&[u8]]) -> (Vec<Frame>, u64) {
-    let mut frames = Vec::new();
+    let mut found = Vec::new();
     let mut framer = Framer::new(limit);
     for piece in pieces {
-        framer.push(piece, |frame| frames.push(frame));
+        framer.push(piece, |frame| found.push(frame));
     }
     let skipped = framer.skipped();
-    framer.finish(|frame| frames.push(frame));
-    (frames, skipped)
+    framer.finish(|frame| found.push(frame));
+    (found, skipped)
 }
 
 fn data_of(bytes: &[u8]) -> Vec<String> {
@@ -139,7 +139,7 @@ proptest! {
     #[test]
     fn what_was_written_as_events_is_read_back(texts in prop::collection::vec("[^\r\n\u{0}]{1,20}", 0..8), crlf in any::<bool>()) {
         let end = if crlf { "\r\n" } else { "\n" };
-        let bytes: String = texts.iter().map(|text| format!("data: {text}{end}{end}")).collect();
+        let bytes: String = texts.iter().flat_map(|text| ["data: ", text, end, end]).collect();
         prop_assert_eq!(data_of(bytes.as_bytes()), texts);
     }
 }
