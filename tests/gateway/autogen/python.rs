@@ -3,12 +3,14 @@
 //! The rule: a test that needs it fails with what to install, it is never skipped. The directory's name holds a hash of the requirements and
 //! of the interpreter, so a change of either makes a new one; a locked file keeps processes that run side by side from making it twice.
 
-use std::ffi::OsStr;
-use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::{
+    ffi::OsStr,
+    fmt::Write as _,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
 
 use sha2::{Digest as _, Sha256};
 
@@ -40,26 +42,30 @@ pub(crate) fn interpreter() -> &'static Path {
 }
 
 /// Runs a script to its end and gives what it printed; one that fails, fails the test with what it said.
-pub(crate) fn run<W: AsRef<OsStr>>(script: &Path, words: impl IntoIterator<Item = W>) -> String {
-    let mut command = Command::new(interpreter());
-    command.args(["-c", BOUNDED]).arg(script).args(words);
-    command
-        .env("PYTHONPATH", programs())
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("PYTHONUTF8", "1");
-    command
-        .env("OPENAI_API_KEY", "sk-test")
-        .env("NO_PROXY", "127.0.0.1")
-        .env("no_proxy", "127.0.0.1");
-    command.env_remove("OPENAI_BASE_URL");
-    let output = command.output().expect("the interpreter was just made");
-    assert!(
-        output.status.success(),
-        "{} failed: {}",
-        script.display(),
-        said(&output)
-    );
-    String::from_utf8(output.stdout).expect("Python was told to print UTF-8")
+pub(crate) async fn run(script: PathBuf, words: Vec<String>) -> String {
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(interpreter());
+        command.args(["-c", BOUNDED]).arg(&script).args(words);
+        command
+            .env("PYTHONPATH", programs())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONUTF8", "1");
+        command
+            .env("OPENAI_API_KEY", "sk-test")
+            .env_remove("OPENAI_BASE_URL");
+        command
+            .env("NO_PROXY", "127.0.0.1")
+            .env("no_proxy", "127.0.0.1");
+        let output = command.output().expect("the interpreter was just made");
+        assert!(
+            output.status.success(),
+            "{} failed: {}",
+            script.display(),
+            said(&output)
+        );
+        String::from_utf8(output.stdout).expect("Python was told to print UTF-8")
+    });
+    ended.await.expect("the script succeeded")
 }
 
 fn make() -> Result<PathBuf, String> {
