@@ -3,7 +3,12 @@
 //! Nothing here knows how it is made. The rule: a test plays the client, the upstream and Respan itself, waits for what it expects to
 //! see (never for time to pass), and fails with the name of the thing that did not come. One binary, so that it links once; each
 //! module says what it watches over.
-#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by failing"
+)]
 
 mod harness;
 

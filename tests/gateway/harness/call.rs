@@ -59,12 +59,19 @@ pub(crate) enum Payload {
 impl Ask {
     /// A request without a body.
     pub(crate) fn new(method: &str, target: &str) -> Self {
-        Self { method: method.to_owned(), target: target.to_owned(), headers: Headers::new(), payload: Payload::None }
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: Headers::new(),
+            payload: Payload::None,
+        }
     }
 
     /// A POST of JSON.
     pub(crate) fn post(target: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self::new("POST", target).header("content-type", "application/json").payload(Payload::Whole(body.into()))
+        Self::new("POST", target)
+            .header("content-type", "application/json")
+            .payload(Payload::Whole(body.into()))
     }
 
     /// With one more header.
@@ -112,9 +119,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 /// A request under way.
 pub(crate) enum Call {
     /// On HTTP/1.1.
-    One { wire: Wire<Box<dyn Socket>>, method: String, framing: Framing },
+    One {
+        wire: Wire<Box<dyn Socket>>,
+        method: String,
+        framing: Framing,
+    },
     /// On HTTP/2.
-    Two { sending: h2::SendStream<Bytes>, answer: Answer, driver: JoinSet<()>, _connection: SendRequest<Bytes> },
+    Two {
+        sending: h2::SendStream<Bytes>,
+        answer: Answer,
+        driver: JoinSet<()>,
+        _connection: SendRequest<Bytes>,
+    },
 }
 
 /// How far the reply has come on HTTP/2.
@@ -128,13 +144,28 @@ pub(crate) enum Answer {
 impl Call {
     /// Sends the head of a request, and its body if it is whole, on a new plain connection.
     pub(crate) async fn begin(protocol: Protocol, address: SocketAddr, ask: &Ask) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("something listens there");
+        let stream = within("a connection", TcpStream::connect(address))
+            .await
+            .expect("something listens there");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
-        Self::over(protocol, Box::new(stream), "http", &address.to_string(), ask).await
+        Self::over(
+            protocol,
+            Box::new(stream),
+            "http",
+            &address.to_string(),
+            ask,
+        )
+        .await
     }
 
     /// The same on a connection that is there already.
-    pub(crate) async fn over(protocol: Protocol, stream: Box<dyn Socket>, scheme: &str, authority: &str, ask: &Ask) -> Self {
+    pub(crate) async fn over(
+        protocol: Protocol,
+        stream: Box<dyn Socket>,
+        scheme: &str,
+        authority: &str,
+        ask: &Ask,
+    ) -> Self {
         match protocol {
             Protocol::One => {
                 let mut fields = ask.fields();
@@ -142,33 +173,55 @@ impl Call {
                 if matches!(ask.payload, Payload::Open) {
                     fields.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
                 }
-                let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-                let mut bytes = format!("{} {} HTTP/1.1\r\n{fields}\r\n", ask.method, ask.target).into_bytes();
+                let fields: String = fields
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {value}\r\n"))
+                    .collect();
+                let mut bytes =
+                    format!("{} {} HTTP/1.1\r\n{fields}\r\n", ask.method, ask.target).into_bytes();
                 if let Payload::Whole(body) = &ask.payload {
                     bytes.extend(body);
                 }
                 let mut wire = Wire::new(stream);
                 wire.send(bytes).await;
-                Self::One { wire, method: ask.method.clone(), framing: Framing::Ended }
+                Self::One {
+                    wire,
+                    method: ask.method.clone(),
+                    framing: Framing::Ended,
+                }
             }
             Protocol::Two => {
-                let (connection, driving) = within("an HTTP/2 connection", h2::client::handshake(stream)).await.expect("it speaks HTTP/2");
+                let (connection, driving) =
+                    within("an HTTP/2 connection", h2::client::handshake(stream))
+                        .await
+                        .expect("it speaks HTTP/2");
                 let mut driver = JoinSet::new();
                 driver.spawn(async move {
                     let _ = driving.await;
                 });
-                let mut connection = within("room for a stream", connection.ready()).await.expect("the connection is open");
-                let mut request = http::Request::builder().method(ask.method.as_str()).uri(format!("{scheme}://{authority}{}", ask.target));
+                let mut connection = within("room for a stream", connection.ready())
+                    .await
+                    .expect("the connection is open");
+                let mut request = http::Request::builder()
+                    .method(ask.method.as_str())
+                    .uri(format!("{scheme}://{authority}{}", ask.target));
                 for (name, value) in ask.fields() {
                     request = request.header(name, value);
                 }
                 let request = request.body(()).expect("a well-formed request");
                 let bodiless = matches!(ask.payload, Payload::None);
-                let (answer, mut sending) = connection.send_request(request, bodiless).expect("the request can be sent");
+                let (answer, mut sending) = connection
+                    .send_request(request, bodiless)
+                    .expect("the request can be sent");
                 if let Payload::Whole(body) = &ask.payload {
                     let _ = sending.send_data(Bytes::copy_from_slice(body), true);
                 }
-                Self::Two { sending, answer: Answer::Awaited(answer), driver, _connection: connection }
+                Self::Two {
+                    sending,
+                    answer: Answer::Awaited(answer),
+                    driver,
+                    _connection: connection,
+                }
             }
         }
     }
@@ -187,14 +240,22 @@ impl Call {
     pub(crate) async fn finish_with(&mut self, trailers: &[(&str, &str)]) {
         match self {
             Self::One { wire, .. } => {
-                let fields: String = trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let fields: String = trailers
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {value}\r\n"))
+                    .collect();
                 wire.send(format!("0\r\n{fields}\r\n")).await;
             }
             Self::Two { sending, .. } if trailers.is_empty() => {
                 let _ = sending.send_data(Bytes::new(), true);
             }
             Self::Two { sending, .. } => {
-                let fields = trailers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+                let fields = trailers.iter().map(|(name, value)| {
+                    (
+                        name.parse().expect("a name"),
+                        value.parse().expect("a value"),
+                    )
+                });
                 let _ = sending.send_trailers(fields.collect::<http::HeaderMap>());
             }
         }
@@ -224,14 +285,22 @@ impl Call {
     /// Status and headers of the reply.
     pub(crate) async fn head(&mut self) -> (u16, Headers) {
         match self {
-            Self::One { wire, method, framing } => {
+            Self::One {
+                wire,
+                method,
+                framing,
+            } => {
                 let (status, headers, rest) = wire.reply_head(method).await;
                 *framing = rest;
                 (status, headers)
             }
             Self::Two { answer, .. } => {
-                let Answer::Awaited(response) = answer else { panic!("the head was read before") };
-                let response = within("a reply", response).await.unwrap_or_else(|error| panic!("no reply: {error}"));
+                let Answer::Awaited(response) = answer else {
+                    panic!("the head was read before")
+                };
+                let response = within("a reply", response)
+                    .await
+                    .unwrap_or_else(|error| panic!("no reply: {error}"));
                 let (head, body) = response.into_parts();
                 *answer = Answer::Coming(body);
                 (head.status.as_u16(), fields(&head.headers))
@@ -242,10 +311,14 @@ impl Call {
     /// What has come of the body, at least one byte, or its end.
     pub(crate) async fn piece(&mut self) -> Piece {
         let Self::Two { answer, .. } = self else {
-            let Self::One { wire, framing, .. } = self else { unreachable!() };
+            let Self::One { wire, framing, .. } = self else {
+                unreachable!()
+            };
             return wire.piece(framing).await;
         };
-        let Answer::Coming(body) = answer else { panic!("the head comes first") };
+        let Answer::Coming(body) = answer else {
+            panic!("the head comes first")
+        };
         loop {
             match within("a piece of the body", body.data()).await {
                 Some(Ok(bytes)) => {
@@ -257,7 +330,10 @@ impl Call {
                 Some(Err(error)) => return Piece::End(broken(&error), Headers::new()),
                 None => {
                     return match within("trailers", body.trailers()).await {
-                        Ok(trailers) => Piece::End(End::Clean, trailers.as_ref().map(fields).unwrap_or_default()),
+                        Ok(trailers) => Piece::End(
+                            End::Clean,
+                            trailers.as_ref().map(fields).unwrap_or_default(),
+                        ),
                         Err(error) => Piece::End(broken(&error), Headers::new()),
                     };
                 }
@@ -274,10 +350,17 @@ impl Call {
             while got.len() < wanted.len() {
                 match self.piece().await {
                     Piece::Bytes(bytes) => got.extend(bytes),
-                    Piece::End(end, _) => panic!("{caller}: {end:?} after {:?}", String::from_utf8_lossy(&got)),
+                    Piece::End(end, _) => panic!(
+                        "{caller}: {end:?} after {:?}",
+                        String::from_utf8_lossy(&got)
+                    ),
                 }
             }
-            assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(wanted), "{caller}");
+            assert_eq!(
+                String::from_utf8_lossy(&got),
+                String::from_utf8_lossy(wanted),
+                "{caller}"
+            );
         }
     }
 
@@ -296,12 +379,25 @@ impl Call {
     pub(crate) async fn reply(mut self) -> Reply {
         let (status, headers) = self.head().await;
         let (body, trailers, end) = self.rest().await;
-        Reply { status, headers, body, trailers, end }
+        Reply {
+            status,
+            headers,
+            body,
+            trailers,
+            end,
+        }
     }
 }
 
 fn fields(map: &http::HeaderMap) -> Headers {
-    map.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().iter().copied().map(char::from).collect())).collect()
+    map.iter()
+        .map(|(name, value)| {
+            (
+                name.as_str().to_owned(),
+                value.as_bytes().iter().copied().map(char::from).collect(),
+            )
+        })
+        .collect()
 }
 
 fn broken(error: &h2::Error) -> End {

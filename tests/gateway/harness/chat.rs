@@ -27,7 +27,11 @@ pub(crate) fn chat_reply(answer: &str) -> Vec<u8> {
 
 /// Any JSON as a reply on HTTP/1.1.
 pub(crate) fn json_reply(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// The server-sent events of a streamed reply of these words, `[DONE]` the last of them.
@@ -39,11 +43,26 @@ pub(crate) fn chat_events(words: &[&str]) -> Vec<String> {
         });
         format!("data: {body}\n\n")
     };
-    let delta = |delta: Value, finish: Value| chunk(json!([{"index": 0, "delta": delta, "finish_reason": finish}]), Value::Null);
-    let mut events = vec![delta(json!({"role": "assistant", "content": ""}), Value::Null)];
-    events.extend(words.iter().map(|word| delta(json!({"content": word}), Value::Null)));
+    let delta = |delta: Value, finish: Value| {
+        chunk(
+            json!([{"index": 0, "delta": delta, "finish_reason": finish}]),
+            Value::Null,
+        )
+    };
+    let mut events = vec![delta(
+        json!({"role": "assistant", "content": ""}),
+        Value::Null,
+    )];
+    events.extend(
+        words
+            .iter()
+            .map(|word| delta(json!({"content": word}), Value::Null)),
+    );
     events.push(delta(json!({}), json!("stop")));
-    events.push(chunk(json!([]), json!({"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14})));
+    events.push(chunk(
+        json!([]),
+        json!({"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}),
+    ));
     events.push("data: [DONE]\n\n".to_owned());
     events
 }

@@ -51,7 +51,8 @@ pub(crate) struct Reply {
 impl Reply {
     /// The body as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
     }
 
     /// Checks that this is an error of the gateway's own: status, OpenAI's shape, and an id to find it by.
@@ -59,25 +60,53 @@ impl Reply {
     pub(crate) fn expect_own_error(&self, status: u16) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.end, End::Clean);
-        assert!(value(&self.headers, "content-type").is_some_and(|kind| kind.starts_with("application/json")), "{self:?}");
-        assert!(value(&self.headers, super::call::REQUEST_ID).is_some_and(|id| !id.is_empty()), "{self:?}");
+        assert!(
+            value(&self.headers, "content-type")
+                .is_some_and(|kind| kind.starts_with("application/json")),
+            "{self:?}"
+        );
+        assert!(
+            value(&self.headers, super::call::REQUEST_ID).is_some_and(|id| !id.is_empty()),
+            "{self:?}"
+        );
         let body = self.json();
         assert_eq!(body["error"]["type"], "spangate_error", "{body}");
         assert_eq!(body["error"]["param"], serde_json::Value::Null, "{body}");
-        assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
-        assert!(body["error"].as_object().is_some_and(|error| error.contains_key("code")), "{body}");
+        assert!(
+            body["error"]["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty()),
+            "{body}"
+        );
+        assert!(
+            body["error"]
+                .as_object()
+                .is_some_and(|error| error.contains_key("code")),
+            "{body}"
+        );
     }
 }
 
 /// The first value of the field.
 pub(crate) fn value<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
-    headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    headers
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// The fields that are not among these names; a name that ends in `-` stands for all that begin with it.
 pub(crate) fn without(headers: &Headers, names: &[&str]) -> Headers {
-    let gone = |key: &str| names.iter().any(|name| key == *name || (name.ends_with('-') && key.starts_with(name)));
-    headers.iter().filter(|(key, _)| !gone(key)).cloned().collect()
+    let gone = |key: &str| {
+        names
+            .iter()
+            .any(|name| key == *name || (name.ends_with('-') && key.starts_with(name)))
+    };
+    headers
+        .iter()
+        .filter(|(key, _)| !gone(key))
+        .cloned()
+        .collect()
 }
 
 /// The same fields with equal names next to each other, in order of first appearance: all the order that the gateway promises.
@@ -88,5 +117,8 @@ pub(crate) fn grouped(headers: &Headers) -> Headers {
             names.push(key);
         }
     }
-    names.iter().flat_map(|name| headers.iter().filter(move |(key, _)| key == name).cloned()).collect()
+    names
+        .iter()
+        .flat_map(|name| headers.iter().filter(move |(key, _)| key == name).cloned())
+        .collect()
 }

@@ -26,8 +26,15 @@ pub(crate) struct Setup {
 impl Setup {
     /// In front of this base URL, exporting nothing.
     pub(crate) fn before(base_url: &str) -> Self {
-        let setup = Self { environment: BTreeMap::new(), file: None };
-        setup.set("server.drain_delay", "0s").set("server.drain_deadline", "5s").set("respan.flush_interval", "50ms").set("upstream.base_url", base_url)
+        let setup = Self {
+            environment: BTreeMap::new(),
+            file: None,
+        };
+        setup
+            .set("server.drain_delay", "0s")
+            .set("server.drain_deadline", "5s")
+            .set("respan.flush_interval", "50ms")
+            .set("upstream.base_url", base_url)
     }
 
     /// In front of this upstream, exporting to this Respan.
@@ -37,13 +44,17 @@ impl Setup {
 
     /// Exporting to this Respan.
     pub(crate) fn exporting(mut self, respan: &Respan) -> Self {
-        self.environment.insert("RESPAN_API_KEY".to_owned(), super::KEY.to_owned());
+        self.environment
+            .insert("RESPAN_API_KEY".to_owned(), super::KEY.to_owned());
         self.set("respan.base_url", &respan.url())
     }
 
     /// With this key of the configuration, `section.key`, set in the environment.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
-        self.environment.insert(format!("SPANGATE_{}", key.replace('.', "_").to_uppercase()), value.to_owned());
+        self.environment.insert(
+            format!("SPANGATE_{}", key.replace('.', "_").to_uppercase()),
+            value.to_owned(),
+        );
         self
     }
 
@@ -66,11 +77,26 @@ impl Setup {
         if self.file.is_some() {
             command.args(["--config", "spangate.toml"]);
         }
-        command.env("SPANGATE_SERVER_LISTEN", address.to_string()).env("SPANGATE_SERVER_ADMIN", admin.to_string());
-        let child = command.stdout(errors.try_clone().expect("a second handle")).stderr(errors).spawn().expect("the binary can be run");
-        let mut gateway = Gateway { child, address, admin, directory };
+        command
+            .env("SPANGATE_SERVER_LISTEN", address.to_string())
+            .env("SPANGATE_SERVER_ADMIN", admin.to_string());
+        let child = command
+            .stdout(errors.try_clone().expect("a second handle"))
+            .stderr(errors)
+            .spawn()
+            .expect("the binary can be run");
+        let mut gateway = Gateway {
+            child,
+            address,
+            admin,
+            directory,
+        };
         // A listener that speaks TLS cannot be asked in plain words; the admin port always can.
-        let ready = if self.environment.contains_key("SPANGATE_SERVER_TLS_CERT") { admin } else { address };
+        let ready = if self.environment.contains_key("SPANGATE_SERVER_TLS_CERT") {
+            admin
+        } else {
+            address
+        };
         until("the gateway to be ready", async || {
             if let Ok(Some(status)) = gateway.child.try_wait() {
                 panic!("the gateway ended with {status}:\n{}", gateway.log());
@@ -119,7 +145,10 @@ impl Gateway {
 
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        until("the gateway to end", async || self.child.try_wait().expect("it is our child")).await
+        until("the gateway to end", async || {
+            self.child.try_wait().expect("it is our child")
+        })
+        .await
     }
 
     /// What it has written so far.
@@ -141,10 +170,17 @@ impl Gateway {
 
     /// Memory of the process in KiB: what is resident now, and the most there ever was.
     pub(crate) fn memory(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it is running");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("it is running");
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-            line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line:?}"))
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap_or_else(|| panic!("no {name}"));
+            line.split_whitespace()
+                .next()
+                .and_then(|number| number.parse().ok())
+                .unwrap_or_else(|| panic!("{line:?}"))
         };
         (field("VmRSS:"), field("VmHWM:"))
     }
@@ -161,17 +197,31 @@ impl Drop for Gateway {
 }
 
 /// Runs the binary with these words and this configuration file until it ends by itself; its exit code and what it wrote to stderr.
-pub(crate) async fn refusal(words: &[&str], file: Option<&str>, environment: &[(&str, &str)]) -> (Option<i32>, String) {
+pub(crate) async fn refusal(
+    words: &[&str],
+    file: Option<&str>,
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String) {
     let directory = tempfile::tempdir().expect("a directory");
     if let Some(text) = file {
         std::fs::write(directory.path().join("spangate.toml"), text).expect("a file");
     }
     let errors = File::create(directory.path().join("log")).expect("a file");
     let mut command = command(directory.path());
-    command.args(words).envs(environment.iter().copied()).stdout(std::process::Stdio::null()).stderr(errors);
+    command
+        .args(words)
+        .envs(environment.iter().copied())
+        .stdout(std::process::Stdio::null())
+        .stderr(errors);
     let mut child = command.spawn().expect("the binary can be run");
-    let status = until("the program to end", async || child.try_wait().expect("it is our child")).await;
-    (status.code(), std::fs::read_to_string(directory.path().join("log")).expect("it wrote text"))
+    let status = until("the program to end", async || {
+        child.try_wait().expect("it is our child")
+    })
+    .await;
+    (
+        status.code(),
+        std::fs::read_to_string(directory.path().join("log")).expect("it wrote text"),
+    )
 }
 
 /// The binary, with nothing of the surroundings that it would listen to.
@@ -179,11 +229,17 @@ fn command(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spangate"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("SPANGATE_") || name.starts_with("RESPAN_") || name.to_lowercase().ends_with("_proxy") {
+        if name.starts_with("SPANGATE_")
+            || name.starts_with("RESPAN_")
+            || name.to_lowercase().ends_with("_proxy")
+        {
             command.env_remove(name);
         }
     }
-    command.current_dir(directory).env("SPANGATE_STORE_DIR", directory.join("store")).stdin(std::process::Stdio::null());
+    command
+        .current_dir(directory)
+        .env("SPANGATE_STORE_DIR", directory.join("store"))
+        .stdin(std::process::Stdio::null());
     command
 }
 

@@ -88,7 +88,12 @@ impl Respan {
                 });
             }
         });
-        Self { address, kept, changed, _tasks: tasks }
+        Self {
+            address,
+            kept,
+            changed,
+            _tasks: tasks,
+        }
     }
 
     /// For `respan.base_url`.
@@ -112,7 +117,11 @@ impl Respan {
     }
 
     /// Waits until this finds what it looks for in what has been accepted.
-    pub(crate) async fn wait_for<T>(&self, what: &str, mut found: impl FnMut(&[Span]) -> Option<T>) -> T {
+    pub(crate) async fn wait_for<T>(
+        &self,
+        what: &str,
+        mut found: impl FnMut(&[Span]) -> Option<T>,
+    ) -> T {
         let mut changed = self.changed.clone();
         within(what, async {
             loop {
@@ -128,13 +137,19 @@ impl Respan {
 
     /// Waits until this many spans have been accepted.
     pub(crate) async fn wait_for_spans(&self, count: usize) -> Vec<Span> {
-        self.wait_for(&format!("{count} spans"), |spans| (spans.len() >= count).then(|| spans.to_vec())).await
+        self.wait_for(&format!("{count} spans"), |spans| {
+            (spans.len() >= count).then(|| spans.to_vec())
+        })
+        .await
     }
 
     /// Waits for the one span of the exchange with this id.
     pub(crate) async fn span_of(&self, exchange: &str) -> Span {
         let ours = |span: &&Span| span.text("respan.metadata.spangate_exchange") == exchange;
-        self.wait_for(&format!("the span of {exchange}"), |spans| spans.iter().find(ours).cloned()).await
+        self.wait_for(&format!("the span of {exchange}"), |spans| {
+            spans.iter().find(ours).cloned()
+        })
+        .await
     }
 }
 
@@ -144,9 +159,11 @@ impl Kept {
         let answer = self.answers.pop_front().unwrap_or(accepted);
         if answer.starts_with(b"HTTP/1.1 200") {
             assert_eq!(post.target, "/api/v2/traces");
-            let protobuf = value(&post.headers, "content-type").is_some_and(|kind| kind.contains("protobuf"));
+            let protobuf =
+                value(&post.headers, "content-type").is_some_and(|kind| kind.contains("protobuf"));
             let batch = if protobuf {
-                let message = ExportTraceServiceRequest::decode(post.body.as_slice()).expect("OTLP in protobuf");
+                let message = ExportTraceServiceRequest::decode(post.body.as_slice())
+                    .expect("OTLP in protobuf");
                 serde_json::to_value(message).expect("OTLP has a JSON form")
             } else {
                 serde_json::from_slice(&post.body).expect("OTLP in JSON")
@@ -171,11 +188,19 @@ fn spans(batch: &Value) -> Vec<Span> {
 
 fn span(value: &Value) -> Span {
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let number = |key: &str| value[key].as_str().and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{key} in {value}"));
+    let number = |key: &str| {
+        value[key]
+            .as_str()
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or_else(|| panic!("{key} in {value}"))
+    };
     let attributes = value["attributes"].as_array().cloned().unwrap_or_default();
     let mut named = BTreeMap::new();
     for attribute in &attributes {
-        let key = attribute["key"].as_str().expect("an attribute has a name").to_owned();
+        let key = attribute["key"]
+            .as_str()
+            .expect("an attribute has a name")
+            .to_owned();
         let twice = named.insert(key, plain(&attribute["value"]));
         assert_eq!(twice, None, "an attribute came twice: {attribute}");
     }
@@ -193,10 +218,19 @@ fn span(value: &Value) -> Span {
 
 /// OTLP's wrapped value as a plain one; its whole numbers are texts on the wire.
 fn plain(wrapped: &Value) -> Value {
-    let Some((kind, value)) = wrapped.as_object().and_then(|object| object.iter().next()) else { return Value::Null };
+    let Some((kind, value)) = wrapped.as_object().and_then(|object| object.iter().next()) else {
+        return Value::Null;
+    };
     match (kind.as_str(), value) {
-        ("intValue", Value::String(digits)) => digits.parse::<i64>().map_or(Value::Null, Value::from),
-        ("arrayValue", value) => value["values"].as_array().into_iter().flatten().map(plain).collect(),
+        ("intValue", Value::String(digits)) => {
+            digits.parse::<i64>().map_or(Value::Null, Value::from)
+        }
+        ("arrayValue", value) => value["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(plain)
+            .collect(),
         (_, value) => value.clone(),
     }
 }

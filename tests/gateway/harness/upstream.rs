@@ -43,7 +43,14 @@ impl Upstream {
                 while waiting.try_join_next().is_some() {}
             }
         });
-        Self { address, begun, again, requests, seen: Arc::default(), tasks }
+        Self {
+            address,
+            begun,
+            again,
+            requests,
+            seen: Arc::default(),
+            tasks,
+        }
     }
 
     /// One that answers every request with these bytes and keeps the connection.
@@ -53,16 +60,23 @@ impl Upstream {
     }
 
     /// One that answers every request with the bytes this makes of it, and keeps the connection.
-    pub(crate) async fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn answering(
+        answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let mut upstream = Self::listen().await;
         let (again, none) = mpsc::channel(1);
         let mut begun = std::mem::replace(&mut upstream.begun, none);
         let back = std::mem::replace(&mut upstream.again, again);
-        let (seen, count, answer) = (upstream.seen.clone(), upstream.requests.clone(), Arc::new(answer));
+        let (seen, count, answer) = (
+            upstream.seen.clone(),
+            upstream.requests.clone(),
+            Arc::new(answer),
+        );
         upstream.tasks.spawn(async move {
             let mut serving = JoinSet::new();
             while let Some(mut wire) = begun.recv().await {
-                let (seen, back, count, answer) = (seen.clone(), back.clone(), count.clone(), answer.clone());
+                let (seen, back, count, answer) =
+                    (seen.clone(), back.clone(), count.clone(), answer.clone());
                 serving.spawn(async move {
                     let request = wire.request().await;
                     let reply = answer(&request);
@@ -78,12 +92,15 @@ impl Upstream {
 
     /// The next connection on which a request begins, new or kept.
     pub(crate) async fn next(&mut self) -> Wire {
-        within("a request at the upstream", self.begun.recv()).await.expect("the upstream listens")
+        within("a request at the upstream", self.begun.recv())
+            .await
+            .expect("the upstream listens")
     }
 
     /// Gives a connection back whose reply has been sent whole, for the next request on it.
     pub(crate) fn keep(&mut self, wire: Wire) {
-        self.tasks.spawn(hand_over(wire, self.again.clone(), self.requests.clone()));
+        self.tasks
+            .spawn(hand_over(wire, self.again.clone(), self.requests.clone()));
     }
 
     /// How many requests have begun so far.

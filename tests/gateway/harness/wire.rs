@@ -33,10 +33,15 @@ pub(crate) enum Framing {
 
 impl Framing {
     /// A chunked body that has not begun.
-    pub(crate) const CHUNKED: Self = Self::Chunked { left: 0, first: true };
+    pub(crate) const CHUNKED: Self = Self::Chunked {
+        left: 0,
+        first: true,
+    };
 
     fn of(headers: &Headers, otherwise: Self) -> Self {
-        if value(headers, "transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        if value(headers, "transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        {
             Self::CHUNKED
         } else if let Some(length) = value(headers, "content-length") {
             Self::Length(length.parse().expect("content-length is a number"))
@@ -49,7 +54,9 @@ impl Framing {
 impl Wire {
     /// A new connection to this address.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("something listens there");
+        let stream = within("a connection", TcpStream::connect(address))
+            .await
+            .expect("something listens there");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         Self::new(stream)
     }
@@ -63,7 +70,10 @@ impl Wire {
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Around a connection that is already there.
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, unread: Vec::new() }
+        Self {
+            stream,
+            unread: Vec::new(),
+        }
     }
 
     /// Writes these bytes. A peer that has gone is not a failure here: what it missed shows elsewhere.
@@ -95,7 +105,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Waits, for as long as it takes, for a first byte; false when the peer closes instead.
     pub(crate) async fn begins(&mut self) -> bool {
-        !self.unread.is_empty() || matches!(self.stream.read_buf(&mut self.unread).await, Ok(count) if count > 0)
+        !self.unread.is_empty()
+            || matches!(self.stream.read_buf(&mut self.unread).await, Ok(count) if count > 0)
     }
 
     /// Exactly this many bytes, whatever they are.
@@ -117,31 +128,64 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Reads a request up to the end of its head.
     pub(crate) async fn request_head(&mut self) -> (Request, Framing) {
-        let (line, headers) = self.head().await.unwrap_or_else(|end| panic!("no whole request: {end:?}"));
+        let (line, headers) = self
+            .head()
+            .await
+            .unwrap_or_else(|end| panic!("no whole request: {end:?}"));
         let mut words = line.splitn(3, ' ').map(str::to_owned);
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         assert_eq!(words.next().as_deref(), Some("HTTP/1.1"), "{line}");
         let framing = Framing::of(&headers, Framing::Ended);
-        (Request { method, target, headers, body: Vec::new(), trailers: Headers::new(), end: End::Clean }, framing)
+        (
+            Request {
+                method,
+                target,
+                headers,
+                body: Vec::new(),
+                trailers: Headers::new(),
+                end: End::Clean,
+            },
+            framing,
+        )
     }
 
     /// Reads a whole reply to a request of this method. Interim replies (1xx) are passed over, 101 is not one of them.
     pub(crate) async fn reply(&mut self, method: &str) -> Reply {
         let (status, headers, mut framing) = self.reply_head(method).await;
         let (body, trailers, end) = self.rest(&mut framing).await;
-        Reply { status, headers, body, trailers, end }
+        Reply {
+            status,
+            headers,
+            body,
+            trailers,
+            end,
+        }
     }
 
     /// Reads a reply up to the end of its head.
     pub(crate) async fn reply_head(&mut self, method: &str) -> (u16, Headers, Framing) {
         loop {
-            let (line, headers) = self.head().await.unwrap_or_else(|end| panic!("no whole reply: {end:?}"));
-            let status: u16 = line.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no status in {line:?}"));
+            let (line, headers) = self
+                .head()
+                .await
+                .unwrap_or_else(|end| panic!("no whole reply: {end:?}"));
+            let status: u16 = line
+                .split(' ')
+                .nth(1)
+                .and_then(|word| word.parse().ok())
+                .unwrap_or_else(|| panic!("no status in {line:?}"));
             if (100..200).contains(&status) && status != 101 {
                 continue;
             }
             let bodiless = method == "HEAD" || matches!(status, 101 | 204 | 304);
-            let framing = if bodiless { Framing::Ended } else { Framing::of(&headers, Framing::UntilClose) };
+            let framing = if bodiless {
+                Framing::Ended
+            } else {
+                Framing::of(&headers, Framing::UntilClose)
+            };
             return (status, headers, framing);
         }
     }
@@ -194,7 +238,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             let size = self.line().await?;
             let digits = size.split(';').next().unwrap_or_default();
-            *left = u64::from_str_radix(digits.trim(), 16).unwrap_or_else(|_| panic!("no chunk size: {size:?}"));
+            *left = u64::from_str_radix(digits.trim(), 16)
+                .unwrap_or_else(|_| panic!("no chunk size: {size:?}"));
             if *left == 0 {
                 return Ok(Piece::End(End::Clean, self.fields().await?));
             }
@@ -211,7 +256,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         {
             return Err(end);
         }
-        let count = usize::try_from(most).unwrap_or(usize::MAX).min(self.unread.len());
+        let count = usize::try_from(most)
+            .unwrap_or(usize::MAX)
+            .min(self.unread.len());
         if count == self.unread.len() {
             return Ok(std::mem::take(&mut self.unread));
         }
@@ -225,7 +272,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if line.is_empty() {
                 return Ok(fields);
             }
-            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no field: {line:?}"));
+            let (name, value) = line
+                .split_once(':')
+                .unwrap_or_else(|| panic!("no field: {line:?}"));
             fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
@@ -234,8 +283,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     async fn line(&mut self) -> Result<String, End> {
         let mut searched = 0;
         loop {
-            if let Some(at) = self.unread[searched..].windows(2).position(|two| two == b"\r\n") {
-                let line = self.unread[..searched + at].iter().copied().map(char::from).collect();
+            if let Some(at) = self.unread[searched..]
+                .windows(2)
+                .position(|two| two == b"\r\n")
+            {
+                let line = self.unread[..searched + at]
+                    .iter()
+                    .copied()
+                    .map(char::from)
+                    .collect();
                 self.unread.drain(..searched + at + 2);
                 return Ok(line);
             }
@@ -249,7 +305,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads more into the buffer; says how it ended when there is no more.
     async fn fill(&mut self) -> Option<End> {
         self.unread.reserve(16 * 1024);
-        match within("bytes from the peer", self.stream.read_buf(&mut self.unread)).await {
+        match within(
+            "bytes from the peer",
+            self.stream.read_buf(&mut self.unread),
+        )
+        .await
+        {
             Ok(0) => Some(End::Closed),
             Ok(_) => None,
             Err(_) => Some(End::Reset),
