@@ -30,10 +30,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 
 /// What `doing` gives, or a failure that names what did not come.
 pub(crate) async fn within<T>(what: &str, doing: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, doing).await {
-        Ok(value) => value,
-        Err(_) => panic!("gave up after {PATIENCE:?} waiting for {what}"),
-    }
+    let done = tokio::time::timeout(PATIENCE, doing).await;
+    done.unwrap_or_else(|_| panic!("gave up after {PATIENCE:?} waiting for {what}"))
 }
 
 /// Asks again and again until there is an answer, for things that do not report by themselves.

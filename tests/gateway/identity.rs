@@ -8,6 +8,9 @@ use crate::harness::{
     Ask, Gateway, Respan, Setup, Span, Upstream, chat_reply, chat_request, request_id,
 };
 
+/// Names and values.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 async fn parts(set: &[(&str, &str)]) -> (Respan, Gateway, Upstream) {
     let upstream = Upstream::always(chat_reply("The answer is hidden-reply.")).await;
     let respan = Respan::start().await;
@@ -260,7 +263,7 @@ async fn log_off_leaves_no_span() {
 #[tokio::test]
 async fn metadata_alone_leaves_no_content() {
     let disabled = packed(&json!({"disable_log": true}));
-    let cases: [(&[(&str, &str)], &[(&str, &str)]); 3] = [
+    let cases: [(Pairs<'_>, Pairs<'_>); 3] = [
         (&[("capture.content", "metadata")], &[]),
         (&[], &[("X-Respan-Log", "metadata")]),
         (&[], &[("X-Data-Respan-Params", &disabled)]),

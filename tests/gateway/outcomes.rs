@@ -61,10 +61,11 @@ async fn exchange(reply: impl AsRef<[u8]>, stream: bool, closes: bool) -> (Reply
 }
 
 fn chunked(events: &[String], last: bool) -> Vec<u8> {
-    let chunks: String = events
+    let chunks = events
         .iter()
         .map(|event| format!("{:x}\r\n{event}\r\n", event.len()))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     format!("{EVENTS}{chunks}{}", if last { "0\r\n\r\n" } else { "" }).into_bytes()
 }
 
@@ -345,9 +346,9 @@ async fn a_compressed_reply_is_readable_on_the_span_and_untouched_for_the_client
         .position(|four| four == b"\r\n\r\n")
         .expect("a head")
         + 4;
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    packer.write_all(&body[at..]).expect("memory");
-    let packed = packer.finish().expect("memory");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&body[at..]).expect("memory");
+    let packed = encoder.finish().expect("memory");
     let mut reply = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).into_bytes();
     reply.extend(&packed);
     let (got, span) = exchange(reply, false, false).await;

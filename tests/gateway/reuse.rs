@@ -47,9 +47,10 @@ async fn pipelined_requests_are_answered_in_turn() {
     .await;
     let gateway = Gateway::before(&upstream).await;
     let mut client = Wire::connect(gateway.address).await;
-    let requests: String = (0..5)
+    let requests = (0..5)
         .map(|n| format!("GET /v1/{n} HTTP/1.1\r\nHost: g\r\n\r\n"))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     client.send(requests).await;
     for n in 0..5 {
         assert_eq!(

@@ -173,10 +173,11 @@ impl Call {
                 if matches!(ask.payload, Payload::Open) {
                     fields.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
                 }
-                let fields: String = fields
+                let fields = fields
                     .iter()
                     .map(|(name, value)| format!("{name}: {value}\r\n"))
-                    .collect();
+                    .collect::<Vec<_>>()
+                    .concat();
                 let mut bytes =
                     format!("{} {} HTTP/1.1\r\n{fields}\r\n", ask.method, ask.target).into_bytes();
                 if let Payload::Whole(body) = &ask.payload {
@@ -240,10 +241,11 @@ impl Call {
     pub(crate) async fn finish_with(&mut self, trailers: &[(&str, &str)]) {
         match self {
             Self::One { wire, .. } => {
-                let fields: String = trailers
+                let fields = trailers
                     .iter()
                     .map(|(name, value)| format!("{name}: {value}\r\n"))
-                    .collect();
+                    .collect::<Vec<_>>()
+                    .concat();
                 wire.send(format!("0\r\n{fields}\r\n")).await;
             }
             Self::Two { sending, .. } if trailers.is_empty() => {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// A self-signed certificate for `localhost` and `127.0.0.1`.
 pub(crate) struct Certificate {
     directory: TempDir,
-    certificate: CertificateDer<'static>,
+    der: CertificateDer<'static>,
     key: Vec<u8>,
 }
 
@@ -34,7 +34,7 @@ impl Certificate {
         .expect("a file");
         Self {
             directory,
-            certificate: cert.der().clone(),
+            der: cert.der().clone(),
             key: signing_key.serialize_der(),
         }
     }
@@ -57,7 +57,7 @@ impl Certificate {
                 .with_safe_default_protocol_versions()
                 .expect("the provider has the versions")
                 .with_no_client_auth()
-                .with_single_cert(vec![self.certificate.clone()], key)
+                .with_single_cert(vec![self.der.clone()], key)
                 .expect("the key fits");
         config.alpn_protocols = protocols
             .iter()
@@ -69,9 +69,7 @@ impl Certificate {
     /// For a client that offers these protocols and trusts this certificate only.
     pub(crate) fn client(&self, protocols: &[&str]) -> tokio_rustls::TlsConnector {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(self.certificate.clone())
-            .expect("it can be a root");
+        roots.add(self.der.clone()).expect("it can be a root");
         let mut config =
             ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
                 .with_safe_default_protocol_versions()

@@ -19,6 +19,7 @@ use super::{Request, Wire, value, within};
 pub(crate) const KEY: &str = "rk-0123456789abcdef";
 
 /// One span as it was posted.
+#[expect(clippy::struct_field_names, reason = "the names of OTLP")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Span {
     pub(crate) trace_id: String,
