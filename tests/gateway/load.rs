@@ -70,8 +70,11 @@ async fn a_thousand_streams_at_once_are_all_right_and_all_traced() {
         listening.spawn(listen(gateway.address, protocol, stream));
     }
     let mut playing = JoinSet::new();
-    for _ in 0..STREAMS {
-        playing.spawn(play(upstream.next().await));
+    while playing.len() < STREAMS {
+        tokio::select! {
+            peer = upstream.next() => { playing.spawn(play(peer)); }
+            Some(ended) = listening.join_next() => { ended.expect("a stream"); }
+        }
     }
     while let Some(done) = playing.join_next().await {
         done.expect("the upstream's side");

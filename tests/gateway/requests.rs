@@ -23,11 +23,7 @@ async fn through(ask: Ask, protocol: Protocol) -> Request {
     let upstream = Upstream::always(OK).await;
     let gateway = Gateway::before(&upstream).await;
     let reply = ask.over(protocol, gateway.address).await;
-    assert_eq!(
-        (reply.status, reply.body.as_slice()),
-        (200, b"ok".as_slice()),
-        "{reply:?}"
-    );
+    assert_eq!(reply.status, 200, "{reply:?}");
     let mut seen = upstream.seen();
     assert_eq!(seen.len(), 1);
     let request = seen.remove(0);
