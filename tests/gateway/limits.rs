@@ -206,7 +206,6 @@ async fn a_head_that_does_not_get_finished_is_cut_off() {
         "G",
         "GET /v1/models HTTP/1.1\r\nHost: g\r\n",
         "PRI * HTTP/2.0\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let mut wire = Wire::connect(gateway.address).await;
         wire.send(begun).await;
