@@ -24,4 +24,24 @@
 //!                                         export: batch, encode, post, retry ──► Respan
 //! ```
 
+pub mod admin;
+pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod encoding;
+pub mod export;
+pub mod gateway;
+mod health;
+pub mod identity;
+pub mod logging;
+pub mod metrics;
+pub mod openai;
+pub mod proxy;
+pub mod server;
 pub mod span;
+pub mod sse;
+pub mod store;
+pub mod tap;
+pub mod upstream;

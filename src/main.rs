@@ -1,2 +1,131 @@
 //! Words on the command line become one call.
-fn main() {}
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to a terminal")]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use spangate::cli::{Command, CommandLine, Written};
+use spangate::config::{Config, Sources};
+use spangate::gateway::Gateway;
+use spangate::{check, demo, logging};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The command line or the configuration is wrong.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let sources = sources(&line.written);
+    let config = match Config::load(&sources) {
+        Ok((config, warnings)) => {
+            warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            config
+        }
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(WRONG);
+        }
+    };
+    if let Err(error) = logging::start(&config.log) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("raise the limits of this process: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match line.command() {
+        Command::Serve => runtime.block_on(serve(config, &sources)),
+        Command::Demo { once } => runtime.block_on(run_demo(config, once)),
+        Command::Check { online } => {
+            println!("{}", check::describe(&config, sources.chosen_file().as_deref()));
+            if !online {
+                return ExitCode::SUCCESS;
+            }
+            let found = runtime.block_on(check::online(&config));
+            println!("{found}");
+            if found.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn sources(written: &Written) -> Sources {
+    Sources { file: written.config.clone(), environment: std::env::vars_os().collect(), flags: written.set.clone(), ..Sources::default() }
+}
+
+/// Runs the gateway until it is told to stop; SIGHUP makes it read its configuration again.
+async fn serve(config: Config, sources: &Sources) -> ExitCode {
+    let (mut terminate, mut interrupt, mut hang_up) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("cannot listen for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut gateway = match Gateway::start(config) {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(if error.is_configuration() { WRONG } else { 1 });
+        }
+    };
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => reload(&mut gateway, sources),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    gateway
+        .stop(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await;
+    ExitCode::SUCCESS
+}
+
+fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?))
+}
+
+/// A configuration that is wrong leaves the one in force as it is.
+fn reload(gateway: &mut Gateway, sources: &Sources) {
+    match Config::load(sources) {
+        Ok((config, warnings)) => {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            if let Err(error) = gateway.reload(config) {
+                tracing::error!("the configuration was not taken: {error}");
+            }
+        }
+        Err(problems) => tracing::error!("the configuration was not taken:\n{problems}"),
+    }
+}
+
+async fn run_demo(config: Config, once: bool) -> ExitCode {
+    let mut output = std::io::stdout();
+    let until = async {
+        if once {
+            return;
+        }
+        if let Ok((mut terminate, mut interrupt, _)) = signals() {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+    };
+    match demo::run(config, &mut output, until).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

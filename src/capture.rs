@@ -1,0 +1,16 @@
+//! The observers of an exchange: bytes within limits, times, outcome. What they saw becomes an [`Exchange`], exactly once.
+//!
+//! Observers live on the client's path, so they only copy. All else happens on one thread behind a queue ([`worker`]): copies go there in pieces,
+//! and the thread is woken once for many. Every copied byte counts against one [`Budget`]; beyond it content is left out of spans, visibly, but
+//! the exchange itself is always told.
+
+mod budget;
+mod exchange;
+mod observers;
+mod queue;
+pub mod worker;
+
+pub use budget::Budget;
+pub use exchange::{Answer, Ending, Exchange, ExchangeId, Kept, Opening};
+pub use observers::{Answered, Asked};
+pub use queue::Capture;

@@ -1,0 +1,119 @@
+//! How many bytes all copies together may hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A limit in bytes that all copies share.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    held: AtomicUsize,
+}
+
+impl Budget {
+    /// Room for `limit` bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Budget { limit, held: AtomicUsize::new(0) })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.limit;
+        if !fits {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+}
+
+/// A growing copy of a body, cut where its limit or the shared budget ends.
+#[derive(Debug)]
+pub(super) struct Copied {
+    bytes: Vec<u8>,
+    cut: bool,
+    limit: usize,
+    budget: Arc<Budget>,
+}
+
+impl Copied {
+    pub(super) fn new(limit: usize, budget: Arc<Budget>) -> Self {
+        Copied { bytes: Vec::new(), cut: false, limit, budget }
+    }
+
+    /// Room made at once for a body of a told length, but not for one that only claims to be huge.
+    pub(super) fn expect(&mut self, length: usize) {
+        self.bytes.reserve_exact(length.min(self.limit).min(256 * 1024));
+    }
+
+    /// Takes what fits; after a cut, nothing more: what follows a gap means nothing.
+    pub(super) fn push(&mut self, data: &[u8]) {
+        if self.cut {
+            return;
+        }
+        let fitting = data.len().min(self.limit - self.bytes.len());
+        let affordable = self.budget.take(fitting);
+        if affordable {
+            self.bytes.extend_from_slice(&data[..fitting]);
+        }
+        self.cut = !affordable || fitting < data.len();
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// What was copied; an empty copy of the same limit stays behind, cut if this one was.
+    pub(super) fn take(&mut self) -> Copied {
+        let next = Copied { bytes: Vec::new(), cut: self.cut, limit: self.limit, budget: Arc::clone(&self.budget) };
+        std::mem::replace(self, next)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_cut_at_its_limit_and_says_so() {
+        let mut copy = Copied::new(5, Budget::new(100));
+        copy.push(b"abc");
+        assert!(!copy.is_cut());
+        copy.push(b"def");
+        copy.push(b"g");
+        assert_eq!((copy.bytes(), copy.is_cut()), (&b"abcde"[..], true));
+    }
+
+    #[test]
+    fn copies_share_a_budget_and_give_back_what_they_held() {
+        let budget = Budget::new(4);
+        let mut first = Copied::new(10, Arc::clone(&budget));
+        let mut second = Copied::new(10, Arc::clone(&budget));
+        first.push(b"abc");
+        second.push(b"de");
+        assert_eq!((first.is_cut(), second.is_cut(), second.bytes()), (false, true, &b""[..]));
+        drop((first, second));
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn taking_leaves_an_empty_copy_behind() {
+        let budget = Budget::new(10);
+        let mut copy = Copied::new(10, Arc::clone(&budget));
+        copy.push(b"abc");
+        let taken = copy.take();
+        copy.push(b"d");
+        assert_eq!((taken.bytes(), copy.bytes()), (&b"abc"[..], &b"d"[..]));
+        drop((taken, copy));
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
+}

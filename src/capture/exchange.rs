@@ -1,0 +1,133 @@
+//! One request and what became of it, as the observers saw it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use uuid::Uuid;
+
+use super::budget::Copied;
+use crate::identity::Identity;
+
+/// Names an exchange: ordered by time, and random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExchangeId(Uuid);
+
+impl ExchangeId {
+    /// An id that nothing else has.
+    pub fn new() -> Self {
+        ExchangeId(Uuid::now_v7())
+    }
+
+    /// What ids of spans are derived from.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// As the value of a header.
+    pub fn header_value(&self) -> HeaderValue {
+        let mut buffer = Uuid::encode_buffer();
+        HeaderValue::from_str(self.0.hyphenated().encode_lower(&mut buffer)).unwrap_or(HeaderValue::from_static("unknown"))
+    }
+}
+
+impl Default for ExchangeId {
+    fn default() -> Self {
+        ExchangeId::new()
+    }
+}
+
+impl fmt::Display for ExchangeId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(formatter)
+    }
+}
+
+/// What is known of an exchange when it begins, and what is wanted of it.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its id.
+    pub id: ExchangeId,
+    /// Who asks.
+    pub identity: Identity,
+    /// The request's method.
+    pub method: Method,
+    /// The request's path, without its query: queries may hold keys.
+    pub path: String,
+    /// `x-stainless-retry-count`: which attempt of an SDK this is, 0 for the first.
+    pub retry: Option<u32>,
+    /// Copy the bodies: they are read for the span.
+    pub chat: bool,
+    /// The bodies' content goes into the span, not only what they tell about the call.
+    pub content: bool,
+    /// The content goes into the span a second time, as `traceloop.entity.input` and `.output`.
+    pub entity_content: bool,
+    /// Most bytes kept of each body.
+    pub max_body: usize,
+    /// `gen_ai.system` of the upstream.
+    pub system: &'static str,
+}
+
+/// A finished exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What was known when it began.
+    pub opening: Opening,
+    /// When it began, in nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+    /// How long it took, by a clock that is never set.
+    pub duration: Duration,
+    /// The request's body as far as it was kept.
+    pub request: Kept,
+    /// The upstream's answer, when there was one.
+    pub answer: Option<Answer>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// The copy of a body.
+#[derive(Debug)]
+pub struct Kept(pub(super) Copied);
+
+impl Kept {
+    /// The bytes that were kept, from the first on.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// Whether there were more.
+    pub fn is_cut(&self) -> bool {
+        self.0.is_cut()
+    }
+}
+
+/// The head of an upstream's answer, as far as a span wants it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// From the exchange's beginning to the head.
+    pub first_byte: Duration,
+    /// `content-type`.
+    pub content_type: Option<String>,
+    /// `content-encoding`.
+    pub content_encoding: Option<String>,
+    /// Headers worth keeping: request ids, processing time, rate limits.
+    pub headers: Arc<[(&'static str, String)]>,
+}
+
+/// How an exchange's transport ended. Whether what came was whole is the reply's to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The last byte was passed on.
+    Complete,
+    /// The client went away.
+    ClientLeft,
+    /// The upstream broke off.
+    Broke(String),
+    /// The upstream could not be reached.
+    Unreachable(String),
+    /// The upstream was silent, or connecting to it took too long.
+    Timeout(String),
+}

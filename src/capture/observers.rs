@@ -1,0 +1,169 @@
+//! What watches the two bodies of an exchange. [`Answered`] is armed before the upstream is called and settles the exchange: by the end
+//! of the response, by a failure, or, dropped, by the client's leaving.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+
+use super::budget::Copied;
+use super::exchange::{Answer, Ending, Exchange, Kept, Opening};
+use super::queue::{Capture, Event, Piece};
+use crate::tap::{End, Observer};
+use crate::upstream::{Broken, CallError};
+
+/// A streamed reply goes to the worker whenever this much of it was copied.
+const PIECE: usize = 16 * 1024;
+/// Of an error's body where bodies are not kept.
+const ERROR_BODY: usize = 4 * 1024;
+
+/// Response headers that a span keeps.
+const KEPT_HEADERS: [&str; 13] = [
+    "x-request-id",
+    "apim-request-id",
+    "x-ms-region",
+    "openai-processing-ms",
+    "openai-version",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "retry-after",
+    "retry-after-ms",
+    "x-respan-log-id",
+    "x-respan-gateway-request-id",
+];
+
+/// Watches a request's body.
+pub struct Asked {
+    copy: Option<Arc<Mutex<Copied>>>,
+}
+
+/// Watches a response, from before it exists.
+pub struct Answered(Option<Box<Watching>>);
+
+struct Watching {
+    capture: Capture,
+    opening: Opening,
+    started: Instant,
+    started_ns: u64,
+    request: Arc<Mutex<Copied>>,
+    answer: Option<Answer>,
+    /// Copy the response.
+    keep: bool,
+    reply: Copied,
+    marks: Vec<(usize, Duration)>,
+}
+
+/// Begins to watch an exchange.
+pub(super) fn open(capture: Capture, opening: Opening, request_length: Option<u64>) -> (Asked, Answered) {
+    let mut request = Copied::new(if opening.chat { opening.max_body } else { 0 }, Arc::clone(capture.budget()));
+    if let Some(length) = request_length {
+        request.expect(usize::try_from(length).unwrap_or(usize::MAX));
+    }
+    let request = Arc::new(Mutex::new(request));
+    let asked = Asked { copy: opening.chat.then(|| Arc::clone(&request)) };
+    let started_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    let reply = Copied::new(usize::MAX, Arc::clone(capture.budget()));
+    let watching = Watching { capture, opening, started: Instant::now(), started_ns, request, answer: None, keep: false, reply, marks: Vec::new() };
+    (asked, Answered(Some(Box::new(watching))))
+}
+
+impl Asked {
+    /// Of an exchange that is not watched.
+    pub fn nothing() -> Self {
+        Asked { copy: None }
+    }
+
+    /// These bytes go up.
+    pub fn data(&mut self, data: &Bytes) {
+        if let Some(copy) = &self.copy {
+            copy.lock().unwrap_or_else(PoisonError::into_inner).push(data);
+        }
+    }
+}
+
+impl Answered {
+    /// Of an exchange that is not watched.
+    pub fn nothing() -> Self {
+        Answered(None)
+    }
+
+    /// The upstream's head came.
+    pub fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let Some(watching) = &mut self.0 else { return };
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        watching.keep = watching.opening.chat || !status.is_success();
+        if !watching.opening.chat {
+            watching.reply = Copied::new(ERROR_BODY, Arc::clone(watching.capture.budget()));
+        }
+        watching.answer = Some(Answer {
+            status,
+            first_byte: watching.started.elapsed(),
+            content_type: text(header::CONTENT_TYPE.as_str()),
+            content_encoding: text(header::CONTENT_ENCODING.as_str()),
+            headers: KEPT_HEADERS.iter().filter_map(|name| Some((*name, text(name)?))).collect(),
+        });
+    }
+
+    /// There will be no head.
+    pub fn failed(mut self, error: &CallError) {
+        let why = error.to_string();
+        self.settle(match error {
+            CallError::Unreachable(_) | CallError::Broke(_) => Ending::Unreachable(why),
+            CallError::ConnectTimeout | CallError::Silent => Ending::Timeout(why),
+        });
+    }
+
+    fn settle(&mut self, ending: Ending) {
+        if let Some(mut watching) = self.0.take() {
+            let last = watching.piece();
+            let Watching { capture, opening, started, started_ns, request, answer, .. } = *watching;
+            // The request may still be on its way up: what it is by now is what the upstream answered to.
+            let request = Kept(request.lock().unwrap_or_else(PoisonError::into_inner).take());
+            let exchange = Exchange { opening, started_ns, duration: started.elapsed(), request, answer, ending };
+            capture.push(Event::Settled { exchange: Box::new(exchange), last });
+        }
+    }
+}
+
+impl Watching {
+    fn piece(&mut self) -> Piece {
+        Piece { bytes: self.reply.take(), marks: std::mem::take(&mut self.marks) }
+    }
+}
+
+impl Observer<Broken> for Answered {
+    fn data(&mut self, data: &Bytes) {
+        let Some(watching) = &mut self.0 else { return };
+        if !watching.keep {
+            return;
+        }
+        watching.reply.push(data);
+        watching.keep = !watching.reply.is_cut();
+        watching.marks.push((watching.reply.bytes().len(), watching.started.elapsed()));
+        if watching.reply.bytes().len() >= PIECE
+            && let Some(answer) = watching.answer.clone()
+        {
+            let (id, max_body) = (watching.opening.id, watching.opening.max_body);
+            let piece = watching.piece();
+            watching.capture.push(Event::Piece { id, answer, max_body, piece });
+        }
+    }
+
+    fn end(mut self, end: End<'_, Broken>) {
+        self.settle(match end {
+            End::Complete => Ending::Complete,
+            End::Abandoned => Ending::ClientLeft,
+            End::Failed(broken @ Broken::Upstream(_)) => Ending::Broke(broken.to_string()),
+            End::Failed(broken @ Broken::Silent(_)) => Ending::Timeout(broken.to_string()),
+        });
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.settle(Ending::ClientLeft);
+    }
+}

@@ -1,0 +1,87 @@
+//! The way from the observers to the worker: a queue that is never waited for. Its length is bounded by the budget of the copies in it and
+//! by the requests in flight.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::budget::{Budget, Copied};
+use super::exchange::{Answer, Exchange, ExchangeId, Opening};
+use super::observers::{self, Answered, Asked};
+
+/// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// Something that observers saw.
+pub(super) enum Event {
+    /// More of a streamed reply.
+    Piece { id: ExchangeId, answer: Answer, max_body: usize, piece: Piece },
+    /// An exchange is over, and this is the rest of its reply.
+    Settled { exchange: Box<Exchange>, last: Piece },
+}
+
+/// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning.
+pub(super) struct Piece {
+    pub(super) bytes: Copied,
+    pub(super) marks: Vec<(usize, Duration)>,
+}
+
+/// Watches exchanges. Clones share one queue and one budget.
+#[derive(Clone)]
+pub struct Capture {
+    queue: Arc<Queue>,
+    budget: Arc<Budget>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: Vec<Event>,
+    closed: bool,
+}
+
+impl Capture {
+    /// A queue without a worker; see [`super::worker`].
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Capture { queue: Arc::default(), budget }
+    }
+
+    /// Watches an exchange that begins now. `request_length` is what its request says of its body.
+    pub fn open(&self, opening: Opening, request_length: Option<u64>) -> (Asked, Answered) {
+        observers::open(self.clone(), opening, request_length)
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub(super) fn push(&self, event: Event) {
+        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.events.push(event);
+        let first = waiting.events.len() == 1;
+        drop(waiting);
+        if first {
+            self.queue.changed.notify_one();
+        }
+    }
+
+    /// No further event is expected: the worker ends after those that wait.
+    pub(super) fn close(&self) {
+        self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.queue.changed.notify_all();
+    }
+
+    /// All that waits, in the order it came, as soon as something does. None once closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Event>> {
+        let waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.queue.changed.wait_while(waiting, |waiting| waiting.events.is_empty() && !waiting.closed).unwrap_or_else(PoisonError::into_inner);
+        let (mut waiting, _) =
+            self.queue.changed.wait_timeout_while(waiting, LINGER, |waiting| !waiting.closed).unwrap_or_else(PoisonError::into_inner);
+        let events = std::mem::take(&mut waiting.events);
+        (!events.is_empty()).then_some(events)
+    }
+}

@@ -1,0 +1,135 @@
+//! The one thread that reads what was copied: it assembles replies and gives every finished exchange, with its reply, to a sink.
+//!
+//! A defect here costs the content of one span: panics are caught for each exchange, and the sink is told of the exchange all the same.
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::exchange::{Answer, Exchange, ExchangeId};
+use super::queue::{Capture, Event, Piece};
+use crate::openai::{ChatReply, ReplyReader};
+
+/// A reply, read.
+#[derive(Debug)]
+pub struct Reading {
+    /// What it says.
+    pub reply: ChatReply,
+    /// Whether the reply's own end was seen, which tells more than how its transport ended.
+    pub ended: bool,
+    /// From the exchange's beginning to the first part of the reply that says something.
+    pub first_token: Option<Duration>,
+}
+
+/// The worker's thread; ends when it is told that nothing more will come.
+pub struct Worker {
+    capture: Capture,
+    thread: JoinHandle<()>,
+}
+
+/// Starts the thread. `sink` gets every exchange, in the order they ended, with its reply where one was kept.
+///
+/// # Errors
+/// When the operating system gives no thread.
+pub fn start(budget: Arc<Budget>, mut sink: impl FnMut(Exchange, Option<Reading>) + Send + 'static) -> io::Result<(Capture, Worker)> {
+    let capture = Capture::new(budget);
+    let queue = capture.clone();
+    let thread = std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
+        let mut open = HashMap::new();
+        while let Some(events) = queue.take() {
+            for event in events {
+                handle(event, &mut open, &mut sink);
+            }
+        }
+    })?;
+    Ok((capture.clone(), Worker { capture, thread }))
+}
+
+impl Worker {
+    /// Waits until everything that was observed has reached the sink. Call it when all observers are gone.
+    pub fn finish(self) {
+        self.capture.close();
+        if self.thread.join().is_err() {
+            tracing::error!("the capture thread ended by a panic; spans were lost");
+        }
+    }
+}
+
+fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut impl FnMut(Exchange, Option<Reading>)) {
+    match event {
+        Event::Piece { id, answer, max_body, piece } => {
+            let mut assembly = open.remove(&id).unwrap_or_else(|| Assembly::new(&answer, max_body));
+            if let Some(assembly) = unharmed(move || {
+                assembly.take(&piece);
+                assembly
+            }) {
+                open.insert(id, assembly);
+            }
+        }
+        Event::Settled { exchange, last } => {
+            let assembly = open.remove(&exchange.opening.id);
+            let answer = exchange.answer.clone();
+            let max_body = exchange.opening.max_body;
+            let reading = answer.and_then(|answer| {
+                unharmed(move || {
+                    let mut assembly = assembly.unwrap_or_else(|| Assembly::new(&answer, max_body));
+                    assembly.take(&last);
+                    assembly.finish()
+                })
+            });
+            unharmed(AssertUnwindSafe(|| sink(*exchange, reading)).0);
+        }
+    }
+}
+
+/// What `work` gives, or nothing when it panics: what it worked on is gone with it.
+fn unharmed<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(work));
+    if result.is_err() {
+        tracing::error!("reading a copy panicked; its span lacks content. Please report this with the panic's message");
+    }
+    result.ok()
+}
+
+/// A reply on its way to be whole.
+struct Assembly {
+    reader: ReplyReader,
+    first_token: Option<Duration>,
+    cut: bool,
+}
+
+impl Assembly {
+    fn new(answer: &Answer, max_body: usize) -> Self {
+        let reader = ReplyReader::new(answer.content_type.as_deref(), answer.content_encoding.as_deref(), max_body);
+        Assembly { reader, first_token: None, cut: false }
+    }
+
+    fn take(&mut self, piece: &Piece) {
+        let bytes = piece.bytes.bytes();
+        let mut done = 0;
+        // Frame by frame only until the first token was seen: after that nobody asks when a frame came.
+        for &(end, at) in &piece.marks {
+            if self.first_token.is_some() {
+                break;
+            }
+            self.reader.push(&bytes[done..end]);
+            done = end;
+            if self.reader.saw_token() {
+                self.first_token = Some(at);
+            }
+        }
+        self.reader.push(&bytes[done..]);
+        self.cut |= piece.bytes.is_cut();
+    }
+
+    fn finish(self) -> Reading {
+        let ended = self.reader.ended();
+        let mut reply = self.reader.finish();
+        reply.cut |= self.cut;
+        Reading { reply, ended, first_token: self.first_token }
+    }
+}

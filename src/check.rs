@@ -1,0 +1,74 @@
+//! `spangate check`: what the configuration means, and, when asked, whether what it names can be reached.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use tower::ServiceExt;
+
+use crate::config::{BaseUrl, Config, Scheme};
+use crate::export;
+use crate::gateway;
+use crate::upstream::{self, Upstream};
+
+/// What a configuration that loaded amounts to.
+pub fn describe(config: &Config, file: Option<&Path>) -> String {
+    let from = file.map_or_else(|| "no file; environment, flags and defaults".to_owned(), |file| file.display().to_string());
+    let key = if config.respan.api_key.is_some() { "with a key" } else { "without a key: nothing is exported" };
+    format!(
+        "The configuration is valid ({from}).\n  serves     {} (admin {})\n  upstream   {}\n  Respan     {} ({key})",
+        config.server.listen, config.server.admin, config.upstream.base_url, config.respan.base_url
+    )
+}
+
+/// What was found when the upstream and Respan were reached for.
+#[derive(Debug)]
+pub struct Found {
+    upstream: Result<StatusCode, String>,
+    respan: Result<String, String>,
+}
+
+impl Found {
+    /// Whether both can be used.
+    pub fn is_well(&self) -> bool {
+        self.upstream.is_ok() && self.respan.is_ok()
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.upstream {
+            Ok(status) => writeln!(formatter, "The upstream answers ({status}).")?,
+            Err(why) => writeln!(formatter, "Check upstream.base_url and the network: {why}")?,
+        }
+        match &self.respan {
+            Ok(answer) => write!(formatter, "{answer}"),
+            Err(why) => write!(formatter, "{why}"),
+        }
+    }
+}
+
+/// Asks the upstream for its models, where any answer but a server's error will do, and posts an empty request to Respan.
+pub async fn online(config: &Config) -> Found {
+    Found { upstream: reach(config).await, respan: post(config).await }
+}
+
+async fn reach(config: &Config) -> Result<StatusCode, String> {
+    let limit = Duration::from_secs(30);
+    let roots = upstream::trusted_roots(config.upstream.ca_file.as_deref()).map_err(|error| error.to_string())?;
+    let settings = upstream::Settings { roots, connect_timeout: config.upstream.connect_timeout.min(limit), idle_timeout: limit };
+    let base = &config.upstream.base_url;
+    let mut request = Request::get(format!("{base}/models")).header(http::header::HOST, base.authority.as_str());
+    if let Some(key) = &config.upstream.api_key {
+        request = request.header(http::header::AUTHORIZATION, format!("Bearer {}", key.reveal()));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let response = Upstream::new(&settings).oneshot(request).await.map_err(|error| error.to_string())?;
+    match response.status() {
+        status if status.is_server_error() => Err(format!("it answers {status}")),
+        status => Ok(status),
+    }
+}

@@ -1,0 +1,199 @@
+//! Every key there is. A key is declared here and nowhere else: its meaning, name, type, default and reader. `config/spangate.toml`
+//! explains it to users, and a test holds the two together.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::Authority;
+
+use super::base_url::{BaseUrl, Scheme};
+use super::read::{self, Content, Encoding, GIB, KIB, LogFormat, LogLevel, MIB, Usage};
+use super::secret::Secret;
+use super::written::Raw;
+
+/// A key: its name and how a written value gets into the configuration.
+pub(super) struct Key {
+    /// `section.key`
+    pub(super) name: &'static str,
+    pub(super) put: fn(&mut Config, &Raw) -> Result<(), String>,
+}
+
+/// Keys whose value is itself a secret, so that whoever may read the file may read it.
+pub(super) const SECRETS: [&str; 4] = [
+    "server.client_keys",
+    "server.admin_token",
+    "upstream.api_key",
+    "respan.api_key",
+];
+
+/// Declares sections: `key: Type = default, reader;` becomes a field, its default, and an entry of [`KEYS`] that puts what the reader
+/// gives into the field (wrapped in `Some` where that is the field's type).
+macro_rules! sections {
+    ($(
+        $(#[$section_meaning:meta])*
+        $section:ident: $Section:ident {
+            $( $(#[$meaning:meta])* $key:ident: $type:ty = $default:expr, $reader:expr; )*
+        }
+    )*) => {
+        $(
+            $(#[$section_meaning])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section {
+                $( $(#[$meaning])* pub $key: $type, )*
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $( $key: $default, )* }
+                }
+            }
+        )*
+
+        /// Everything that is configured, valid as a whole. The default is what an empty file means.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Config {
+            $( $(#[$section_meaning])* pub $section: $Section, )*
+        }
+
+        /// Every key, in the order of its declaration.
+        pub(super) const KEYS: &[Key] = &[
+            $( $(
+                Key {
+                    name: concat!(stringify!($section), ".", stringify!($key)),
+                    put: |config, raw| {
+                        put(&mut config.$section.$key, $reader(raw)?);
+                        Ok(())
+                    },
+                },
+            )* )*
+        ];
+    };
+}
+
+fn put<T, F: From<T>>(field: &mut F, value: T) {
+    *field = value.into();
+}
+
+sections! {
+    /// The listening side.
+    server: Server {
+        /// Where AutoGen connects: HTTP/1.1 and HTTP/2 on one port.
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), read::address;
+        /// Viewer, admin API, metrics and health.
+        admin: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)), read::address;
+        /// Certificate chain, PEM; with [`Self::tls_key`] TLS is served on `listen`. Was readable and held a certificate when it was read.
+        tls_cert: Option<PathBuf> = None, read::path;
+        /// Its private key, PEM. Was readable and held a key when it was read.
+        tls_key: Option<PathBuf> = None, read::path;
+        /// How long requests are still served after SIGTERM; may be zero.
+        drain_delay: Duration = Duration::from_secs(5), read::duration_or_zero;
+        /// When streams are cut, counted from SIGTERM; may be zero, and wins where `drain_delay` is longer.
+        drain_deadline: Duration = Duration::from_mins(5), read::duration_or_zero;
+        /// A client must present one of them; empty asks for none. Never without `upstream.api_key`.
+        client_keys: Vec<Secret> = Vec::new(), read::secrets;
+        /// Asked for on the admin port. Always there where `admin` is not loopback.
+        admin_token: Option<Secret> = None, read::secret;
+        /// Further host names under which the admin port answers, in lower case.
+        admin_hosts: Vec<String> = Vec::new(), read::hosts;
+    }
+
+    /// Where requests go.
+    upstream: Upstream {
+        /// What `/v1` is replaced by.
+        base_url: BaseUrl = BaseUrl { scheme: Scheme::Https, authority: Authority::from_static("api.openai.com"), path: "/v1".to_owned() },
+            read::upstream_url;
+        /// Further trusted roots, PEM. Was readable and held a certificate when it was read.
+        ca_file: Option<PathBuf> = None, read::path;
+        /// Used instead of the client's `Authorization`.
+        api_key: Option<Secret> = None, read::secret;
+        /// Longest wait for a connection.
+        connect_timeout: Duration = Duration::from_secs(10), read::duration;
+        /// Longest silence, before the head and within a stream.
+        idle_timeout: Duration = Duration::from_mins(10), read::duration;
+    }
+
+    /// What one client may ask of the gateway.
+    limits: Limits {
+        /// Bytes of a request's head. At least 8 KiB, which is hyper's least read buffer.
+        max_head: usize = 64 << 10, read::memory(8 * KIB..=16 * MIB);
+        /// Header lines of a request. At most what `http::HeaderMap` holds with room to spare.
+        max_headers: usize = 128, read::count(1..=20_000);
+        /// Bytes of a request's target. At most what `http::Uri` can hold.
+        max_target: usize = 16 << 10, read::memory(1..=65_534);
+        /// Bytes of a request's body; none is no limit.
+        max_body: Option<u64> = None, read::size(1..=u64::MAX);
+        /// Requests under way at once.
+        max_in_flight: usize = 10_000, read::count(1..=1_000_000);
+        /// From a head's first byte to its last.
+        header_timeout: Duration = Duration::from_secs(10), read::duration;
+        /// From a connection's start to its first byte.
+        first_byte_timeout: Duration = Duration::from_mins(1), read::duration;
+        /// From one request's end to the next one's first byte.
+        keep_alive: Duration = Duration::from_secs(650), read::duration;
+    }
+
+    /// Where spans go, and what each of them says when the request does not.
+    respan: Respan {
+        /// Without it nothing is exported. Holds the content of [`Self::api_key_file`] where that is set.
+        api_key: Option<Secret> = None, read::secret;
+        /// The file the key was read from; none when the key was written itself.
+        api_key_file: Option<PathBuf> = None, read::path;
+        /// The traces endpoint, whole.
+        base_url: BaseUrl = BaseUrl { scheme: Scheme::Https, authority: Authority::from_static("api.respan.ai"), path: "/api/v2/traces".to_owned() },
+            read::respan_url;
+        /// How spans are encoded.
+        encoding: Encoding = Encoding::Json, read::encoding;
+        /// Longest wait of a finished span for its batch.
+        flush_interval: Duration = Duration::from_secs(1), read::duration;
+        /// Bytes of spans that wait in memory for their export.
+        max_pending: usize = 256 << 20, read::memory(MIB..=1024 * GIB);
+        /// Whether chat spans repeat their content as entity input and output.
+        entity_content: bool = false, read::boolean;
+        /// The customer of requests that name none.
+        customer_identifier: Option<String> = None, read::text;
+        /// Metadata of every request, under what the request itself says.
+        metadata: BTreeMap<String, String> = BTreeMap::new(), read::metadata;
+        /// The environment of requests that name none.
+        environment: Option<String> = None, read::text;
+    }
+
+    /// What is kept of the traffic.
+    capture: Capture {
+        /// The most that is recorded of any request; a request may ask for less.
+        content: Content = Content::Full, read::content;
+        /// Bytes of one request or one response that are kept.
+        max_body: usize = 4 << 20, read::memory(1..=GIB);
+        /// Bytes held altogether for spans that are not yet made; never less than `max_body`.
+        max_memory: usize = 256 << 20, read::memory(MIB..=1024 * GIB);
+        /// How token usage of streams is learnt.
+        usage: Usage = Usage::Passive, read::usage;
+    }
+
+    /// How calls become runs.
+    runs: Runs {
+        /// Whether calls are grouped from the traffic when no header says it.
+        infer: bool = true, read::boolean;
+        /// When a run with nothing in flight is closed.
+        idle: Duration = Duration::from_secs(30), read::duration;
+    }
+
+    /// The embedded store.
+    store: Store {
+        /// Its directory; `:memory:` keeps everything in memory.
+        dir: PathBuf = PathBuf::from("spangate-data"), read::path;
+        /// Bytes on disk.
+        max_size: u64 = GIB, read::size(MIB..=u64::MAX);
+        /// Age of what is kept.
+        max_age: Duration = Duration::from_hours(24), read::duration;
+    }
+
+    /// Messages on stderr; never bodies or secrets.
+    log: Log {
+        /// The least severe that is written.
+        level: LogLevel = LogLevel::Info, read::log_level;
+        /// How they look.
+        format: LogFormat = LogFormat::Text, read::log_format;
+    }
+}

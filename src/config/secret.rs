@@ -1,0 +1,31 @@
+//! A text that is never shown: no `Display`, no serialisation, and a `Debug` that says only that there is one.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+
+/// A key or token. [`Secret::reveal`] is the one way to its text, so that a search for it finds every use.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself: visible ASCII without spaces, never empty, so that it fits a header.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `presented` is this secret, in a time that tells nothing but whether the lengths differ.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(presented).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}

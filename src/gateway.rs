@@ -1,0 +1,202 @@
+//! The whole gateway, put together: from a valid configuration to a running process, and to its orderly end.
+
+mod assembly;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{error, fmt};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::Admin;
+use crate::capture::worker::{self, Worker};
+use crate::capture::Budget;
+use crate::config::Config;
+use crate::export::{self, Exporter};
+use crate::metrics::Metrics;
+use crate::proxy::{self, AskBody, Proxy};
+use crate::server::{self, Listener, Shutdown};
+use crate::span::exchange::span;
+use crate::store::Store;
+use crate::upstream::Upstream;
+
+/// The least time that what waits is given to reach Respan at the end, whatever is left of the drain deadline.
+const LEAST_FLUSH: Duration = Duration::from_secs(5);
+
+/// A gateway that serves.
+pub struct Gateway {
+    /// Where AutoGen connects.
+    pub data_address: SocketAddr,
+    /// Health, metrics.
+    pub admin_address: SocketAddr,
+    config: Config,
+    settings: Arc<ArcSwap<proxy::Settings<Upstream<AskBody>>>>,
+    tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
+    export_settings: watch::Sender<Arc<export::Settings>>,
+    admin: Admin,
+    shutdown: Shutdown,
+    /// The data port's connections and tunnels: what may still make spans.
+    connections: TaskTracker,
+    /// The admin port stays up until all else has ended.
+    admin_shutdown: Shutdown,
+    exporter: Exporter,
+    worker: Worker,
+}
+
+/// Why a gateway does not start, or does not take a new configuration.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be bound.
+    Bind {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// A file that the configuration names is not what it should be.
+    Unusable(String),
+    /// The operating system refuses something that every gateway needs.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Bind { key, address, source } => {
+                write!(formatter, "choose another {key}, or end the program that uses {address}: {source}")
+            }
+            StartError::Unusable(why) => formatter.write_str(why),
+            StartError::System(error) => write!(formatter, "raise the limits of this process: {error}"),
+        }
+    }
+}
+
+impl error::Error for StartError {}
+
+impl Gateway {
+    /// Binds both ports and serves. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When a port cannot be bound, or a certificate, key or root file cannot be used.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let settings = Arc::new(ArcSwap::from_pointee(assembly::settings(&config, None)?));
+        let tls = Arc::new(ArcSwapOption::from(assembly::tls(&config.server)?));
+        let patience = assembly::patience(&config.limits);
+        let bind = |key, address, tls: &Arc<_>| {
+            Listener::bind(address, Arc::clone(tls), patience).map_err(|source| StartError::Bind { key, address, source })
+        };
+        let data = bind("server.listen", config.server.listen, &tls)?;
+        let plain = Arc::new(ArcSwapOption::empty());
+        let admin_listener = bind("server.admin", config.server.admin, &plain)?;
+        let data_address = data.local_address().map_err(StartError::System)?;
+        let admin_address = admin_listener.local_address().map_err(StartError::System)?;
+
+        let metrics = Arc::new(Metrics::new());
+        let store = Arc::new(Store::new(config.respan.max_pending));
+        let (sink, cuts) = (Arc::clone(&store), Arc::clone(&metrics));
+        let (capture, worker) = worker::start(Budget::new(config.capture.max_memory), move |exchange, reading| {
+            if exchange.request.is_cut() || reading.as_ref().is_some_and(|reading| reading.reply.cut) {
+                cuts.capture_cut();
+            }
+            sink.add(span(&exchange, reading.as_ref()));
+        })
+        .map_err(StartError::System)?;
+
+        let background = TaskTracker::new();
+        let (export_settings, watched) = watch::channel(Arc::new(assembly::export(&config.respan)));
+        let exporter = Exporter::start(Arc::clone(&store), watched, &background, Arc::clone(&metrics));
+
+        let (shutdown, admin_shutdown, connections) = (Shutdown::default(), Shutdown::default(), TaskTracker::new());
+        let proxy = Proxy::new(Arc::clone(&settings), capture, Arc::clone(&metrics), shutdown.clone(), connections.clone());
+        connections.spawn(server::serve(data, proxy, shutdown.clone(), connections.clone()));
+        let admin = Admin::new(assembly::admin(&config.server), metrics, store, shutdown.clone());
+        background.spawn(server::serve(admin_listener, admin.clone(), admin_shutdown.clone(), background.clone()));
+        tracing::info!(%data_address, %admin_address, upstream = %config.upstream.base_url, exports = config.respan.api_key.is_some(), "serving");
+        Ok(Gateway {
+            data_address,
+            admin_address,
+            config,
+            settings,
+            tls,
+            export_settings,
+            admin,
+            shutdown,
+            connections,
+            admin_shutdown,
+            exporter,
+            worker,
+        })
+    }
+
+    /// Takes what can be changed while running from `config`: all but the addresses and the sizes that memory was set aside for. Certificates,
+    /// roots and keys are read again, and an export that waits for a better key tries at once.
+    ///
+    /// # Errors
+    /// When a file cannot be used; then nothing has changed.
+    pub fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        let settings = assembly::settings(&config, Some((&self.config.upstream, &self.settings.load())))?;
+        let tls = assembly::tls(&config.server)?;
+        for (key, changed) in [
+            ("server.listen", config.server.listen != self.config.server.listen),
+            ("server.admin", config.server.admin != self.config.server.admin),
+            ("server.tls_cert", tls.is_some() != self.tls.load().is_some()),
+            ("limits.*_timeout and limits.keep_alive", assembly::patience(&config.limits) != assembly::patience(&self.config.limits)),
+            ("respan.max_pending", config.respan.max_pending != self.config.respan.max_pending),
+            ("capture.max_memory", config.capture.max_memory != self.config.capture.max_memory),
+        ] {
+            if changed {
+                tracing::warn!(key, "this change takes a restart");
+            }
+        }
+        if tls.is_some() && self.tls.load().is_some() {
+            self.tls.store(tls);
+        }
+        self.settings.store(Arc::new(settings));
+        self.export_settings.send_replace(Arc::new(assembly::export(&config.respan)));
+        self.admin.replace(assembly::admin(&config.server));
+        self.config = config;
+        tracing::info!("took the configuration anew");
+        Ok(())
+    }
+
+    /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry` ends the waiting at any of them.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        let began = Instant::now();
+        let (delay, deadline) = (self.config.server.drain_delay, self.config.server.drain_deadline);
+        tracing::info!("draining");
+        self.shutdown.drain();
+        let serving = async {
+            tokio::time::sleep(delay.min(deadline)).await;
+            self.shutdown.close();
+            self.connections.close();
+            let left = deadline.saturating_sub(began.elapsed());
+            if tokio::time::timeout(left, self.connections.wait()).await.is_err() {
+                tracing::warn!(connections = self.connections.len(), "the drain deadline has come; cutting what still runs");
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = hurry => tracing::warn!("told twice to stop; cutting what still runs"),
+        }
+        self.shutdown.cut();
+        self.connections.close();
+        self.connections.wait().await;
+        // Nothing is under way any more, so all that was seen is in the worker's queue.
+        let worker = self.worker;
+        if tokio::task::spawn_blocking(move || worker.finish()).await.is_err() {
+            tracing::error!("the capture thread could not be waited for");
+        }
+        let left = self.exporter.drain(deadline.saturating_sub(began.elapsed()).max(LEAST_FLUSH)).await;
+        if left > 0 {
+            tracing::warn!(spans = left, "these could not be exported and are lost");
+        }
+        self.admin_shutdown.cut();
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,88 @@
+//! From the configuration's words to what each part is made with.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::StartError;
+use crate::admin;
+use crate::config::{self, Config, Content};
+use crate::export;
+use crate::identity;
+use crate::proxy::{self, AskBody, Limits};
+use crate::server::Patience;
+use crate::upstream::{self, Upstream};
+
+type Settings = proxy::Settings<Upstream<AskBody>>;
+
+/// What the proxy goes by. The upstream's connections are kept from `before` where nothing about it changed.
+pub(super) fn settings(config: &Config, before: Option<(&config::Upstream, &Settings)>) -> Result<Settings, StartError> {
+    let base = config.upstream.base_url.clone();
+    let header = |text: &str, key| HeaderValue::from_str(text).map_err(|_| StartError::Unusable(format!("{key}: holds characters that no header can carry")));
+    let authorization = match &config.upstream.api_key {
+        Some(key) => {
+            let mut value = header(&format!("Bearer {}", key.reveal()), "upstream.api_key")?;
+            value.set_sensitive(true);
+            Some(value)
+        }
+        None => None,
+    };
+    let upstream = match before {
+        // A file of roots may have changed under the same name.
+        Some((section, settings)) if *section == config.upstream && section.ca_file.is_none() => settings.upstream.clone(),
+        _ => Upstream::new(&upstream::Settings {
+            roots: upstream::trusted_roots(config.upstream.ca_file.as_deref()).map_err(|error| StartError::Unusable(format!("upstream.ca_file: {error}")))?,
+            connect_timeout: config.upstream.connect_timeout,
+            idle_timeout: config.upstream.idle_timeout,
+        }),
+    };
+    Ok(Settings {
+        upstream,
+        host: header(base.authority.as_str(), "upstream.base_url")?,
+        system: if base.authority.host().ends_with(".azure.com") { "azure" } else { "openai" },
+        base,
+        authorization,
+        client_keys: config.server.client_keys.clone(),
+        limits: Limits {
+            max_head: config.limits.max_head,
+            max_headers: config.limits.max_headers,
+            max_target: config.limits.max_target,
+            max_body: config.limits.max_body,
+            max_in_flight: config.limits.max_in_flight,
+        },
+        identity: identity::Defaults::from(&config.respan),
+        content: config.capture.content == Content::Full,
+        entity_content: config.respan.entity_content,
+        max_captured: config.capture.max_body,
+    })
+}
+
+/// What TLS connections are accepted with, where they are.
+pub(super) fn tls(server: &config::Server) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    let (Some(chain), Some(key)) = (&server.tls_cert, &server.tls_key) else { return Ok(None) };
+    let unusable = |name: &str, why: String| StartError::Unusable(format!("{name}: {why}"));
+    let certificates = CertificateDer::pem_file_iter(chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable("server.tls_cert", format!("{}: {error}", chain.display())))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("server.tls_key", format!("{}: {error}", key.display())))?;
+    let mut settings = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, private)
+        .map_err(|error| unusable("server.tls_key", format!("certificate and key do not fit: {error}")))?;
+    settings.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(Arc::new(settings)))
+}
+
+pub(super) fn patience(limits: &config::Limits) -> Patience {
+    Patience { first_byte: limits.first_byte_timeout, head: limits.header_timeout, keep_alive: limits.keep_alive }
+}
+
+pub(super) fn admin(server: &config::Server) -> admin::Access {
+    admin::Access { token: server.admin_token.clone(), hosts: server.admin_hosts.clone() }
+}
+
+pub(super) fn export(respan: &config::Respan) -> export::Settings {
+    todo!()
+}

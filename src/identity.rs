@@ -1,0 +1,261 @@
+//! Headers become who is asking: customer, thread, run, agent, and how much of the call may be recorded.
+//!
+//! Nothing in here fails. What cannot be read is left out and listed in [`Identity::unreadable`], field by field, and everything else
+//! counts. The order of strength is single headers, `X-Data-Respan-Params`, `X-Data-Keywordsai-Params`, configured defaults.
+//!
+//! [`read`] runs for every request; one without any of these headers costs a walk over its header names and the credential's hash.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName};
+
+pub use credential::Credential;
+pub use trace::{ToldBy, ToldTrace};
+
+use crate::config;
+use crate::span::{Key, SpanId, Value};
+use told::Told;
+
+mod credential;
+#[cfg(test)]
+mod tests;
+mod told;
+mod trace;
+
+/// Single headers begin so.
+const SINGLE: &str = "x-respan-";
+/// Base64 objects begin so, the second by Respan's former name.
+const PARAMS: [&str; 2] = ["x-data-respan-", "x-data-keywordsai-"];
+
+/// Who is asking. Texts are never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// For whom the agents work.
+    pub customer: Customer,
+    /// The conversation; it groups traces.
+    pub thread: Option<String>,
+    /// The session, as the caller counts them.
+    pub session: Option<String>,
+    /// The caller's own identifier of the call.
+    pub custom: Option<String>,
+    /// A group of traces.
+    pub trace_group: Option<String>,
+    /// Further texts; defaults and all carriers merged key by key. No key is empty or begins with `spangate_`.
+    pub metadata: BTreeMap<String, String>,
+    /// Production, staging or the like.
+    pub environment: Option<String>,
+    /// The trace it says it belongs to.
+    pub trace: Option<ToldTrace>,
+    /// The span it says it happens in. May be told without a trace, and then means something only where the trace is known otherwise.
+    pub parent: Option<SpanId>,
+    /// The name for the run's root.
+    pub workflow_name: Option<String>,
+    /// The name of the calling agent.
+    pub agent_name: Option<String>,
+    /// The name for the call's own span.
+    pub span_name: Option<String>,
+    /// What may be recorded. Configuration may allow less: the stricter counts.
+    pub log: Log,
+    /// Whose key it is.
+    pub credential: Credential,
+    /// What could not be read: sentences that name a header or parameter and never its value.
+    pub unreadable: Vec<String>,
+}
+
+/// A customer, as far as named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Customer {
+    /// The caller's id of it.
+    pub identifier: Option<String>,
+    /// How it is called.
+    pub name: Option<String>,
+    /// How it is reached.
+    pub email: Option<String>,
+}
+
+/// What a request lets be recorded of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Log {
+    /// Everything.
+    #[default]
+    Full,
+    /// No prompts, replies, tool arguments or results.
+    Metadata,
+    /// Nothing: no span at all.
+    Off,
+}
+
+impl Log {
+    fn of(word: &str) -> Option<Self> {
+        let words = [
+            ("full", Self::Full),
+            ("metadata", Self::Metadata),
+            ("off", Self::Off),
+        ];
+        words
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(word))
+            .map(|(_, log)| *log)
+    }
+}
+
+/// What is configured for requests that do not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// `respan.customer_identifier`
+    pub customer_identifier: Option<String>,
+    /// `respan.metadata`
+    pub metadata: BTreeMap<String, String>,
+    /// `respan.environment`
+    pub environment: Option<String>,
+}
+
+impl From<&config::Respan> for Defaults {
+    fn from(respan: &config::Respan) -> Self {
+        Self {
+            customer_identifier: respan.customer_identifier.clone(),
+            metadata: respan.metadata.clone(),
+            environment: respan.environment.clone(),
+        }
+    }
+}
+
+/// Whether the gateway keeps a request's header to itself.
+pub fn is_consumed(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-")
+        && (name.starts_with(SINGLE) || PARAMS.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// Reads who is asking.
+pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
+    let credential = Credential::of(headers);
+    let mut unreadable = Vec::new();
+    let told = told(headers, &mut unreadable);
+
+    let traceparent = trace::traceparent(headers).unwrap_or_else(|sentence| {
+        unreadable.push(sentence.to_owned());
+        None
+    });
+    let (trace, parent) = place(&told, traceparent, &credential, &mut unreadable);
+
+    let told = told.told;
+    let mut metadata = defaults.metadata.clone();
+    metadata.extend(told.metadata);
+    Identity {
+        customer: Customer {
+            identifier: told
+                .customer_identifier
+                .or_else(|| defaults.customer_identifier.clone()),
+            name: told.customer_name,
+            email: told.customer_email,
+        },
+        thread: told.thread,
+        session: told.session,
+        custom: told.custom,
+        trace_group: told.trace_group,
+        metadata,
+        environment: told.environment.or_else(|| defaults.environment.clone()),
+        trace,
+        parent,
+        workflow_name: told.workflow_name,
+        agent_name: told.agent_name,
+        span_name: told.span_name,
+        log: told.log.unwrap_or_default(),
+        credential,
+        unreadable,
+    }
+}
+
+/// All carriers merged, and which kind named the trace.
+struct Merged {
+    told: Told,
+    trace_by: ToldBy,
+}
+
+fn told(headers: &HeaderMap, unreadable: &mut Vec<String>) -> Merged {
+    let (mut single, mut params, mut former) = (Told::default(), None, None);
+    for name in headers.keys() {
+        let Some(rest) = name.as_str().strip_prefix("x-") else {
+            continue;
+        };
+        if let Some(field) = rest.strip_prefix("respan-") {
+            single.header(field, name, headers, unreadable);
+        } else if rest == "data-respan-params" {
+            params = Some(Told::params(name, headers, unreadable));
+        } else if rest == "data-keywordsai-params" {
+            former = Some(Told::params(name, headers, unreadable));
+        }
+    }
+    let trace_by = if single.trace.is_some() {
+        ToldBy::Header
+    } else {
+        ToldBy::Params
+    };
+    let mut told = single;
+    for weaker in [params, former].into_iter().flatten() {
+        told = told.or(weaker);
+    }
+    Merged { told, trace_by }
+}
+
+/// The trace in force, and the parent in it.
+fn place(
+    merged: &Merged,
+    traceparent: Option<(crate::span::TraceId, SpanId)>,
+    credential: &Credential,
+    unreadable: &mut Vec<String>,
+) -> (Option<ToldTrace>, Option<SpanId>) {
+    let named = merged.told.trace.as_deref().map(|text| ToldTrace {
+        id: trace::named(text, credential),
+        by: merged.trace_by,
+    });
+    let trace = named.or(traceparent.map(|(id, _)| ToldTrace {
+        id,
+        by: ToldBy::Traceparent,
+    }));
+
+    let told_parent = merged.told.parent.as_deref().and_then(|text| {
+        let parent = trace::span(text);
+        if parent.is_none() {
+            unreadable.push("span_parent_id is not 16 hex digits".to_owned());
+        }
+        parent
+    });
+    // A span of another trace is nobody's parent here.
+    let caller = traceparent
+        .filter(|(id, _)| trace.is_some_and(|trace| trace.id == *id))
+        .map(|(_, span)| span);
+    (trace, told_parent.or(caller))
+}
+
+impl Identity {
+    /// Adds what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
+    pub fn attributes(&self, out: &mut Vec<(Key, Value)>) {
+        let texts = [
+            (
+                "respan.customer_params.customer_identifier",
+                &self.customer.identifier,
+            ),
+            ("respan.customer_params.email", &self.customer.email),
+            ("respan.customer_params.name", &self.customer.name),
+            ("respan.threads.thread_identifier", &self.thread),
+            ("respan.sessions.session_identifier", &self.session),
+            ("respan.trace.trace_group_identifier", &self.trace_group),
+            ("respan.span_params.custom_identifier", &self.custom),
+            ("respan.environment", &self.environment),
+            ("traceloop.workflow.name", &self.workflow_name),
+        ];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                out.push((Key::Borrowed(key), Value::Text(text.clone())));
+            }
+        }
+        for (key, text) in &self.metadata {
+            out.push((
+                Key::Owned(format!("respan.metadata.{key}")),
+                Value::Text(text.clone()),
+            ));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The order of one request; the only place that knows all of it.
+//!
+//! Health first, then what a request must be, then who asks, then the watch, and only then the upstream: whatever happens from there on, to
+//! the client, the upstream or this future, the watch tells how it ended.
+
+mod admission;
+mod headers;
+mod refusal;
+mod target;
+mod tunnel;
+mod upload;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+use crate::capture::{Answered, Asked, Capture, ExchangeId, Opening};
+use crate::config::{BaseUrl, Secret};
+use crate::health;
+use crate::identity::{self, Identity, Log};
+use crate::metrics::{Endpoint, Metrics, OpenStream};
+use crate::server::Shutdown;
+use crate::tap::{End, Observer, Tap};
+use crate::upstream::{Broken, CallError, Pulse, ReplyBody};
+pub use admission::{Gate, Limits};
+use admission::{Admission, check_head, check_key, check_path, content_length};
+use headers::{GATEWAY_REQUEST_ID, Upward, downward};
+use refusal::Refusal;
+pub use upload::{Upload, UploadError};
+
+/// What can be changed while the gateway runs. `U` is the upstream: a service of requests with bodies of type [`AskBody`].
+pub struct Settings<U> {
+    /// Where requests go.
+    pub upstream: U,
+    /// What replaces `/v1`.
+    pub base: BaseUrl,
+    /// The base's authority as a header.
+    pub host: HeaderValue,
+    /// Sent in place of the client's `authorization`.
+    pub authorization: Option<HeaderValue>,
+    /// Clients must present one of these; empty for any client.
+    pub client_keys: Vec<Secret>,
+    /// Bounds of a request.
+    pub limits: Limits,
+    /// What is told of every request unless it tells otherwise.
+    pub identity: identity::Defaults,
+    /// Content goes into spans unless a request says otherwise.
+    pub content: bool,
+    /// Content goes into chat spans twice.
+    pub entity_content: bool,
+    /// Most bytes of a body that a span keeps.
+    pub max_captured: usize,
+    /// `gen_ai.system` of the upstream.
+    pub system: &'static str,
+}
+
+/// A request's body as the upstream gets it.
+pub type AskBody = Tap<Upload, Going>;
+
+/// A response's body as the server gets it.
+pub type AnswerBody = Either<Full<Bytes>, Tap<ReplyBody, Coming>>;
+
+/// The gateway's data port: answers every request.
+pub struct Proxy<U> {
+    settings: Arc<ArcSwap<Settings<U>>>,
+    around: Arc<Around>,
+}
+
+/// What requests share beside the settings.
+struct Around {
+    capture: Capture,
+    metrics: Arc<Metrics>,
+    gate: Gate,
+    shutdown: Shutdown,
+    tunnels: TaskTracker,
+}
+
+impl<U> Clone for Proxy<U> {
+    fn clone(&self) -> Self {
+        Proxy { settings: Arc::clone(&self.settings), around: Arc::clone(&self.around) }
+    }
+}
+
+impl<U> Proxy<U> {
+    /// A proxy whose settings can be replaced; tunnels run as tasks of `tunnels`.
+    pub fn new(settings: Arc<ArcSwap<Settings<U>>>, capture: Capture, metrics: Arc<Metrics>, shutdown: Shutdown, tunnels: TaskTracker) -> Self {
+        Proxy { settings, around: Arc::new(Around { capture, metrics, gate: Gate::default(), shutdown, tunnels }) }
+    }
+}
+
+impl<U> Service<Request<Incoming>> for Proxy<U>
+where
+    U: Service<Request<AskBody>, Response = Response<ReplyBody>, Error = CallError> + Clone + Send + Sync + 'static,
+    U::Future: Send,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let settings = self.settings.load_full();
+        let around = Arc::clone(&self.around);
+        Box::pin(async move {
+            if let Some(response) = health::answer(&request, &around.shutdown) {
+                return Ok(response.map(Either::Left));
+            }
+            let id = ExchangeId::new();
+            let endpoint = Endpoint::of(request.uri().path());
+            let response = answer(&settings, &around, request, id, endpoint).await.unwrap_or_else(|refusal| {
+                let mut response = refusal.into_response();
+                response.headers_mut().insert(GATEWAY_REQUEST_ID, id.header_value());
+                response.map(Either::Left)
+            });
+            around.metrics.request(endpoint, response.status());
+            Ok(response)
+        })
+    }
+}
+
+async fn answer<U>(settings: &Settings<U>, around: &Around, mut request: Request<Incoming>, id: ExchangeId, endpoint: Endpoint) -> Result<Response<AnswerBody>, Refusal>
+where
+    U: Service<Request<AskBody>, Response = Response<ReplyBody>, Error = CallError> + Clone,
+{
+    let began = Instant::now();
+    check_head(&request, &settings.limits)?;
+    let target = target::resolve(&settings.base, request.uri()).ok_or(Refusal::NotFound)?;
+    if settings.authorization.is_some() {
+        check_path(&request)?;
+    }
+    if !settings.client_keys.is_empty() {
+        check_key(request.headers(), &settings.client_keys)?;
+    }
+    let admission = around.gate.admit(settings.limits.max_in_flight)?;
+    let identity = identity::read(request.headers(), &settings.identity);
+    around.metrics.unreadable(identity.unreadable.len());
+
+    let (asked, answered) = watch(settings, around, &request, identity, id, endpoint);
+    let client = tunnel::is_asked_for(&request).then(|| hyper::upgrade::on(&mut request));
+    let pulse = Pulse::default();
+    let excess = Excess::default();
+    let going = Going { asked, pulse: pulse.clone(), excess: excess.clone() };
+    let request = upward(settings, request, target, client.is_some(), going, pulse)?;
+    let mut coming = Coming { answered: Some(answered), stream: None, _admission: admission };
+
+    let called = Instant::now();
+    let mut response = match settings.upstream.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            coming.fail(&error);
+            return Err(if excess.is_told() { Refusal::BodyTooLarge(settings.limits.max_body.unwrap_or_default()) } else { Refusal::Upstream(error) });
+        }
+    };
+    let head_came = Instant::now();
+    coming.head(&around.metrics, &response);
+    let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+    let (mut parts, body) = response.into_parts();
+    parts.version = Version::HTTP_11;
+    parts.headers = downward(parts.headers, id.header_value(), upgraded.is_some());
+    let answer = match (upgraded, client) {
+        (Some(upstream), Some(client)) => {
+            around.tunnels.spawn(tunnel::run(client, upstream, around.shutdown.clone(), coming));
+            Response::from_parts(parts, Either::Left(Full::default()))
+        }
+        (Some(_), None) => {
+            let error = CallError::Broke("it switched protocols unasked".to_owned());
+            coming.fail(&error);
+            return Err(Refusal::Upstream(error));
+        }
+        (None, _) => Response::from_parts(parts, Either::Right(Tap::new(body, coming))),
+    };
+    around.metrics.head_passed_on(head_came - began, (called - began) + head_came.elapsed());
+    Ok(answer)
+}
+
+/// Begins to watch the exchange, unless the request asks not to be.
+fn watch<U>(settings: &Settings<U>, around: &Around, request: &Request<Incoming>, identity: Identity, id: ExchangeId, endpoint: Endpoint) -> (Asked, Answered) {
+    if identity.log == Log::Off {
+        return (Asked::nothing(), Answered::nothing());
+    }
+    let opening = Opening {
+        id,
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        retry: request.headers().get("x-stainless-retry-count").and_then(|count| count.to_str().ok()?.parse().ok()),
+        chat: endpoint == Endpoint::ChatCompletions && request.method() == Method::POST,
+        content: settings.content && identity.log == Log::Full,
+        entity_content: settings.entity_content,
+        max_body: settings.max_captured,
+        system: settings.system,
+        identity,
+    };
+    around.capture.open(opening, content_length(request.headers()))
+}
+
+/// The request as the upstream gets it.
+fn upward<U>(settings: &Settings<U>, request: Request<Incoming>, target: http::Uri, upgrade: bool, going: Going, pulse: Pulse) -> Result<Request<AskBody>, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let chunked = !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH);
+    let rules = Upward { host: &settings.host, authorization: settings.authorization.as_ref(), version: parts.version, upgrade, chunked };
+    let headers: HeaderMap = std::mem::take(&mut parts.headers);
+    parts.headers = rules.rewrite(headers, identity::is_consumed).map_err(|_| Refusal::Malformed("Connection names a header that frames the message"))?;
+    parts.uri = target;
+    parts.version = Version::HTTP_11;
+    parts.extensions.insert(pulse);
+    Ok(Request::from_parts(parts, Tap::new(Upload::new(body, settings.limits.max_body), going)))
+}
+
+/// Watches a request's body: copies it, shows that it moves, and tells when it was too long.
+pub struct Going {
+    asked: Asked,
+    pulse: Pulse,
+    excess: Excess,
+}
+
+/// Whether a request's body turned out to be longer than the limit.
+#[derive(Clone, Debug, Default)]
+struct Excess(Arc<std::sync::atomic::AtomicBool>);
+
+impl Excess {
+    fn tell(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Observer<UploadError> for Going {
+    fn data(&mut self, data: &Bytes) {
+        self.pulse.beat();
+        self.asked.data(data);
+    }
+
+    fn end(self, end: End<'_, UploadError>) {
+        if let End::Failed(UploadError::TooLarge) = end {
+            self.excess.tell();
+        }
+    }
+}
+
+/// Watches a response, from before it exists until its body has ended, and keeps what is held for a request in flight.
+pub struct Coming {
+    answered: Option<Answered>,
+    stream: Option<OpenStream>,
+    _admission: Admission,
+}
+
+impl Coming {
+    fn head<B>(&mut self, metrics: &Arc<Metrics>, response: &Response<B>) {
+        let streams = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        self.stream = streams.then(|| metrics.stream_opened());
+        if let Some(answered) = &mut self.answered {
+            answered.head(response.status(), response.headers());
+        }
+    }
+
+    fn fail(&mut self, error: &CallError) {
+        if let Some(answered) = self.answered.take() {
+            answered.failed(error);
+        }
+    }
+}
+
+impl Observer<Broken> for Coming {
+    fn data(&mut self, data: &Bytes) {
+        if let Some(answered) = &mut self.answered {
+            answered.data(data);
+        }
+    }
+
+    fn end(mut self, end: End<'_, Broken>) {
+        if let Some(answered) = self.answered.take() {
+            answered.end(end);
+        }
+    }
+}
+

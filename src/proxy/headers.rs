@@ -1,0 +1,246 @@
+//! Which headers go on, in the order they came: all but those of one hop and the gateway's own.
+//!
+//! A map is rebuilt instead of removing from it, since `HeaderMap::remove` moves the last header into the gap.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Version};
+
+/// Under which an exchange is found in Respan and in the gateway's own views.
+pub(super) const GATEWAY_REQUEST_ID: HeaderName = HeaderName::from_static("x-respan-gateway-request-id");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// How a request's headers go up.
+pub(super) struct Upward<'a> {
+    /// The upstream's authority.
+    pub(super) host: &'a HeaderValue,
+    /// Sent as `authorization` in place of the client's.
+    pub(super) authorization: Option<&'a HeaderValue>,
+    /// The client's HTTP version.
+    pub(super) version: Version,
+    /// The request asks for an upgrade that is passed on.
+    pub(super) upgrade: bool,
+    /// The body's length is not told by the headers.
+    pub(super) chunked: bool,
+}
+
+/// `Connection` names a header that a message cannot do without.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NamesFraming;
+
+impl Upward<'_> {
+    /// The headers for the upstream.
+    pub(super) fn rewrite(&self, mut headers: HeaderMap, is_consumed: impl Fn(&HeaderName) -> bool) -> Result<HeaderMap, NamesFraming> {
+        let named = named_by_connection(&headers)?;
+        let mut rewritten = HeaderMap::with_capacity(headers.len() + 2);
+        if self.version >= Version::HTTP_2 {
+            // HTTP/2 has it as :authority, before all headers, and may have cut cookies in pieces (RFC 9113, section 8.2.3).
+            rewritten.insert(HOST, self.host.clone());
+            join_cookies(&mut headers);
+        }
+        let mut last = None;
+        for (name, value) in headers.drain() {
+            last = name.or(last);
+            let Some(name) = &last else { continue };
+            if *name == HOST {
+                rewritten.insert(HOST, self.host.clone());
+            } else if *name == TE {
+                if accepts_trailers(&value) {
+                    rewritten.insert(TE, HeaderValue::from_static("trailers"));
+                }
+            } else if *name == AUTHORIZATION
+                && let Some(own) = self.authorization
+            {
+                rewritten.insert(AUTHORIZATION, own.clone());
+            } else if (*name == CONNECTION || *name == UPGRADE) && self.upgrade {
+                rewritten.append(name, value);
+            } else if !is_of_one_hop(name) && !named.contains(name) && !is_consumed(name) {
+                rewritten.append(name, value);
+            }
+        }
+        if let Some(own) = self.authorization {
+            rewritten.insert(AUTHORIZATION, own.clone());
+        }
+        if !rewritten.contains_key(HOST) {
+            rewritten.insert(HOST, self.host.clone());
+        }
+        if self.chunked {
+            // Said outright: hyper sends no body at all for a GET whose length nothing tells. Last, so that it can be taken out again for
+            // HTTP/2 without moving another.
+            rewritten.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Ok(rewritten)
+    }
+}
+
+/// The headers for the client, with the exchange's id.
+pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -> HeaderMap {
+    let named = named_by_connection(&headers).unwrap_or_default();
+    let mut rewritten = HeaderMap::with_capacity(headers.len() + 1);
+    let mut last = None;
+    for (name, value) in headers.drain() {
+        last = name.or(last);
+        let Some(name) = &last else { continue };
+        let of_upgrade = upgrade && (*name == CONNECTION || *name == UPGRADE);
+        if of_upgrade || !is_of_one_hop(name) && *name != TE && !named.contains(name) && *name != GATEWAY_REQUEST_ID {
+            rewritten.append(name, value);
+        }
+    }
+    rewritten.insert(GATEWAY_REQUEST_ID, id);
+    rewritten
+}
+
+/// RFC 9110, section 7.6.1. `Trailer` stays: without it hyper sends no trailers.
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    matches!(*name, CONNECTION | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION | TRANSFER_ENCODING | UPGRADE) || *name == KEEP_ALIVE || *name == PROXY_CONNECTION
+}
+
+/// Further headers that `Connection` declares to be of one hop.
+fn named_by_connection(headers: &HeaderMap) -> Result<Vec<HeaderName>, NamesFraming> {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for word in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            // What nearly every client says names no header.
+            if word.is_empty() || word.eq_ignore_ascii_case(b"keep-alive") || word.eq_ignore_ascii_case(b"close") {
+                continue;
+            }
+            if let Ok(name) = HeaderName::from_bytes(word) {
+                if matches!(name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING) {
+                    return Err(NamesFraming);
+                }
+                // Upgrade and TE have rules of their own.
+                if !matches!(name, UPGRADE | TE) {
+                    named.push(name);
+                }
+            }
+        }
+    }
+    Ok(named)
+}
+
+fn accepts_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn appended(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn lines(headers: &HeaderMap) -> Vec<(&str, &str)> {
+        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect()
+    }
+
+    const HOST_VALUE: HeaderValue = HeaderValue::from_static("upstream");
+
+    fn upward() -> Upward<'static> {
+        Upward { host: &HOST_VALUE, authorization: None, version: Version::HTTP_11, upgrade: false, chunked: false }
+    }
+
+    #[test]
+    fn what_remains_keeps_order_and_multiplicity() {
+        let came = appended(&[
+            ("accept", "a"),
+            ("host", "gateway"),
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("x-twice", "1"),
+            ("keep-alive", "5"),
+            ("authorization", "Bearer k"),
+            ("x-twice", "2"),
+            ("te", "gzip, trailers"),
+            ("accept-encoding", "gzip"),
+            ("content-length", "3"),
+        ]);
+        let expected = [
+            ("accept", "a"),
+            ("host", "upstream"),
+            ("x-twice", "1"),
+            ("x-twice", "2"),
+            ("authorization", "Bearer k"),
+            ("te", "trailers"),
+            ("accept-encoding", "gzip"),
+            ("content-length", "3"),
+        ];
+        assert_eq!(lines(&upward().rewrite(came, |_| false).unwrap()), expected);
+    }
+
+    #[test]
+    fn what_the_gateway_consumes_stays_here() {
+        let came = map(&[("x-respan-thread-identifier", "t"), ("x-other", "o"), ("host", "h")]);
+        let rewritten = upward().rewrite(came, |name| name.as_str().starts_with("x-respan-")).unwrap();
+        assert_eq!(lines(&rewritten), [("x-other", "o"), ("host", "upstream")]);
+    }
+
+    #[test]
+    fn connection_cannot_name_away_how_a_message_is_framed() {
+        for name in ["host", "Content-Length", "transfer-encoding"] {
+            let mut came = HeaderMap::new();
+            came.insert(CONNECTION, HeaderValue::from_str(&format!("close, {name}")).unwrap());
+            assert_eq!(upward().rewrite(came, |_| false), Err(NamesFraming), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_own_key_replaces_the_clients_in_its_place_or_comes_last() {
+        let own = HeaderValue::from_static("Bearer own");
+        let upward = Upward { authorization: Some(&own), ..upward() };
+        let replaced = upward.rewrite(appended(&[("authorization", "Bearer client"), ("host", "h")]), |_| false).unwrap();
+        assert_eq!(lines(&replaced), [("authorization", "Bearer own"), ("host", "upstream")]);
+        let added = upward.rewrite(map(&[("host", "h")]), |_| false).unwrap();
+        assert_eq!(lines(&added), [("host", "upstream"), ("authorization", "Bearer own")]);
+    }
+
+    #[test]
+    fn http2_gets_its_host_and_whole_cookies() {
+        let upward = Upward { version: Version::HTTP_2, ..upward() };
+        let rewritten = upward.rewrite(appended(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]), |_| false).unwrap();
+        assert_eq!(lines(&rewritten), [("host", "upstream"), ("cookie", "a=1; b=2"), ("x", "y")]);
+    }
+
+    #[test]
+    fn a_response_keeps_its_headers_and_gets_one() {
+        let came = appended(&[
+            ("date", "d"),
+            ("connection", "close"),
+            ("set-cookie", "a"),
+            ("transfer-encoding", "chunked"),
+            ("x-respan-gateway-request-id", "theirs"),
+            ("set-cookie", "b"),
+            ("trailer", "x-sum"),
+            ("x-respan-log-id", "l"),
+        ]);
+        let expected = [
+            ("date", "d"),
+            ("set-cookie", "a"),
+            ("set-cookie", "b"),
+            ("trailer", "x-sum"),
+            ("x-respan-log-id", "l"),
+            ("x-respan-gateway-request-id", "ours"),
+        ];
+        assert_eq!(lines(&downward(came, HeaderValue::from_static("ours"), false)), expected);
+    }
+}

@@ -1,0 +1,225 @@
+//! Accepts connections, bounds what they may take, drains them: [`serve`] gives every request to an application.
+//!
+//! It knows HTTP's transport and hyper's habits, and nothing of what the requests are about. HTTP/1.1 and HTTP/2 come in on one port,
+//! with or without TLS. Connections end in one order, told by [`Shutdown`]: first they are asked to close after their response, then the
+//! listener closes and idle ones go, at last what still runs is cut.
+
+mod outgoing;
+mod shutdown;
+mod socket;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+pub use outgoing::Outgoing;
+pub use shutdown::Shutdown;
+pub use socket::Patience;
+use socket::{Connection, Socket, Transport};
+
+/// Connections the kernel holds before they are accepted.
+const BACKLOG: i32 = 4096;
+/// How long accepting pauses when it fails, out of file descriptors for example, instead of spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a connection that hyper does not watch is asked whether its client is still there.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// hyper answers what breaks its own limits with a bare status, so they lie above those that are answered with a reason.
+const HARD_MAX_HEADERS: usize = 512;
+const HARD_MAX_HEADER_LIST: u32 = 512 * 1024;
+
+/// Where and how connections come in.
+pub struct Listener {
+    socket: TcpListener,
+    /// Present when connections speak TLS. Replaced when certificates are read again.
+    tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
+    patience: Patience,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Those of the operating system: the address is in use, is not this machine's, or the port is privileged.
+    pub fn bind(address: SocketAddr, tls: Arc<ArcSwapOption<rustls::ServerConfig>>, patience: Patience) -> io::Result<Self> {
+        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener { socket: TcpListener::from_std(socket.into())?, tls, patience })
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// Serves connections of `listener` with `app` until `shutdown`; returns when the listener is closed. Connections go on as tasks of `tasks`.
+pub async fn serve<S, B>(listener: Listener, app: S, shutdown: Shutdown, tasks: TaskTracker)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let server = Arc::new(protocol());
+    let admit = |stream: TcpStream| {
+        let (app, server, shutdown) = (app.clone(), Arc::clone(&server), shutdown.clone());
+        let (tls, patience) = (listener.tls.load_full(), listener.patience);
+        tasks.spawn(async move {
+            tune(&stream);
+            let Some(transport) = secure(stream, tls, patience.head).await else { return };
+            connection(transport, patience, &server, app, shutdown).await;
+        });
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.socket.accept() => accepted,
+            () = shutdown.closing() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => admit(stream),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; check the limit of open files");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Closing the socket would reset those that the kernel has accepted for us.
+    while let Some(Ok((stream, _))) = listener.socket.accept().now_or_never() {
+        admit(stream);
+    }
+}
+
+fn protocol() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // The upstream's Date is passed on; none is made up.
+    server.http1().auto_date_header(false).max_headers(HARD_MAX_HEADERS).header_read_timeout(None).timer(TokioTimer::new());
+    server
+        .http2()
+        .auto_date_header(false)
+        .max_concurrent_streams(1000)
+        .max_header_list_size(HARD_MAX_HEADER_LIST)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Duration::from_mins(1))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .timer(TokioTimer::new());
+    server
+}
+
+/// Sends small writes at once, and notices clients that vanished without a word.
+fn tune(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15)).with_retries(4);
+    if stream.set_nodelay(true).is_err() || SockRef::from(stream).set_tcp_keepalive(&keepalive).is_err() {
+        tracing::debug!("a client left before its connection was set up");
+    }
+}
+
+/// The TLS handshake, where TLS is spoken. None when it failed or took too long.
+async fn secure(stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, patience: Duration) -> Option<Transport> {
+    let Some(settings) = tls else { return Some(Transport::Plain(stream)) };
+    match tokio::time::timeout(patience, TlsAcceptor::from(settings).accept(stream)).await {
+        Ok(Ok(stream)) => Some(Transport::Tls(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn connection<S, B>(transport: Transport, patience: Patience, server: &auto::Builder<TokioExecutor>, app: S, shutdown: Shutdown)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let shared = Arc::new(Connection::default());
+    let socket = Socket::new(transport, Arc::clone(&shared), patience);
+    let service = {
+        let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
+        service_fn(move |request| respond(request, app.clone(), Arc::clone(&shared), shutdown.clone()))
+    };
+    let mut serving = pin!(server.serve_connection_with_upgrades(TokioIo::new(socket.clone()), service));
+    // In this order: whether the client is watched is known only after the connection was polled.
+    tokio::select! {
+        biased;
+        ended = serving.as_mut() => return log_end(&ended),
+        () = shutdown.closing() => {}
+        () = client_gone(&shared, &socket) => return,
+    }
+    serving.as_mut().graceful_shutdown();
+    tokio::select! {
+        biased;
+        ended = serving.as_mut() => log_end(&ended),
+        () = shutdown.cutting() => {}
+        () = client_gone(&shared, &socket) => {}
+    }
+}
+
+fn log_end(ended: &Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended badly");
+    }
+}
+
+async fn respond<S, B>(request: Request<Incoming>, app: S, connection: Arc<Connection>, shutdown: Shutdown) -> Result<Response<Outgoing<B>>, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes>,
+{
+    let in_flight = connection.dispatch();
+    let version = request.version();
+    let mut response = app.oneshot(request).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        connection.becomes_tunnel();
+    } else if version < Version::HTTP_2 && shutdown.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Outgoing::new(body, in_flight)))
+}
+
+/// Ends when the client of a request in flight has closed its side and hyper, holding bytes that it pipelined, would not notice.
+fn client_gone<'a>(connection: &'a Connection, socket: &'a Socket) -> impl Future<Output = ()> + 'a {
+    let mut timer = None;
+    std::future::poll_fn(move |context| {
+        if !connection.is_unwatched() {
+            timer = None;
+            return std::task::Poll::Pending;
+        }
+        loop {
+            let waiting = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(WATCH_INTERVAL)));
+            std::task::ready!(waiting.as_mut().poll(context));
+            if socket.is_closed_by_client() {
+                return std::task::Poll::Ready(());
+            }
+            timer = None;
+        }
+    })
+}

@@ -1,0 +1,218 @@
+//! An exchange becomes its span: a model call's, with what was asked and answered, or a plain task's for every other endpoint.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::chat;
+use super::{Key, Span, SpanId, Status, TraceId, Value};
+use crate::capture::{Ending, Exchange, ExchangeId};
+use crate::capture::worker::Reading;
+use crate::openai::{ChatReply, ChatRequest};
+
+/// What a client that left is recorded as, there being no status for it; nginx's word.
+const CLIENT_CLOSED_REQUEST: i64 = 499;
+
+/// The span of `exchange`, whose reply, where one was kept, reads as `reading`. Everything in it is a function of these two.
+pub fn span(exchange: &Exchange, reading: Option<&Reading>) -> Span {
+    let opening = &exchange.opening;
+    let outcome = Outcome::of(exchange, reading);
+    let mut attributes = Vec::with_capacity(48);
+    let put = &mut attributes;
+    let mut model = None;
+    if opening.chat {
+        set(put, "respan.entity.log_type", text("chat"));
+        set(put, "llm.request.type", text("chat"));
+        set(put, "gen_ai.system", text(opening.system));
+        set(put, "traceloop.entity.name", text("openai.chat"));
+        set(put, "traceloop.entity.path", text("openai.chat"));
+        model = put_call(put, exchange, reading);
+    } else {
+        set(put, "respan.entity.log_type", text("task"));
+        set(put, "traceloop.entity.name", Value::Text(format!("{} {}", opening.method, opening.path)));
+        set(put, "traceloop.entity.path", text(""));
+    }
+    put_transport(put, exchange, &outcome);
+    opening.identity.attributes(put);
+    put_notes(put, exchange, reading, &outcome);
+
+    let name = opening.identity.span_name.clone().unwrap_or_else(|| match (&model, opening.chat) {
+        (Some(model), true) => format!("llm.{}", plain(model)),
+        (None, true) => "llm.unknown".to_owned(),
+        (_, false) => "task".to_owned(),
+    });
+    Span {
+        trace_id: opening.identity.trace.map_or_else(|| own_trace(opening.id), |told| told.id),
+        span_id: span_id(opening.id),
+        parent_span_id: opening.identity.parent,
+        name,
+        start_ns: exchange.started_ns,
+        end_ns: exchange.started_ns.saturating_add(nanoseconds(exchange.duration)),
+        status: outcome.message.map_or(Status::Ok, Status::Error),
+        attributes,
+    }
+}
+
+/// How an exchange truly ended: by its transport, and by what the reply says of itself.
+struct Outcome {
+    word: &'static str,
+    /// Why it did not go well.
+    message: Option<String>,
+    /// A class of errors, OpenAI's own word where it gave one.
+    kind: Option<String>,
+    status_code: Option<i64>,
+}
+
+impl Outcome {
+    fn of(exchange: &Exchange, reading: Option<&Reading>) -> Self {
+        let status = exchange.answer.as_ref().map(|answer| answer.status);
+        let status_code = status.map(|status| i64::from(status.as_u16()));
+        let ended = |word: &'static str, message: &str, status_code| Outcome { word, message: Some(message.to_owned()), kind: Some(word.to_owned()), status_code };
+        let told = reading.and_then(|reading| reading.reply.error.as_ref());
+        let says_it_ended = reading.is_some_and(|reading| exchange.opening.chat && reading.ended);
+        match (&exchange.ending, status) {
+            (Ending::Unreachable(why), _) => ended("unreachable", why, Some(502)),
+            (Ending::Timeout(why), _) => ended("timeout", why, status_code.or(Some(504))),
+            (Ending::Broke(why), _) => ended("upstream_broke", why, status_code),
+            // A client may close as soon as it has read the reply's own end.
+            (Ending::ClientLeft, _) if !says_it_ended => ended("client_left", "the client left before the response ended", Some(CLIENT_CLOSED_REQUEST)),
+            (_, Some(status)) if status.is_client_error() || status.is_server_error() => Outcome {
+                message: Some(told.and_then(|error| error.message.clone()).unwrap_or_else(|| format!("the upstream answered {status}"))),
+                kind: told.and_then(|error| error.code.clone().or_else(|| error.kind.clone())).or(Some(status.as_u16().to_string())),
+                word: "refused",
+                status_code,
+            },
+            _ if let Some(error) = told.filter(|_| exchange.opening.chat) => Outcome {
+                word: "stream_error",
+                message: Some(error.message.clone().unwrap_or_else(|| "the reply holds an error".to_owned())),
+                kind: error.code.clone().or_else(|| error.kind.clone()).or(Some("stream_error".to_owned())),
+                status_code,
+            },
+            _ if lacks_its_end(exchange, reading) => ended("upstream_broke", "the reply ended before its last event", status_code),
+            _ => Outcome { word: "complete", message: None, kind: None, status_code },
+        }
+    }
+}
+
+/// A reply whose transport ended well and which is not whole all the same: a body without a told length ends like that when the upstream dies.
+fn lacks_its_end(exchange: &Exchange, reading: Option<&Reading>) -> bool {
+    exchange.opening.chat
+        && exchange.answer.as_ref().is_some_and(|answer| answer.status.is_success())
+        && reading.is_some_and(|reading| !reading.ended && !reading.reply.cut && !reading.reply.undecodable && says_something(&reading.reply))
+}
+
+fn says_something(reply: &ChatReply) -> bool {
+    reply.id.is_some() || !reply.choices.is_empty()
+}
+
+/// What was asked and answered. Gives the model that answered, else the one that was asked for.
+fn put_call(put: &mut Vec<(Key, Value)>, exchange: &Exchange, reading: Option<&Reading>) -> Option<String> {
+    let opening = &exchange.opening;
+    let request = ChatRequest::parse(exchange.request.bytes()).ok();
+    if let Some(request) = &request {
+        chat::request_attributes(request, opening.content, put);
+        if opening.content && opening.entity_content {
+            set(put, "traceloop.entity.input", Value::Text(chat::entity_input(request)));
+        }
+    }
+    if let Some(reading) = reading {
+        chat::reply_attributes(&reading.reply, opening.content, put);
+        if opening.content && opening.entity_content {
+            set(put, "traceloop.entity.output", Value::Text(chat::entity_output(&reading.reply)));
+        }
+        if let Some(first) = reading.first_token.filter(|_| request.as_ref().is_some_and(|request| request.stream == Some(true))) {
+            set(put, "llm.openai.chat_completions.streaming_time_to_first_token", Value::Double(first.as_secs_f64()));
+        }
+    }
+    let answered = reading.and_then(|reading| reading.reply.model.clone());
+    answered.or_else(|| request.and_then(|request| request.model.map(Cow::into_owned)))
+}
+
+fn put_transport(put: &mut Vec<(Key, Value)>, exchange: &Exchange, outcome: &Outcome) {
+    let opening = &exchange.opening;
+    set(put, "http.request.method", Value::Text(opening.method.to_string()));
+    set(put, "url.path", Value::Text(opening.path.clone()));
+    if let Some(code) = outcome.status_code {
+        set(put, "status_code", Value::Int(code));
+    }
+    if let Some(answer) = &exchange.answer {
+        set(put, "http.response.status_code", Value::Int(i64::from(answer.status.as_u16())));
+        for (name, value) in answer.headers.iter() {
+            put.push((Cow::Owned(format!("http.response.header.{name}")), Value::Texts(vec![value.clone()])));
+        }
+    }
+    if let Some(message) = &outcome.message {
+        set(put, "error.message", Value::Text(message.clone()));
+    }
+    if let Some(kind) = &outcome.kind {
+        set(put, "error.type", Value::Text(kind.clone()));
+    }
+}
+
+/// What the gateway itself has to say, as metadata.
+fn put_notes(put: &mut Vec<(Key, Value)>, exchange: &Exchange, reading: Option<&Reading>, outcome: &Outcome) {
+    let opening = &exchange.opening;
+    set(put, "respan.metadata.spangate_outcome", text(outcome.word));
+    set(put, "respan.metadata.spangate_exchange", Value::Text(opening.id.to_string()));
+    if let Some(count) = opening.retry.filter(|count| *count > 0) {
+        set(put, "respan.metadata.spangate_retry_count", Value::Text(count.to_string()));
+    }
+    let cut = [("request", exchange.request.is_cut() && opening.chat), ("response", reading.is_some_and(|reading| reading.reply.cut && opening.chat))];
+    let cut: Vec<&str> = cut.iter().filter(|(_, cut)| *cut).map(|(body, _)| *body).collect();
+    if !cut.is_empty() {
+        set(put, "respan.metadata.spangate_cut", Value::Text(cut.join(", ")));
+    }
+    if reading.is_some_and(|reading| reading.reply.undecodable && opening.chat) {
+        set(put, "respan.metadata.spangate_undecodable", text("response"));
+    }
+    if !opening.identity.unreadable.is_empty() {
+        set(put, "respan.metadata.spangate_unreadable", Value::Text(opening.identity.unreadable.join("; ")));
+    }
+}
+
+/// An exchange that nothing else belongs to is a trace of its own.
+fn own_trace(id: ExchangeId) -> TraceId {
+    let mut trace = [0; 16];
+    trace.copy_from_slice(&derived(b"spangate trace of one exchange", id)[..16]);
+    TraceId(trace)
+}
+
+/// A function of the exchange: made again after a crash it is the same.
+fn span_id(id: ExchangeId) -> SpanId {
+    let mut span = [0; 8];
+    span.copy_from_slice(&derived(b"spangate span of an exchange", id)[..8]);
+    SpanId(span)
+}
+
+fn derived(what: &[u8], id: ExchangeId) -> [u8; 32] {
+    let mut hash: [u8; 32] = Sha256::new().chain_update(what).chain_update(id.as_bytes()).finalize().into();
+    // Ids of zeros only are invalid.
+    hash[7] |= 1;
+    hash
+}
+
+/// Respan's spelling of a name within a span's name.
+fn plain(name: &str) -> String {
+    let mut plain = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character.is_alphanumeric() || "_.-".contains(character) {
+            plain.push(character);
+        } else if !plain.ends_with('_') {
+            plain.push('_');
+        }
+    }
+    plain
+}
+
+fn set(put: &mut Vec<(Key, Value)>, key: &'static str, value: Value) {
+    put.push((Cow::Borrowed(key), value));
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

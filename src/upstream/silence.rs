@@ -1,0 +1,144 @@
+//! The only limit on an upstream's time: how long nothing may move.
+//!
+//! Before the head, the request's own bytes count as movement, so a long upload is not a silence. After it, the response's do.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+
+/// When something last moved. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    born: Instant,
+    last: Arc<AtomicU64>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Pulse { born: Instant::now(), last: Arc::default() }
+    }
+}
+
+impl Pulse {
+    /// Something moved just now.
+    pub fn beat(&self) {
+        self.last.store(u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.born + Duration::from_nanos(self.last.load(Ordering::Relaxed))
+    }
+
+    /// What `call` gives, or nothing once nothing has moved for `limit`.
+    pub(super) async fn unless_silent<F: Future>(&self, limit: Duration, call: F) -> Option<F::Output> {
+        let mut call = pin!(call);
+        let mut alarm = pin!(tokio::time::sleep_until(self.last() + limit));
+        poll_fn(|context| {
+            if let Poll::Ready(output) = call.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            while alarm.as_mut().poll(context).is_ready() {
+                let deadline = self.last() + limit;
+                if alarm.deadline() >= deadline {
+                    return Poll::Ready(None);
+                }
+                alarm.as_mut().reset(deadline);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+pin_project! {
+    /// A body that fails when its source is silent for too long. It holds `keep` until it is dropped.
+    pub struct Vigil<B, K> {
+        #[pin]
+        body: B,
+        limit: Duration,
+        last: Instant,
+        // Made when the body first has nothing to give, moved on only when it fires: most frames cost no timer.
+        alarm: Option<Pin<Box<Sleep>>>,
+        keep: K,
+    }
+}
+
+/// Why a response ended before its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// The upstream broke off.
+    Upstream(hyper::Error),
+    /// The upstream was silent for this long.
+    Silent(Duration),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Upstream(error) => match std::error::Error::source(error) {
+                Some(cause) => write!(formatter, "{error}: {cause}"),
+                None => error.fmt(formatter),
+            },
+            Broken::Silent(limit) => write!(formatter, "the upstream was silent for {limit:?}"),
+        }
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Broken::Upstream(error) => Some(error),
+            Broken::Silent(_) => None,
+        }
+    }
+}
+
+impl<B, K> Vigil<B, K> {
+    pub(super) fn new(body: B, limit: Duration, keep: K) -> Self {
+        Vigil { body, limit, last: Instant::now(), alarm: None, keep }
+    }
+
+    /// The body alone, for an upgrade.
+    pub fn into_parts(self) -> (B, K) {
+        (self.body, self.keep)
+    }
+}
+
+impl<B: Body<Data = Bytes, Error = hyper::Error>, K> Body for Vigil<B, K> {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.project();
+        if let Poll::Ready(frame) = this.body.poll_frame(context) {
+            *this.last = Instant::now();
+            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Upstream)));
+        }
+        let deadline = *this.last + *this.limit;
+        let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while alarm.as_mut().poll(context).is_ready() {
+            if alarm.deadline() >= deadline {
+                return Poll::Ready(Some(Err(Broken::Silent(*this.limit))));
+            }
+            alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
