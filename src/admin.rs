@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn admin(access: Access) -> Admin {
-        Admin::new(access, Arc::new(Metrics::new()), Arc::new(Store::new(1 << 20)), Shutdown::default())
+        Admin::new(access, Arc::new(Metrics::default()), Arc::new(Store::new(1 << 20)), Shutdown::default())
     }
 
     fn status(admin: &Admin, host: Option<&str>, path: &str, token: Option<&str>) -> u16 {

@@ -16,7 +16,7 @@ use crate::admin::Admin;
 use crate::capture::worker::{self, Worker};
 use crate::capture::Budget;
 use crate::config::Config;
-use crate::export::{self, Exporter};
+use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::Metrics;
 use crate::proxy::{self, AskBody, Proxy};
 use crate::server::{self, Listener, Shutdown};
@@ -36,7 +36,7 @@ pub struct Gateway {
     config: Config,
     settings: Arc<ArcSwap<proxy::Settings<Upstream<AskBody>>>>,
     tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-    export_settings: watch::Sender<Arc<export::Settings>>,
+    export_settings: watch::Sender<Arc<ExportSettings>>,
     admin: Admin,
     shutdown: Shutdown,
     /// The data port's connections and tunnels: what may still make spans.
@@ -79,6 +79,13 @@ impl fmt::Display for StartError {
 
 impl error::Error for StartError {}
 
+impl StartError {
+    /// Whether the configuration has to change, not the machine.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, StartError::Unusable(_))
+    }
+}
+
 impl Gateway {
     /// Binds both ports and serves. Must be called within a Tokio runtime.
     ///
@@ -97,7 +104,7 @@ impl Gateway {
         let data_address = data.local_address().map_err(StartError::System)?;
         let admin_address = admin_listener.local_address().map_err(StartError::System)?;
 
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::default());
         let store = Arc::new(Store::new(config.respan.max_pending));
         let (sink, cuts) = (Arc::clone(&store), Arc::clone(&metrics));
         let (capture, worker) = worker::start(Budget::new(config.capture.max_memory), move |exchange, reading| {
@@ -109,8 +116,8 @@ impl Gateway {
         .map_err(StartError::System)?;
 
         let background = TaskTracker::new();
-        let (export_settings, watched) = watch::channel(Arc::new(assembly::export(&config.respan)));
-        let exporter = Exporter::start(Arc::clone(&store), watched, &background, Arc::clone(&metrics));
+        let (export_settings, watched) = watch::channel(Arc::new(assembly::export(&config.respan)?));
+        let exporter = Exporter::start(Arc::clone(&store), watched, Arc::clone(&metrics), Pace::default(), &background);
 
         let (shutdown, admin_shutdown, connections) = (Shutdown::default(), Shutdown::default(), TaskTracker::new());
         let proxy = Proxy::new(Arc::clone(&settings), capture, Arc::clone(&metrics), shutdown.clone(), connections.clone());
@@ -142,6 +149,7 @@ impl Gateway {
     pub fn reload(&mut self, config: Config) -> Result<(), StartError> {
         let settings = assembly::settings(&config, Some((&self.config.upstream, &self.settings.load())))?;
         let tls = assembly::tls(&config.server)?;
+        let export_settings = assembly::export(&config.respan)?;
         for (key, changed) in [
             ("server.listen", config.server.listen != self.config.server.listen),
             ("server.admin", config.server.admin != self.config.server.admin),
@@ -158,7 +166,7 @@ impl Gateway {
             self.tls.store(tls);
         }
         self.settings.store(Arc::new(settings));
-        self.export_settings.send_replace(Arc::new(assembly::export(&config.respan)));
+        self.export_settings.send_replace(Arc::new(export_settings));
         self.admin.replace(assembly::admin(&config.server));
         self.config = config;
         tracing::info!("took the configuration anew");
@@ -192,7 +200,8 @@ impl Gateway {
         if tokio::task::spawn_blocking(move || worker.finish()).await.is_err() {
             tracing::error!("the capture thread could not be waited for");
         }
-        let left = self.exporter.drain(deadline.saturating_sub(began.elapsed()).max(LEAST_FLUSH)).await;
+        let flush = deadline.saturating_sub(began.elapsed()).max(LEAST_FLUSH);
+        let left = self.exporter.drain((Instant::now() + flush).into()).await;
         if left > 0 {
             tracing::warn!(spans = left, "these could not be exported and are lost");
         }

@@ -29,7 +29,7 @@ use crate::capture::{Answered, Asked, Capture, ExchangeId, Opening};
 use crate::config::{BaseUrl, Secret};
 use crate::health;
 use crate::identity::{self, Identity, Log};
-use crate::metrics::{Endpoint, Metrics, OpenStream};
+use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::server::Shutdown;
 use crate::tap::{End, Observer, Tap};
 use crate::upstream::{Broken, CallError, Pulse, ReplyBody};
@@ -120,13 +120,13 @@ where
                 return Ok(response.map(Either::Left));
             }
             let id = ExchangeId::new();
-            let endpoint = Endpoint::of(request.uri().path());
+            let endpoint = endpoint(request.uri().path());
             let response = answer(&settings, &around, request, id, endpoint).await.unwrap_or_else(|refusal| {
                 let mut response = refusal.into_response();
                 response.headers_mut().insert(GATEWAY_REQUEST_ID, id.header_value());
                 response.map(Either::Left)
             });
-            around.metrics.request(endpoint, response.status());
+            around.metrics.answered(endpoint, response.status());
             Ok(response)
         })
     }
@@ -147,7 +147,7 @@ where
     }
     let admission = around.gate.admit(settings.limits.max_in_flight)?;
     let identity = identity::read(request.headers(), &settings.identity);
-    around.metrics.unreadable(identity.unreadable.len());
+    identity.unreadable.iter().for_each(|_| around.metrics.identity_unreadable());
 
     let (asked, answered) = watch(settings, around, &request, identity, id, endpoint);
     let client = tunnel::is_asked_for(&request).then(|| hyper::upgrade::on(&mut request));
@@ -155,7 +155,7 @@ where
     let excess = Excess::default();
     let going = Going { asked, pulse: pulse.clone(), excess: excess.clone() };
     let request = upward(settings, request, target, client.is_some(), going, pulse)?;
-    let mut coming = Coming { answered: Some(answered), stream: None, _admission: admission };
+    let mut coming = Coming { answered: Some(answered), _counted: (admission, around.metrics.request_begins()), stream: None };
 
     let called = Instant::now();
     let mut response = match settings.upstream.clone().oneshot(request).await {
@@ -183,8 +183,20 @@ where
         }
         (None, _) => Response::from_parts(parts, Either::Right(Tap::new(body, coming))),
     };
-    around.metrics.head_passed_on(head_came - began, (called - began) + head_came.elapsed());
+    around.metrics.first_byte(began.elapsed());
+    around.metrics.overhead((called - began) + head_came.elapsed());
     Ok(answer)
+}
+
+/// The endpoint that a path under either prefix leads to, Azure's deployments among them.
+fn endpoint(path: &str) -> Endpoint {
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some((before, "completions")) if before.ends_with("/chat") => Endpoint::ChatCompletions,
+        Some((_, "completions")) => Endpoint::Completions,
+        Some((_, "responses")) => Endpoint::Responses,
+        Some((_, "embeddings")) => Endpoint::Embeddings,
+        _ => Endpoint::Other,
+    }
 }
 
 /// Begins to watch the exchange, unless the request asks not to be.
@@ -257,14 +269,14 @@ impl Observer<UploadError> for Going {
 /// Watches a response, from before it exists until its body has ended, and keeps what is held for a request in flight.
 pub struct Coming {
     answered: Option<Answered>,
-    stream: Option<OpenStream>,
-    _admission: Admission,
+    stream: Option<Counted>,
+    _counted: (Admission, Counted),
 }
 
 impl Coming {
     fn head<B>(&mut self, metrics: &Arc<Metrics>, response: &Response<B>) {
         let streams = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        self.stream = streams.then(|| metrics.stream_opened());
+        self.stream = streams.then(|| metrics.stream_opens());
         if let Some(answered) = &mut self.answered {
             answered.head(response.status(), response.headers());
         }

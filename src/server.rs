@@ -23,7 +23,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -77,6 +77,19 @@ impl Listener {
     }
 }
 
+/// Runs HTTP/2's streams where connections run, so that waiting for these waits for those.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
 /// Serves connections of `listener` with `app` until `shutdown`; returns when the listener is closed. Connections go on as tasks of `tasks`.
 pub async fn serve<S, B>(listener: Listener, app: S, shutdown: Shutdown, tasks: TaskTracker)
 where
@@ -85,7 +98,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    let server = Arc::new(protocol());
+    let server = Arc::new(protocol(Tracked(tasks.clone())));
     let admit = |stream: TcpStream| {
         let (app, server, shutdown) = (app.clone(), Arc::clone(&server), shutdown.clone());
         let (tls, patience) = (listener.tls.load_full(), listener.patience);
@@ -114,8 +127,8 @@ where
     }
 }
 
-fn protocol() -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+fn protocol(tasks: Tracked) -> auto::Builder<Tracked> {
+    let mut server = auto::Builder::new(tasks);
     // The upstream's Date is passed on; none is made up.
     server.http1().auto_date_header(false).max_headers(HARD_MAX_HEADERS).header_read_timeout(None).timer(TokioTimer::new());
     server
@@ -153,7 +166,7 @@ async fn secure(stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, patie
     }
 }
 
-async fn connection<S, B>(transport: Transport, patience: Patience, server: &auto::Builder<TokioExecutor>, app: S, shutdown: Shutdown)
+async fn connection<S, B>(transport: Transport, patience: Patience, server: &auto::Builder<Tracked>, app: S, shutdown: Shutdown)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -202,7 +215,9 @@ where
     } else if version < Version::HTTP_2 && shutdown.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Outgoing::new(body, in_flight)))
+    // hyper would put the length of an empty body last, and leave it out of a 304.
+    let told = version < Version::HTTP_2 && response.headers().contains_key(header::CONTENT_LENGTH);
+    Ok(response.map(|body| Outgoing::new(body, in_flight, told)))
 }
 
 /// Ends when the client of a request in flight has closed its side and hyper, holding bytes that it pipelined, would not notice.

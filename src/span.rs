@@ -3,6 +3,10 @@
 //! Ids, times and attributes are fixed when a span is made. Nothing after that changes it, so a post that is repeated is the same post.
 //! How the attributes are called is Respan's wire contract: see [`key`] for the names and [`crate::span`]'s children for who sets which.
 
+pub mod chat;
+pub mod exchange;
+pub mod key;
+
 use std::borrow::Cow;
 
 /// A trace id: 16 bytes, never all zero (W3C Trace Context, section 3.2.2.3).
@@ -60,6 +64,3 @@ pub enum Value {
     /// Several texts.
     Texts(Vec<String>),
 }
-
-/// Names of attributes, as Respan reads them.
-pub mod key {}

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::uri::InvalidUri;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::StartError;
 use crate::admin;
 use crate::config::{self, Config, Content};
-use crate::export;
+use crate::export::{ApiKey, Encoding, ExportSettings};
 use crate::identity;
 use crate::proxy::{self, AskBody, Limits};
 use crate::server::Patience;
@@ -83,6 +84,16 @@ pub(super) fn admin(server: &config::Server) -> admin::Access {
     admin::Access { token: server.admin_token.clone(), hosts: server.admin_hosts.clone() }
 }
 
-pub(super) fn export(respan: &config::Respan) -> export::Settings {
-    todo!()
+/// Where spans go.
+pub(super) fn export(respan: &config::Respan) -> Result<ExportSettings, StartError> {
+    let unusable = |key: &str, why: &dyn std::fmt::Display| StartError::Unusable(format!("{key}: {why}"));
+    Ok(ExportSettings {
+        url: respan.base_url.to_string().parse().map_err(|error: InvalidUri| unusable("respan.base_url", &error))?,
+        api_key: respan.api_key.as_ref().map(|key| ApiKey::new(key.reveal())).transpose().map_err(|error| unusable("respan.api_key", &error))?,
+        encoding: match respan.encoding {
+            config::Encoding::Json => Encoding::Json,
+            config::Encoding::Protobuf => Encoding::Protobuf,
+        },
+        flush_interval: respan.flush_interval,
+    })
 }

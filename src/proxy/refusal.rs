@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::upstream::CallError;
 
@@ -23,6 +23,21 @@ pub(super) enum Refusal {
     HeadTooLarge(String),
     Shed,
     Upstream(CallError),
+}
+
+/// OpenAI's error object.
+#[derive(Serialize)]
+struct Envelope {
+    error: Error,
+}
+
+#[derive(Serialize)]
+struct Error {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'static str>,
+    code: &'static str,
 }
 
 impl Refusal {
@@ -61,8 +76,8 @@ impl Refusal {
 
     /// The answer, still without the exchange's id.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let error = json!({"error": {"message": self.to_string(), "type": "spangate_error", "param": null, "code": self.code()}});
-        let mut response = Response::new(Full::from(error.to_string()));
+        let error = Error { message: self.to_string(), kind: "spangate_error", param: None, code: self.code() };
+        let mut response = Response::new(Full::from(serde_json::to_vec(&Envelope { error }).unwrap_or_default()));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

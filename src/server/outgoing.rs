@@ -24,6 +24,7 @@ pin_project! {
         #[pin]
         body: B,
         in_flight: InFlight,
+        told: bool,
         failure: Option<Failure<B::Error>>,
     }
 }
@@ -35,8 +36,9 @@ struct Failure<E> {
 }
 
 impl<B: Body> Outgoing<B> {
-    pub(super) fn new(body: B, in_flight: InFlight) -> Self {
-        Outgoing { body, in_flight, failure: None }
+    /// `told`: the response's `content-length` is to be sent as it stands, where it stands, also when there is nothing to send.
+    pub(super) fn new(body: B, in_flight: InFlight, told: bool) -> Self {
+        Outgoing { body, in_flight, told, failure: None }
     }
 }
 
@@ -65,10 +67,10 @@ impl<B: Body> Body for Outgoing<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failure.is_none() && self.body.is_end_stream()
+        !self.told && self.failure.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.told && self.body.is_end_stream() { SizeHint::default() } else { self.body.size_hint() }
     }
 }

@@ -1,0 +1,265 @@
+//! Finished spans reach Respan: batched, posted, tried again, and settled in the store.
+//!
+//! ```text
+//!  store ──take──► batch ──encode──► post ──► Respan
+//!    ▲                                │
+//!    │          accepted, refused ◄───┼──► not now: wait and post the same again
+//!    └──────────── settle ◄───────────┘    too large, one is bad: halve, and post each half
+//! ```
+//!
+//! One task takes batches, each batch has a task that ends when all its spans are settled. At most [`POSTS`] posts are under way and at
+//! most [`BATCHES`] batches are out of the store, so a post that hangs or is refused again and again stops no other, and memory stays
+//! bounded. There is no limit on how long a span is tried: the store's bound decides. When the address or the key is what is wrong,
+//! nothing is given up and one post at a time asks whether that is still so ([`gate`]).
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::store::{Batch, Store};
+
+mod delivery;
+mod gate;
+mod health;
+pub mod otlp;
+mod post;
+pub mod respan;
+#[cfg(test)]
+mod tests;
+
+pub use health::ExportState;
+pub use otlp::Encoding;
+
+/// The most spans of one post; what OpenTelemetry's SDKs send at most.
+pub const BATCH_SPANS: usize = 512;
+
+/// About how many bytes of spans make one post; a larger span goes alone (Respan takes 20 MB of one span).
+pub const BATCH_BYTES: usize = 1 << 20;
+
+/// How many posts are under way at most.
+pub const POSTS: usize = 4;
+
+/// How many batches are under way at most, those that wait for their next try included.
+pub const BATCHES: u32 = 16;
+
+/// Where spans go, and how. Replaced as a whole when the configuration is read again.
+#[derive(Clone, Debug)]
+pub struct ExportSettings {
+    /// The full address, `https://api.respan.ai/api/v2/traces`.
+    pub url: Uri,
+    /// Without one nothing is posted and spans wait in the store.
+    pub api_key: Option<ApiKey>,
+    /// How spans are written.
+    pub encoding: Encoding,
+    /// The longest that a finished span waits for others to share its post.
+    pub flush_interval: Duration,
+}
+
+/// Respan's key. It shows itself to nobody but the server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    authorization: HeaderValue,
+}
+
+/// The text cannot be sent as a key: it holds a line break or another control character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidApiKey;
+
+impl ApiKey {
+    /// Takes the key as it is configured, without the spaces and line ends around it.
+    ///
+    /// # Errors
+    /// The key cannot be the value of a header.
+    pub fn new(key: &str) -> Result<Self, InvalidApiKey> {
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_| InvalidApiKey)?;
+        authorization.set_sensitive(true);
+        Ok(Self { authorization })
+    }
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+impl std::fmt::Display for InvalidApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the key holds a line break or another character that no header can carry")
+    }
+}
+
+impl std::error::Error for InvalidApiKey {}
+
+/// How patient the exporter is. [`Pace::default`] is right everywhere but in tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The upper end of the first random wait; it doubles with each try.
+    pub backoff_base: Duration,
+    /// What the upper end never exceeds.
+    pub backoff_cap: Duration,
+    /// How often a refused key is tried again.
+    pub probe_every: Duration,
+    /// For one try, from connecting to the end of the answer.
+    pub try_timeout: Duration,
+    /// For connecting alone.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            backoff_base: Duration::from_millis(500),
+            backoff_cap: Duration::from_secs(30),
+            probe_every: Duration::from_secs(60),
+            try_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The running exporter.
+#[derive(Debug)]
+pub struct Exporter {
+    work: Arc<Work>,
+    taker: JoinHandle<()>,
+}
+
+/// What the task that takes batches and those that deliver them share.
+#[derive(Debug)]
+struct Work {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    settings: watch::Receiver<Arc<ExportSettings>>,
+    pace: Pace,
+    client: post::Client,
+    gate: gate::Gate,
+    health: health::Health,
+    posts: Semaphore,
+    batches: Arc<Semaphore>,
+    /// Posts that were accepted so far: a batch that keeps failing while this grows is itself what is wrong.
+    accepted: AtomicU64,
+    /// Set when the exporter is to end: until when it may try.
+    drain: watch::Sender<Option<Instant>>,
+    /// While draining: a batch was given up, so taking more is pointless.
+    gave_up: AtomicBool,
+    /// Drops what is still under way back into the store.
+    stop: CancellationToken,
+}
+
+impl Exporter {
+    /// Starts to export what `store` holds and will hold. Its tasks run on `tasks` until [`Exporter::drain`].
+    ///
+    /// A new value of `settings` takes effect at once: with the next post, and every waiting post is tried again.
+    pub fn start(
+        store: Arc<Store>,
+        settings: watch::Receiver<Arc<ExportSettings>>,
+        metrics: Arc<Metrics>,
+        pace: Pace,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let work = Arc::new(Work {
+            store,
+            metrics,
+            gate: gate::Gate::new(pace.probe_every),
+            client: post::Client::new(&pace),
+            settings,
+            pace,
+            health: health::Health::default(),
+            posts: Semaphore::new(POSTS),
+            batches: Arc::new(Semaphore::new(BATCHES as usize)),
+            accepted: AtomicU64::new(0),
+            drain: watch::Sender::new(None),
+            gave_up: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+        });
+        let taker = tasks.spawn(Arc::clone(&work).take_batches(tasks.clone()));
+        Self { work, taker }
+    }
+
+    /// How the export is doing.
+    pub fn state(&self) -> ExportState {
+        self.work.health.state()
+    }
+
+    /// Posts everything that waits at once and ends the exporter: when the store is empty, when nothing more can be hoped for
+    /// before `deadline`, or at `deadline`. Waiting posts are tried at least once more. Returns how many spans are left in the store.
+    pub async fn drain(self, deadline: Instant) -> u64 {
+        self.work.drain.send_replace(Some(deadline));
+        self.work.gate.let_one_through();
+        let mut taker = self.taker;
+        if tokio::time::timeout_at(deadline, &mut taker).await.is_err() {
+            self.work.stop.cancel();
+            // Ends now; it can only fail by a panic, which the tracker's owner has seen.
+            drop(taker.await);
+        }
+        self.work.store.counts().pending
+    }
+}
+
+impl Work {
+    async fn take_batches(self: Arc<Self>, tasks: TaskTracker) {
+        let stopped = Arc::clone(&self);
+        tokio::select! {
+            () = Arc::clone(&self).take_until_drained(&tasks) => {}
+            () = stopped.stop.cancelled() => {}
+        }
+        // Every place is free again when every batch is settled or back in the store; the semaphore is never closed.
+        drop(self.batches.acquire_many(BATCHES).await);
+    }
+
+    async fn take_until_drained(self: Arc<Self>, tasks: &TaskTracker) {
+        let mut signals = delivery::Signals::of(&self);
+        while let Ok(place) = Arc::clone(&self.batches).acquire_owned().await {
+            let Some(batch) = self.next_batch(&mut signals).await else {
+                break;
+            };
+            let work = Arc::clone(&self);
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = work.deliver(batch) => {}
+                    () = work.stop.cancelled() => {}
+                }
+                drop(place);
+            });
+        }
+    }
+
+    /// The next batch when it is due; none when the exporter is to end and nothing is left to try.
+    async fn next_batch(&self, signals: &mut delivery::Signals) -> Option<Batch> {
+        loop {
+            let settings = signals.settings();
+            if signals.deadline().is_some() {
+                let pointless = settings.api_key.is_none() || self.gave_up();
+                return if pointless { None } else { self.store.take(BATCH_SPANS, BATCH_BYTES) };
+            }
+            if settings.api_key.is_none() {
+                signals.changed().await;
+                continue;
+            }
+            tokio::select! {
+                () = self.batch_is_due(settings.flush_interval) => {}
+                () = signals.changed() => continue,
+            }
+            if let Some(batch) = self.store.take(BATCH_SPANS, BATCH_BYTES) {
+                return Some(batch);
+            }
+        }
+    }
+
+    async fn batch_is_due(&self, flush_interval: Duration) {
+        self.store.at_least(1, usize::MAX).await;
+        if let Some(since) = self.store.oldest_since() {
+            // It is either full or old; which of the two makes no difference.
+            drop(tokio::time::timeout_at(since + flush_interval, self.store.at_least(BATCH_SPANS, BATCH_BYTES)).await);
+        }
+    }
+}

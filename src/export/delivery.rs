@@ -1,0 +1,224 @@
+//! One batch from its first try until each of its spans is settled.
+//!
+//! The same spans in the same encoding are the same bytes, so every try is the same post. While the exporter drains, no wait goes
+//! beyond the deadline: what would have to wait longer goes back into the store.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::respan::Verdict;
+use super::{ApiKey, ExportSettings, Work};
+use crate::metrics::PostOutcome;
+use crate::store::{Batch, Settled};
+
+/// After this many failed tries a batch that alone fails, while others are accepted, is halved to find the span that makes it fail.
+const PATIENCE: u32 = 5;
+
+/// What ends a wait early.
+pub(super) struct Signals {
+    settings: watch::Receiver<Arc<ExportSettings>>,
+    drain: watch::Receiver<Option<Instant>>,
+    gate: watch::Receiver<()>,
+}
+
+/// How the tries of one batch ended.
+enum Ending {
+    Settled(Settled),
+    /// Never as a whole: each half is tried, and a single span is refused for this reason.
+    Halve(String),
+    GivenUp,
+}
+
+impl Signals {
+    pub(super) fn of(work: &Work) -> Self {
+        Self { settings: work.settings.clone(), drain: work.drain.subscribe(), gate: work.gate.changes() }
+    }
+
+    pub(super) fn settings(&mut self) -> Arc<ExportSettings> {
+        Arc::clone(&self.settings.borrow_and_update())
+    }
+
+    /// Until when the exporter may try; none while it does not drain.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        *self.drain.borrow_and_update()
+    }
+
+    /// Returns when the settings are replaced or the exporter begins to drain.
+    pub(super) async fn changed(&mut self) {
+        tokio::select! {
+            () = change(&mut self.settings) => {}
+            () = change(&mut self.drain) => {}
+        }
+    }
+}
+
+/// A sender that is gone will never change anything again.
+async fn change<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Work {
+    pub(super) fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::Acquire)
+    }
+
+    /// Ends when every span of the batch is settled, or (only while draining) back in the store.
+    pub(super) async fn deliver(&self, batch: Batch) {
+        let mut rest = vec![batch];
+        while let Some(batch) = rest.pop() {
+            match self.try_until_answered(&batch).await {
+                Ending::Settled(settled) => batch.settle(settled),
+                Ending::Halve(reason) => match batch.halve() {
+                    Ok((older, newer)) => rest.extend([newer, older]),
+                    Err(single) => {
+                        self.health.remark(1, &reason);
+                        single.settle(Settled { rejected: 1 });
+                    }
+                },
+                Ending::GivenUp => {
+                    self.gave_up.store(true, Ordering::Release);
+                    self.gate.wake();
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn try_until_answered(&self, batch: &Batch) -> Ending {
+        let mut signals = Signals::of(self);
+        let mut failures = 0;
+        let accepted_before = self.accepted.load(Ordering::Relaxed);
+        loop {
+            let (settings, verdict) = match self.post(batch, &mut signals).await {
+                Ok(answered) => answered,
+                Err(ending) => return ending,
+            };
+            let (after, reason) = match verdict {
+                Verdict::Accepted { warning } => return self.accepted(0, warning),
+                Verdict::Partial { rejected, message } => return self.accepted(rejected, Some(message)),
+                Verdict::TooLarge => {
+                    self.gate.open();
+                    return Ending::Halve("a span is larger than Respan takes".to_owned());
+                }
+                Verdict::Rejected { reason } => {
+                    self.gate.open();
+                    return Ending::Halve(reason);
+                }
+                Verdict::Unauthorised => {
+                    self.gate.refuse_key(&settings, Instant::now());
+                    self.health.key_refused(self.store.counts().pending);
+                    if signals.deadline().is_some() {
+                        return Ending::GivenUp;
+                    }
+                    continue;
+                }
+                Verdict::Retry { after, reason } => (after, reason),
+                Verdict::WrongAddress { reason } => (None, reason),
+            };
+            self.health.failed(&reason, self.store.counts().pending);
+            failures += 1;
+            if failures >= PATIENCE && batch.count() > 1 && self.accepted.load(Ordering::Relaxed) > accepted_before {
+                return Ending::Halve(reason);
+            }
+            let asked = after.map(|after| after + jitter(after / 10));
+            if let Some(asked) = asked {
+                self.gate.leave_alone_until(Instant::now() + asked, &settings);
+            }
+            if !pause(asked.unwrap_or_else(|| self.backoff(failures)), &mut signals).await {
+                return Ending::GivenUp;
+            }
+        }
+    }
+
+    fn accepted(&self, rejected: u64, remark: Option<String>) -> Ending {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.gate.open();
+        self.health.succeeded();
+        if let Some(remark) = remark {
+            self.health.remark(rejected, &remark);
+        }
+        Ending::Settled(Settled { rejected })
+    }
+
+    /// One try, as soon as there is a key, the gate is open and fewer than [`super::POSTS`] are under way.
+    async fn post(&self, batch: &Batch, signals: &mut Signals) -> Result<(Arc<ExportSettings>, Verdict), Ending> {
+        // The semaphore is never closed, so this always waits for a turn.
+        let turn = self.posts.acquire().await;
+        let (settings, key) = self.leave_to_post(signals).await.ok_or(Ending::GivenUp)?;
+        let body = settings.encoding.encode(batch.spans()).map_err(|error| Ending::Halve(error.to_string()))?;
+        let under_way = self.health.post_begins();
+        let verdict = self.client.post(&settings, &key, body).await;
+        drop((under_way, turn));
+        self.metrics.export_post(outcome(&verdict));
+        Ok((settings, verdict))
+    }
+
+    /// The settings to post with, when it is time; none when the exporter drains and there will be no such time.
+    async fn leave_to_post(&self, signals: &mut Signals) -> Option<(Arc<ExportSettings>, ApiKey)> {
+        loop {
+            signals.gate.borrow_and_update();
+            let (settings, deadline) = (signals.settings(), signals.deadline());
+            if self.gave_up() {
+                return None;
+            }
+            let Some(key) = settings.api_key.clone() else {
+                if deadline.is_some() {
+                    return None;
+                }
+                signals.changed().await;
+                continue;
+            };
+            match self.gate.enter(&settings, Instant::now()) {
+                Ok(()) => return Some((settings, key)),
+                // At the deadline this task is stopped; until then another post may open the gate.
+                Err(time) => tokio::select! {
+                    () = tokio::time::sleep_until(time) => {}
+                    () = change(&mut signals.gate) => {}
+                    () = change(&mut signals.settings) => {}
+                    () = change(&mut signals.drain) => {}
+                },
+            }
+        }
+    }
+
+    /// Full jitter: anything between nothing and an upper end that doubles, so that many gateways do not come back together.
+    fn backoff(&self, failures: u32) -> Duration {
+        let doubled = self.pace.backoff_base.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        jitter(doubled.min(self.pace.backoff_cap))
+    }
+}
+
+/// Waits, until new settings or the beginning of the drain end it early. Whether to try again: not when the wait would go beyond the
+/// deadline of the drain.
+async fn pause(wait: Duration, signals: &mut Signals) -> bool {
+    if signals.deadline().is_some_and(|deadline| Instant::now() + wait >= deadline) {
+        return false;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = signals.changed() => {}
+    }
+    true
+}
+
+fn jitter(most: Duration) -> Duration {
+    most.mul_f64(fastrand::f64())
+}
+
+fn outcome(verdict: &Verdict) -> PostOutcome {
+    match verdict {
+        Verdict::Accepted { .. } => PostOutcome::Accepted,
+        Verdict::Partial { .. } => PostOutcome::Partial,
+        Verdict::Retry { .. } => PostOutcome::Retry,
+        Verdict::Unauthorised => PostOutcome::Unauthorised,
+        Verdict::WrongAddress { .. } => PostOutcome::WrongAddress,
+        Verdict::TooLarge => PostOutcome::TooLarge,
+        Verdict::Rejected { .. } => PostOutcome::Rejected,
+    }
+}

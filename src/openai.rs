@@ -1,0 +1,27 @@
+//! OpenAI's chat completions, out of the bytes that passed by.
+//!
+//! The rule: tolerant of everything. Every field may be missing, of the wrong type, repeated or new; a body may be cut, compressed, no JSON
+//! at all. What can be read is kept, what cannot is unknown, and unknown is never zero. Nothing here fails or panics on any input.
+//!
+//! ```text
+//!  request body ──► ChatRequest::parse ──────────────────────────────────────────► ChatRequest
+//!
+//!  reply bytes ──► encoding ──► sse ──► chunk (one JSON object) ──► assemble ────► ChatReply
+//!                      └──────► a JSON body: one object, too ─────────┘
+//!  └────────────────────────── ReplyReader ──────────────────────────┘
+//! ```
+//!
+//! Shapes are those of OpenAI's API description (`CreateChatCompletionRequest`, `CreateChatCompletionResponse`,
+//! `CreateChatCompletionStreamResponse`) and what compatible servers make of them.
+
+mod assemble;
+mod body;
+mod chunk;
+mod json;
+mod reader;
+mod reply;
+mod request;
+
+pub use reader::ReplyReader;
+pub use reply::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
+pub use request::{ChatRequest, Content, Message, NotAnObject};

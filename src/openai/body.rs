@@ -1,0 +1,90 @@
+//! A reply that is no stream: collected up to a limit, read once.
+
+use super::assemble::Assembly;
+
+/// The bytes of a body so far, and where in its JSON value they end.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    cut: bool,
+    place: Place,
+    /// How many objects and arrays are open.
+    depth: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Between,
+    Text,
+    /// Right after a backslash in a text.
+    Escape,
+    /// The value is over.
+    End,
+}
+
+impl Body {
+    /// Takes the next bytes and keeps `limit` in all.
+    pub(super) fn push(&mut self, bytes: &[u8], limit: usize) {
+        let fits = bytes.len().min(limit - self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..fits]);
+        self.cut |= fits < bytes.len();
+        self.look_for_end(bytes);
+    }
+
+    /// Whether the JSON value is over, whether or not it was kept.
+    pub(super) fn ended(&self) -> bool {
+        self.place == Place::End
+    }
+
+    /// Whether there was more than the limit.
+    pub(super) fn cut(&self) -> bool {
+        self.cut
+    }
+
+    fn look_for_end(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            bytes = rest;
+            self.place = match (self.place, byte) {
+                (Place::End, _) => return,
+                (Place::Escape, _) | (Place::Between, b'"') => Place::Text,
+                (Place::Text, b'"') => Place::Between,
+                (Place::Text, b'\\') => Place::Escape,
+                (Place::Text, _) => {
+                    // The bulk of a body is the inside of its texts.
+                    bytes = &rest[rest
+                        .iter()
+                        .position(|byte| matches!(byte, b'"' | b'\\'))
+                        .unwrap_or(rest.len())..];
+                    Place::Text
+                }
+                (Place::Between, b'{' | b'[') => {
+                    self.depth += 1;
+                    Place::Between
+                }
+                (Place::Between, b'}' | b']') => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        Place::End
+                    } else {
+                        Place::Between
+                    }
+                }
+                (Place::Between, _) => Place::Between,
+            };
+        }
+    }
+
+    /// Reads what was kept.
+    pub(super) fn finish(self, assembly: &mut Assembly) {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let text = text.trim_start_matches('\u{FEFF}').trim_start();
+        // Google's compatible endpoint puts its errors into an array.
+        let object = text.trim_start_matches(['[', ' ', '\n']);
+        if object.starts_with('{') {
+            assembly.body(object);
+        } else {
+            assembly.error_text(text);
+        }
+    }
+}

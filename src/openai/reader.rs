@@ -1,0 +1,168 @@
+//! The bytes of a reply, from the wire's copy to a [`ChatReply`].
+//!
+//! The rule: a stream is read as it comes and only the reply is kept; a body is collected up to the limit and read once. Which of the two it
+//! is, the bytes decide where they are clear, and `Content-Type` where they are not, for it is wrong often enough: an error in JSON after a
+//! head that promised events, events that a server calls `text/plain`.
+
+use super::assemble::Assembly;
+use super::body::Body;
+use super::reply::ChatReply;
+use crate::encoding::{Decoder, Stopped};
+use crate::sse::{EVENT_LIMIT, Framer};
+
+/// Beginnings of the lines that event streams begin with.
+const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Reads one reply, piece by piece.
+#[derive(Debug)]
+pub struct ReplyReader {
+    decoder: Decoder,
+    reading: Reading,
+}
+
+/// What becomes of decoded bytes.
+#[derive(Debug)]
+struct Reading {
+    form: Form,
+    /// `Content-Type` says that these are events.
+    promised_events: bool,
+    limit: usize,
+    assembly: Assembly,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// Not known yet, and the bytes so far, blanks at the start left out.
+    Unknown(Vec<u8>),
+    Events(Framer),
+    Body(Body),
+}
+
+impl ReplyReader {
+    /// A reader for a reply with these headers. It keeps at most `limit` bytes of the reply's texts, and while it reads, of a stream one event
+    /// of at most 1 MiB, of a body the first `limit` bytes.
+    pub fn new(content_type: Option<&str>, content_encoding: Option<&str>, limit: usize) -> Self {
+        let promised_events = content_type
+            .is_some_and(|text| text.to_ascii_lowercase().contains("text/event-stream"));
+        Self {
+            // The limit is for what is kept, and of a stream little is: what bounds the decoder is the ratio to what came over the wire.
+            decoder: Decoder::new(content_encoding, usize::MAX),
+            reading: Reading {
+                form: Form::Unknown(Vec::new()),
+                promised_events,
+                limit,
+                assembly: Assembly::new(limit),
+            },
+        }
+    }
+
+    /// Takes the next bytes of the body, as they came over the wire.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let reading = &mut self.reading;
+        self.decoder.push(bytes, |decoded| reading.push(decoded));
+    }
+
+    /// Whether a chunk of a stream had something to say: content, refusal, reasoning, a tool call or audio. A role alone is not a token, and a
+    /// body that is no stream has no first token.
+    pub fn saw_token(&self) -> bool {
+        self.reading.assembly.saw_token()
+    }
+
+    /// Whether the protocol's own end was seen: `[DONE]`, or every choice's finish reason, or the end of the JSON value.
+    pub fn ended(&self) -> bool {
+        match &self.reading.form {
+            Form::Unknown(_) => false,
+            Form::Events(_) => self.reading.assembly.ended(),
+            Form::Body(body) => body.ended(),
+        }
+    }
+
+    /// The reply, as far as it came.
+    pub fn finish(self) -> ChatReply {
+        let stopped = self.decoder.stopped();
+        let mut reply = self.reading.finish();
+        reply.cut |= stopped == Some(Stopped::Cut);
+        reply.undecodable = stopped == Some(Stopped::Undecodable);
+        reply
+    }
+}
+
+impl Reading {
+    fn push(&mut self, mut bytes: &[u8]) {
+        if let Form::Unknown(head) = &mut self.form {
+            if head.is_empty() {
+                bytes = bytes.trim_ascii_start();
+            }
+            head.extend_from_slice(bytes);
+            let Some(events) = are_events(head, self.promised_events) else {
+                return;
+            };
+            let head = std::mem::take(head);
+            self.decide(events);
+            return self.read(&head);
+        }
+        self.read(bytes);
+    }
+
+    fn decide(&mut self, events: bool) {
+        self.form = if events {
+            Form::Events(Framer::new(self.limit.min(EVENT_LIMIT)))
+        } else {
+            Form::Body(Body::default())
+        };
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        match &mut self.form {
+            Form::Unknown(_) => {}
+            Form::Events(framer) => framer.push(bytes, |frame| self.assembly.frame(&frame)),
+            Form::Body(body) => body.push(bytes, self.limit),
+        }
+    }
+
+    fn finish(mut self) -> ChatReply {
+        if let Form::Unknown(head) = &mut self.form {
+            let head = std::mem::take(head);
+            self.decide(self.promised_events);
+            self.read(&head);
+        }
+        let mut cut = false;
+        match self.form {
+            Form::Unknown(_) => {}
+            Form::Events(framer) => {
+                cut = framer.skipped() > 0;
+                framer.finish(|frame| self.assembly.frame(&frame));
+            }
+            Form::Body(body) => {
+                cut = body.cut();
+                body.finish(&mut self.assembly);
+            }
+        }
+        let mut reply = self.assembly.finish();
+        reply.cut |= cut;
+        reply
+    }
+}
+
+/// Whether bytes with this beginning are events; none while they may still become either.
+fn are_events(head: &[u8], promised: bool) -> Option<bool> {
+    let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
+    if text.is_empty() || BYTE_ORDER_MARK.starts_with(text) {
+        None
+    } else if text.starts_with(b"{") {
+        Some(false)
+    } else if promised || FIELDS.iter().any(|field| text.starts_with(field)) {
+        Some(true)
+    } else if FIELDS.iter().any(|field| field.starts_with(text)) {
+        None
+    } else {
+        Some(false)
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! What was asked: the body of `POST /v1/chat/completions`.
+//!
+//! The rule: one pass over the body, borrowing from it. Structured values that only travel on (tools, tool calls, content in parts) keep
+//! the text they were written with, so they arrive as the client sent them.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use serde::de::MapAccess;
+use serde_json::value::RawValue;
+
+use super::json::{self, Array, Broken, Members};
+
+/// A request for a chat completion. Everything may be missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatRequest<'a> {
+    /// The model as it was asked for, `gpt-4o` for example.
+    pub model: Option<Cow<'a, str>>,
+    /// Whether the reply shall come as a stream.
+    pub stream: Option<bool>,
+    /// Options of the stream, as JSON.
+    pub stream_options: Option<Cow<'a, str>>,
+    /// The conversation, in its order; message i of the body is element i.
+    pub messages: Vec<Message<'a>>,
+    /// The tools on offer, as JSON.
+    pub tools: Option<Cow<'a, str>>,
+    /// The functions on offer, as JSON: what `tools` were before November 2023.
+    pub functions: Option<Cow<'a, str>>,
+    /// Which tool to call: a word (`auto`), or JSON that names one. The old `function_call` is taken where this is missing.
+    pub tool_choice: Option<Cow<'a, str>>,
+    /// The form of the answer, as JSON.
+    pub response_format: Option<Cow<'a, str>>,
+    /// Sampling temperature, 0 to 2.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling, 0 to 1.
+    pub top_p: Option<f64>,
+    /// Most tokens of the answer; superseded by `max_completion_tokens`.
+    pub max_tokens: Option<u64>,
+    /// Most tokens of the answer, reasoning included.
+    pub max_completion_tokens: Option<u64>,
+    /// How many choices to make.
+    pub n: Option<u64>,
+    /// Seed of the sampling.
+    pub seed: Option<i64>,
+    /// Texts at which to stop.
+    pub stop: Vec<Cow<'a, str>>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f64>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f64>,
+    /// `minimal`, `low`, `medium`, `high` or another word.
+    pub reasoning_effort: Option<Cow<'a, str>>,
+    /// `low`, `medium`, `high` or another word.
+    pub verbosity: Option<Cow<'a, str>>,
+    /// Whether several tools may be called at once.
+    pub parallel_tool_calls: Option<bool>,
+    /// `auto`, `default`, `flex`, `priority` or another word.
+    pub service_tier: Option<Cow<'a, str>>,
+    /// The end user, as the client calls him.
+    pub user: Option<Cow<'a, str>>,
+    /// Whether log probabilities are wanted.
+    pub logprobs: Option<bool>,
+    /// How many alternatives for each token.
+    pub top_logprobs: Option<u64>,
+    /// Whether OpenAI shall store the completion.
+    pub store: Option<bool>,
+    /// Metadata of the stored completion, as JSON.
+    pub metadata: Option<Cow<'a, str>>,
+    /// The body ended or went bad before its object did: what is here is what came before that.
+    pub incomplete: bool,
+}
+
+/// One message of the conversation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message<'a> {
+    /// `system`, `developer`, `user`, `assistant`, `tool` or another word.
+    pub role: Option<Cow<'a, str>>,
+    /// What it says; none when the member is missing or null.
+    pub content: Option<Content<'a>>,
+    /// Who says it, where several share a role.
+    pub name: Option<Cow<'a, str>>,
+    /// The tool calls of an assistant, as JSON.
+    pub tool_calls: Option<Cow<'a, str>>,
+    /// The call that a tool's message answers.
+    pub tool_call_id: Option<Cow<'a, str>>,
+    /// What an assistant said instead of an answer.
+    pub refusal: Option<Cow<'a, str>>,
+    /// The call of an assistant before there were tools, as JSON.
+    pub function_call: Option<Cow<'a, str>>,
+}
+
+/// The content of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// Plain text.
+    Text(Cow<'a, str>),
+    /// Parts (text, images, audio, files), as JSON.
+    Json(Cow<'a, str>),
+}
+
+/// The body of a request is not the beginning of a JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAnObject;
+
+impl fmt::Display for NotAnObject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the body is not a JSON object")
+    }
+}
+
+impl Error for NotAnObject {}
+
+impl<'a> ChatRequest<'a> {
+    /// Reads a body, or as much as there is of one.
+    ///
+    /// A body that was cut, or has a byte in it that is no UTF-8 (and so is no JSON: RFC 8259, section 8.1), gives what came before, whole
+    /// messages only, and is marked [`incomplete`](Self::incomplete).
+    ///
+    /// # Errors
+    ///
+    /// [`NotAnObject`] when the body does not begin with `{`.
+    pub fn parse(body: &'a [u8]) -> Result<Self, NotAnObject> {
+        let (text, all) = match str::from_utf8(body) {
+            Ok(text) => (text, true),
+            Err(error) => (
+                str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
+                false,
+            ),
+        };
+        let text = text.trim_start_matches('\u{FEFF}').trim_start();
+        if !text.starts_with('{') {
+            return Err(NotAnObject);
+        }
+        let mut request = Self::default();
+        let read = json::read(text, &mut request);
+        request.incomplete = read.is_err() || !all;
+        Ok(request)
+    }
+}
+
+impl<'de> Members<'de> for ChatRequest<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "model" => json::take(map, &mut self.model, json::text),
+            "stream" => json::take(map, &mut self.stream, json::flag),
+            "stream_options" => json::take(map, &mut self.stream_options, json::written),
+            "messages" => map.next_value_seed(Array {
+                into: &mut self.messages,
+                broken: Broken::Dropped,
+            }),
+            "tools" => json::take(map, &mut self.tools, json::written),
+            "functions" => json::take(map, &mut self.functions, json::written),
+            "tool_choice" => json::take(map, &mut self.tool_choice, json::text_or_written),
+            "function_call" if self.tool_choice.is_none() => {
+                json::take(map, &mut self.tool_choice, json::text_or_written)
+            }
+            "response_format" => json::take(map, &mut self.response_format, json::written),
+            "temperature" => json::take(map, &mut self.temperature, json::number),
+            "top_p" => json::take(map, &mut self.top_p, json::number),
+            "max_tokens" => json::take(map, &mut self.max_tokens, json::count),
+            "max_completion_tokens" => {
+                json::take(map, &mut self.max_completion_tokens, json::count)
+            }
+            "n" => json::take(map, &mut self.n, json::count),
+            "seed" => json::take(map, &mut self.seed, json::whole),
+            "stop" => {
+                self.stop = stops(map.next_value()?);
+                Ok(())
+            }
+            "presence_penalty" => json::take(map, &mut self.presence_penalty, json::number),
+            "frequency_penalty" => json::take(map, &mut self.frequency_penalty, json::number),
+            "reasoning_effort" => json::take(map, &mut self.reasoning_effort, json::text),
+            "verbosity" => json::take(map, &mut self.verbosity, json::text),
+            "parallel_tool_calls" => json::take(map, &mut self.parallel_tool_calls, json::flag),
+            "service_tier" => json::take(map, &mut self.service_tier, json::text),
+            "user" => json::take(map, &mut self.user, json::text),
+            "logprobs" => json::take(map, &mut self.logprobs, json::flag),
+            "top_logprobs" => json::take(map, &mut self.top_logprobs, json::count),
+            "store" => json::take(map, &mut self.store, json::flag),
+            "metadata" => json::take(map, &mut self.metadata, json::written),
+            _ => json::skip(map),
+        }
+    }
+}
+
+impl<'de> Members<'de> for Message<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "role" => json::take(map, &mut self.role, json::text),
+            "content" => json::take(map, &mut self.content, content),
+            "name" => json::take(map, &mut self.name, json::text),
+            "tool_calls" => json::take(map, &mut self.tool_calls, json::written),
+            "tool_call_id" => json::take(map, &mut self.tool_call_id, json::text),
+            "refusal" => json::take(map, &mut self.refusal, json::text),
+            "function_call" => json::take(map, &mut self.function_call, json::written),
+            _ => json::skip(map),
+        }
+    }
+}
+
+fn content(raw: &RawValue) -> Option<Content<'_>> {
+    json::text(raw)
+        .map(Content::Text)
+        .or_else(|| json::written(raw).map(Content::Json))
+}
+
+/// One text or a list of them.
+fn stops(raw: &RawValue) -> Vec<Cow<'_, str>> {
+    match json::text(raw) {
+        Some(text) => vec![text],
+        None => serde_json::from_str::<Vec<&RawValue>>(raw.get())
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(json::text)
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+use std::fmt::Write;
+
+use super::*;
+use crate::openai::ReplyReader;
+
+fn lines(out: &[(Key, Value)]) -> String {
+    let mut lines = String::new();
+    for (key, value) in out {
+        writeln!(lines, "{key} = {value:?}").unwrap();
+    }
+    lines
+}
+
+fn attributes(request: &str, reply: &str, content: bool) -> Vec<(Key, Value)> {
+    let request = ChatRequest::parse(request.as_bytes()).unwrap();
+    let mut reader = ReplyReader::new(None, None, 1 << 20);
+    reader.push(reply.as_bytes());
+    let mut out = Vec::new();
+    kind_attributes(&mut out);
+    request_attributes(&request, content, &mut out);
+    reply_attributes(&reader.finish(), content, &mut out);
+    let mut keys: Vec<&Key> = out.iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), out.len(), "each key at most once");
+    out
+}
+
+/// An agent that has called a tool and is about to call two more, in a stream.
+const TOOLS_REQUEST: &str = r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"content":"Use the tools.","role":"system"},
+ {"role":"user","name":"ann","content":[{"type":"text","text":"And in Paris?"}]},
+ {"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"get_weather","arguments":"{\"city\": \"Rome\"}"}}]},
+ {"role":"tool","tool_call_id":"call_1","content":"73 degrees"}],
+ "tool_choice":"auto","temperature":0.2,"max_tokens":100,"stop":"END","n":1,"tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object"}}}]}"#;
+const TOOLS_REPLY: &str = r#"data: {"id":"chatcmpl-1","model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp","choices":[{"index":0,"delta":{"role":"assistant","content":null},"finish_reason":null}]}
+
+data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_2","type":"function","function":{"name":"get_weather","arguments":"{\"city\""}}]}}]}
+
+data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":": \"Paris\"}"}},{"index":1,"id":"call_3","function":{"name":"now","arguments":"{}"}}]}}]}
+
+data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}
+
+data: {"id":"chatcmpl-1","choices":[],"usage":{"prompt_tokens":124,"completion_tokens":15,"total_tokens":139,"prompt_tokens_details":{"cached_tokens":64,"cache_write_tokens":8},"completion_tokens_details":{"reasoning_tokens":3}}}
+
+data: [DONE]
+
+"#;
+
+const PLAIN_REQUEST: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Why?"}],"n":2,"reasoning_effort":"low","max_completion_tokens":50,
+ "response_format":{"type":"json_object"},"seed":7,"user":"u1"}"#;
+const PLAIN_REPLY: &str = r#"{"id":"chatcmpl-2","model":"gpt-4o-2024","choices":[
+ {"index":0,"message":{"role":"assistant","content":"Because.","reasoning_content":"Hm."},"finish_reason":"stop"},
+ {"index":1,"message":{"role":"assistant","content":null,"refusal":"No."},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+
+#[test]
+fn a_streamed_turn_with_tools_becomes_attributes() {
+    insta::assert_snapshot!(lines(&attributes(TOOLS_REQUEST, TOOLS_REPLY, true)));
+}
+
+#[test]
+fn a_plain_turn_with_two_choices_becomes_attributes() {
+    insta::assert_snapshot!(lines(&attributes(PLAIN_REQUEST, PLAIN_REPLY, true)));
+}
+
+#[test]
+fn metadata_alone_holds_no_text_of_the_exchange() {
+    insta::assert_snapshot!(lines(&attributes(TOOLS_REQUEST, TOOLS_REPLY, false)));
+    let error =
+        r#"{"error":{"message":"quotes the prompt","type":"invalid_request_error","code":"bad"}}"#;
+    let out = lines(&attributes(PLAIN_REQUEST, error, false));
+    assert!(
+        out.contains("error.type") && out.contains("error.code") && !out.contains("quotes"),
+        "{out}"
+    );
+}
+
+#[test]
+fn what_is_not_known_has_no_attribute() {
+    let mut out = Vec::new();
+    request_attributes(
+        &ChatRequest {
+            incomplete: true,
+            ..ChatRequest::default()
+        },
+        true,
+        &mut out,
+    );
+    reply_attributes(&ChatReply::default(), true, &mut out);
+    assert_eq!(out, []);
+}
+
+#[test]
+fn a_message_of_a_strange_kind_keeps_its_number() {
+    let request =
+        ChatRequest::parse(br#"{"messages":[null,7,{"role":"user","content":"hi"}]}"#).unwrap();
+    let mut out = Vec::new();
+    request_attributes(&request, true, &mut out);
+    assert!(out.contains(&("gen_ai.prompt.2.content".into(), Value::Text("hi".into()))));
+}
+
+#[test]
+fn entity_input_and_output_are_json_of_the_same() {
+    let request = ChatRequest::parse(TOOLS_REQUEST.as_bytes()).unwrap();
+    let input: serde_json::Value = serde_json::from_str(&entity_input(&request)).unwrap();
+    assert_eq!(input["messages"][1]["content"][0]["text"], "And in Paris?");
+    assert_eq!(input["messages"][2]["tool_calls"][0]["id"], "call_1");
+    assert_eq!(input["messages"][2]["content"], "");
+    assert_eq!(input["messages"][3]["content"], "73 degrees");
+
+    let read = |text: &str| {
+        let mut reader = ReplyReader::new(None, None, 1 << 20);
+        reader.push(text.as_bytes());
+        entity_output(&reader.finish())
+    };
+    let output: serde_json::Value = serde_json::from_str(&read(TOOLS_REPLY).unwrap()).unwrap();
+    assert_eq!(output["tool_calls"][1]["function"]["name"], "now");
+    let output: serde_json::Value = serde_json::from_str(&read(PLAIN_REPLY).unwrap()).unwrap();
+    assert_eq!(
+        (&output[0]["content"], &output[1]["refusal"]),
+        (&"Because.".into(), &"No.".into())
+    );
+    assert_eq!(read(r#"{"error":"no"}"#), None);
+    assert_eq!(entity_input(&ChatRequest::default()), r#"{"messages":[]}"#);
+}

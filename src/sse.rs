@@ -1,0 +1,201 @@
+//! Server-sent events out of captured bytes: a bounded framer in front of `eventsource-stream`.
+//!
+//! The rule: whatever the bytes are and however they are cut into pieces, the same frames come out, in time linear in the bytes and with
+//! at most one event in memory. `eventsource-stream` knows the grammar (WHATWG HTML, section 9.2.6) but, fed raw, panics on a byte order
+//! mark, is quadratic in the length of an event, stalls on an invalid byte and loses a last event without its blank line. So this framer
+//! finds where an event ends, turns every line end into LF and bad UTF-8 into U+FFFD, and hands over one whole event at a time, line by line.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use eventsource_stream::EventStream;
+use futures_util::Stream;
+use futures_util::stream;
+
+pub use eventsource_stream::Event;
+
+/// The usual limit of one event, in bytes.
+pub const EVENT_LIMIT: usize = 1 << 20;
+
+/// How much of a buffer is kept from one event to the next, in bytes.
+const KEPT_CAPACITY: usize = 16 << 10;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// What lies between two blank lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// An event with data. Its id is its own: ids are not carried over from earlier events.
+    Event(Event),
+    /// JSON that was written into the stream without `data:` before it. No grammar has it, yet some servers report an error so, after
+    /// a head that promised events.
+    Stray(String),
+}
+
+/// Cuts a stream of server-sent events into frames.
+#[derive(Debug)]
+pub struct Framer {
+    limit: usize,
+    /// The event so far: whole lines, each with an LF, then the line under way.
+    event: Vec<u8>,
+    /// Where in `event` the line under way begins.
+    line: usize,
+    /// A CR was the last byte: an LF right after it belongs to it.
+    after_cr: bool,
+    /// How much of a byte order mark was seen at the stream's start; none once the start is over.
+    mark: Option<usize>,
+    /// The event under way is over the limit: its lines are dropped until it ends.
+    skipping: bool,
+    /// While skipping: whether the line under way has any byte.
+    skipped_line: bool,
+    skipped: u64,
+}
+
+impl Framer {
+    /// A framer for events of at most `limit` bytes, line ends included.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            event: Vec::new(),
+            line: 0,
+            after_cr: false,
+            mark: Some(0),
+            skipping: false,
+            skipped_line: false,
+            skipped: 0,
+        }
+    }
+
+    /// How many events were over the limit and left out so far.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Takes the next bytes and hands each frame that they complete to `each`.
+    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+        while let (Some(seen), Some((&first, rest))) = (self.mark, bytes.split_first()) {
+            if first == BYTE_ORDER_MARK[seen] {
+                bytes = rest;
+                self.mark = Some(seen + 1).filter(|&seen| seen < BYTE_ORDER_MARK.len());
+            } else {
+                self.begin(seen, &mut each);
+            }
+        }
+        self.lines(bytes, &mut each);
+    }
+
+    /// Ends the stream and hands over what is left, whether or not a blank line ended it.
+    pub fn finish(mut self, mut each: impl FnMut(Frame)) {
+        if let Some(seen) = self.mark {
+            self.begin(seen, &mut each);
+        }
+        if self.event.len() > self.line {
+            self.end_line(&mut each);
+        }
+        self.end_event(&mut each);
+    }
+
+    /// The stream does not begin with a byte order mark, so the `seen` bytes of one are bytes like others.
+    fn begin(&mut self, seen: usize, each: &mut impl FnMut(Frame)) {
+        self.mark = None;
+        self.lines(&BYTE_ORDER_MARK[..seen], each);
+    }
+
+    fn lines(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Frame)) {
+        while let Some(&first) = bytes.first() {
+            if std::mem::take(&mut self.after_cr) && first == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
+            let end = bytes
+                .iter()
+                .position(|&byte| byte == b'\n' || byte == b'\r');
+            self.keep(&bytes[..end.unwrap_or(bytes.len())]);
+            let Some(end) = end else { return };
+            self.after_cr = bytes[end] == b'\r';
+            self.end_line(each);
+            bytes = &bytes[end + 1..];
+        }
+    }
+
+    /// Adds to the line under way.
+    fn keep(&mut self, part: &[u8]) {
+        if !self.skipping && self.event.len() + part.len() >= self.limit {
+            self.skipping = true;
+            self.skipped += 1;
+            self.skipped_line = self.event.len() > self.line;
+            self.event = Vec::new();
+            self.line = 0;
+        }
+        if self.skipping {
+            self.skipped_line |= !part.is_empty();
+        } else {
+            self.event.extend_from_slice(part);
+        }
+    }
+
+    fn end_line(&mut self, each: &mut impl FnMut(Frame)) {
+        if self.skipping {
+            self.skipping = std::mem::take(&mut self.skipped_line);
+            return;
+        }
+        let line = &self.event[self.line..];
+        if line.is_empty() {
+            return self.end_event(each);
+        }
+        // Stray JSON need not have blank lines around it.
+        let stray = self.event.first() == Some(&b'{');
+        if self.line > 0
+            && (if stray {
+                line.starts_with(b"data:")
+            } else {
+                line.starts_with(b"{")
+            })
+        {
+            let line = self.event.split_off(self.line);
+            self.end_event(each);
+            self.event = line;
+        }
+        self.event.push(b'\n');
+        self.line = self.event.len();
+    }
+
+    fn end_event(&mut self, each: &mut impl FnMut(Frame)) {
+        if self.event.is_empty() {
+            return;
+        }
+        let text = String::from_utf8_lossy(&self.event);
+        if text.starts_with('{') {
+            each(Frame::Stray(text.into_owned()));
+        } else if let Some(event) = parse(text) {
+            each(Frame::Event(event));
+        }
+        self.event.clear();
+        self.event.shrink_to(KEPT_CAPACITY);
+        self.line = 0;
+    }
+}
+
+/// One event out of its lines, each of which ends with an LF; none if it has no data.
+fn parse(mut lines: Cow<'_, str>) -> Option<Event> {
+    lines.to_mut().push('\n');
+    // A line at a time, for the parser moves what is left of its buffer at each of them. The empty line first is for its check of a byte
+    // order mark, which panics when it finds one: ours was stripped, and one in the middle of a stream is text.
+    let lines = std::iter::once("\n")
+        .chain(lines.split_inclusive('\n'))
+        .map(Ok::<_, Infallible>);
+    let mut events = pin!(EventStream::new(stream::iter(lines)));
+    match events
+        .as_mut()
+        .poll_next(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(Some(Ok(event))) => Some(event),
+        // Nothing to wait for, nothing to fail: the lines are here and are UTF-8.
+        Poll::Ready(Some(Err(_)) | None) | Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
