@@ -124,12 +124,8 @@ async fn words_that_mean_nothing_are_refused_with_2() {
 #[tokio::test]
 async fn the_environment_wins_over_the_file() {
     let upstream = Upstream::always("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let file = "[upstream]\nbase_url = \"http://127.0.0.1:1/v1\"\n[limits]\nmax_target = \"32\"\n"
-        .replace("\"32\"", "32");
-    let gateway = Setup::before(&upstream.url("/v1"))
-        .file(&file)
-        .start()
-        .await;
+    let file = "[upstream]\nbase_url = \"http://127.0.0.1:1/v1\"\n[limits]\nmax_target = \"32B\"\n";
+    let gateway = Setup::before(&upstream.url("/v1")).file(file).start().await;
     assert_eq!(
         gateway.ask(&Ask::new("GET", "/v1/models")).await.status,
         200

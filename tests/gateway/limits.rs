@@ -60,9 +60,9 @@ async fn a_head_beyond_its_limits_is_431() {
 async fn limits_can_be_set() {
     let upstream = Upstream::always(OK).await;
     let setup = Setup::before(&upstream.url("/v1"))
-        .set("limits.max_target", "64")
+        .set("limits.max_target", "64B")
         .set("limits.max_headers", "4")
-        .set("limits.max_head", "1KiB");
+        .set("limits.max_head", "8KiB");
     let gateway = setup.start().await;
     let get = |target: &str| Ask::new("GET", target);
     assert_eq!(gateway.ask(&get("/v1/models")).await.status, 200);
@@ -75,7 +75,7 @@ async fn limits_can_be_set() {
         .await
         .expect_own_error(431);
     gateway
-        .ask(&get("/v1/x").header("x-large", &"v".repeat(1100)))
+        .ask(&get("/v1/x").header("x-large", &"v".repeat(8200)))
         .await
         .expect_own_error(431);
 }

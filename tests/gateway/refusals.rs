@@ -83,13 +83,15 @@ async fn a_request_without_one_good_host_is_400() {
 }
 
 #[tokio::test]
-async fn a_request_with_two_ideas_of_its_length_is_400() {
+async fn a_request_whose_length_cannot_be_told_is_400() {
     let upstream = Upstream::always(OK).await;
     let gateway = crate::harness::Gateway::before(&upstream).await;
     for fields in [
-        "Content-Length: 4\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
         "Content-Length: 4\r\nContent-Length: 5",
+        "Content-Length: +4",
     ] {
         let mut wire = Wire::connect(gateway.address).await;
         wire.send(format!(
@@ -100,6 +102,29 @@ async fn a_request_with_two_ideas_of_its_length_is_400() {
         assert_eq!(reply.status, 400, "{fields}: {reply:?}");
     }
     assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_request_with_a_length_and_chunks_smuggles_nothing() {
+    let upstream = Upstream::always(OK).await;
+    let gateway = crate::harness::Gateway::before(&upstream).await;
+    let mut wire = Wire::connect(gateway.address).await;
+    let fields = "Content-Length: 4\r\nTransfer-Encoding: chunked";
+    let smuggled = "GET /v1/smuggled HTTP/1.1\r\nHost: g\r\n\r\n";
+    wire.send(format!(
+        "POST /v1/files HTTP/1.1\r\nHost: g\r\n{fields}\r\n\r\n0\r\n\r\n{smuggled}"
+    ))
+    .await;
+    let reply = wire.reply("POST").await;
+    assert!(matches!(reply.status, 200 | 400), "{reply:?}");
+    wire.left().await;
+    for request in upstream.seen() {
+        assert_eq!(
+            (request.target.as_str(), request.body.len()),
+            ("/v1/files", 0)
+        );
+        assert_eq!(value(&request.headers, "content-length"), None);
+    }
 }
 
 #[tokio::test]

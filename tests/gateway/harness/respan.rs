@@ -54,6 +54,7 @@ struct Kept {
     answers: VecDeque<Vec<u8>>,
     posts: Vec<Request>,
     spans: Vec<Span>,
+    problems: Vec<String>,
 }
 
 /// A listening Respan.
@@ -109,7 +110,9 @@ impl Respan {
 
     /// The spans accepted so far.
     pub(crate) fn spans(&self) -> Vec<Span> {
-        self.kept.lock().unwrap().spans.clone()
+        let kept = self.kept.lock().unwrap();
+        assert!(kept.problems.is_empty(), "{:?}", kept.problems);
+        kept.spans.clone()
     }
 
     /// Every post so far, whatever was answered.
@@ -127,8 +130,12 @@ impl Respan {
         within(what, async {
             loop {
                 changed.mark_unchanged();
-                if let Some(value) = found(&self.kept.lock().unwrap().spans) {
-                    return value;
+                {
+                    let kept = self.kept.lock().unwrap();
+                    assert!(kept.problems.is_empty(), "{:?}", kept.problems);
+                    if let Some(value) = found(&kept.spans) {
+                        return value;
+                    }
                 }
                 changed.changed().await.expect("this Respan listens");
             }
@@ -169,25 +176,29 @@ impl Kept {
             } else {
                 serde_json::from_slice(&post.body).expect("OTLP in JSON")
             };
-            self.spans.extend(spans(&batch));
+            self.spans.extend(spans(&batch, &mut self.problems));
         }
         self.posts.push(post);
         answer
     }
 }
 
-fn spans(batch: &Value) -> Vec<Span> {
+fn spans(batch: &Value, problems: &mut Vec<String>) -> Vec<Span> {
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
     let mut all = Vec::new();
     for resource in list(batch, "resourceSpans") {
         for scope in list(&resource, "scopeSpans") {
-            all.extend(list(&scope, "spans").iter().map(span));
+            all.extend(
+                list(&scope, "spans")
+                    .iter()
+                    .map(|value| span(value, problems)),
+            );
         }
     }
     all
 }
 
-fn span(value: &Value) -> Span {
+fn span(value: &Value, problems: &mut Vec<String>) -> Span {
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let number = |key: &str| {
         value[key]
@@ -202,8 +213,9 @@ fn span(value: &Value) -> Span {
             .as_str()
             .expect("an attribute has a name")
             .to_owned();
-        let twice = named.insert(key, plain(&attribute["value"]));
-        assert_eq!(twice, None, "an attribute came twice: {attribute}");
+        if named.insert(key, plain(&attribute["value"])).is_some() {
+            problems.push(format!("an attribute came twice: {attribute}"));
+        }
     }
     Span {
         trace_id: text("traceId"),
