@@ -9,8 +9,8 @@ use http::{Request, StatusCode};
 use http_body_util::Empty;
 use tower::ServiceExt;
 
-use crate::config::{BaseUrl, Config, Scheme};
-use crate::export;
+use crate::config::Config;
+use crate::export::{self, respan::Verdict};
 use crate::gateway;
 use crate::upstream::{self, Upstream};
 
@@ -70,5 +70,19 @@ async fn reach(config: &Config) -> Result<StatusCode, String> {
     match response.status() {
         status if status.is_server_error() => Err(format!("it answers {status}")),
         status => Ok(status),
+    }
+}
+
+async fn post(config: &Config) -> Result<String, String> {
+    if config.respan.api_key.is_none() {
+        return Ok("Respan was not asked: set RESPAN_API_KEY to export.".to_owned());
+    }
+    let settings = gateway::export_settings(&config.respan).map_err(|error| error.to_string())?;
+    match export::probe(&settings).await {
+        Some(Verdict::Accepted { .. } | Verdict::Partial { .. }) => Ok("Respan takes spans.".to_owned()),
+        Some(Verdict::Unauthorised) => Err("Check respan.api_key: Respan refuses it.".to_owned()),
+        Some(Verdict::WrongAddress { reason } | Verdict::Rejected { reason }) => Err(format!("Check respan.base_url: Respan {reason}")),
+        Some(Verdict::Retry { reason, .. }) => Err(format!("Check respan.base_url and the network: {reason}")),
+        Some(Verdict::TooLarge) | None => Err("Check respan.base_url: an empty request was not understood there.".to_owned()),
     }
 }

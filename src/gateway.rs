@@ -12,6 +12,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use assembly::export as export_settings;
+
 use crate::admin::Admin;
 use crate::capture::worker::{self, Worker};
 use crate::capture::Budget;

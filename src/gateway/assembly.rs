@@ -85,7 +85,7 @@ pub(super) fn admin(server: &config::Server) -> admin::Access {
 }
 
 /// Where spans go.
-pub(super) fn export(respan: &config::Respan) -> Result<ExportSettings, StartError> {
+pub(crate) fn export(respan: &config::Respan) -> Result<ExportSettings, StartError> {
     let unusable = |key: &str, why: &dyn std::fmt::Display| StartError::Unusable(format!("{key}: {why}"));
     Ok(ExportSettings {
         url: respan.base_url.to_string().parse().map_err(|error: InvalidUri| unusable("respan.base_url", &error))?,

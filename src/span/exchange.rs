@@ -118,8 +118,8 @@ fn put_call(put: &mut Vec<(Key, Value)>, exchange: &Exchange, reading: Option<&R
     }
     if let Some(reading) = reading {
         chat::reply_attributes(&reading.reply, opening.content, put);
-        if opening.content && opening.entity_content {
-            set(put, "traceloop.entity.output", Value::Text(chat::entity_output(&reading.reply)));
+        if let Some(output) = chat::entity_output(&reading.reply).filter(|_| opening.content && opening.entity_content) {
+            set(put, "traceloop.entity.output", Value::Text(output));
         }
         if let Some(first) = reading.first_token.filter(|_| request.as_ref().is_some_and(|request| request.stream == Some(true))) {
             set(put, "llm.openai.chat_completions.streaming_time_to_first_token", Value::Double(first.as_secs_f64()));
