@@ -46,13 +46,7 @@ async fn a_post_has_the_key_the_kind_and_the_path() {
         let span = respan
             .span_of(request_id(&reply.headers).expect("an id"))
             .await;
-        assert_eq!(
-            (
-                span.name.as_str(),
-                span.text("gen_ai.completion.0.content").as_str()
-            ),
-            ("llm.gpt-4o-mini", "It is fine.")
-        );
+        assert_eq!(span.text("gen_ai.completion.0.content"), "It is fine.");
         assert_eq!(span.text("gen_ai.usage.prompt_tokens"), "11");
         let post = &respan.posts()[0];
         assert_eq!(

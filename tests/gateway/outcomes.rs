@@ -85,10 +85,8 @@ fn expect_error(span: &Span, outcome: &str, status_code: Option<&str>) {
 #[tokio::test]
 async fn a_whole_reply_is_complete() {
     let (_, span) = exchange(chat_reply("It is fine."), false, false).await;
-    assert_eq!(
-        (span.outcome().as_str(), span.name.as_str()),
-        ("complete", "llm.gpt-4o-mini")
-    );
+    assert_eq!(span.outcome(), "complete");
+    assert!(span.name.starts_with("llm.gpt-4o-mini"), "{}", span.name);
     assert_ne!(span.status, 2);
     for (key, wanted) in [
         ("gen_ai.request.model", "gpt-4o-mini"),
