@@ -278,6 +278,13 @@ impl Work {
 /// Posts no span at all, to see what would come of one. None without a key.
 pub async fn probe(settings: &ExportSettings) -> Option<respan::Verdict> {
     let key = settings.api_key.as_ref()?;
-    let nothing = settings.encoding.encode(std::iter::empty()).unwrap_or_default();
-    Some(post::Client::new(&Pace::default()).post(settings, key, nothing).await)
+    let nothing = settings
+        .encoding
+        .encode(std::iter::empty())
+        .unwrap_or_default();
+    Some(
+        post::Client::new(&Pace::default())
+            .post(settings, key, nothing)
+            .await,
+    )
 }
