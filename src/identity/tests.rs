@@ -100,6 +100,7 @@ fn every_single_header_becomes_its_attribute() {
         ("respan.span_params.custom_identifier", "custom-1"),
         ("respan.environment", "staging"),
         ("traceloop.workflow.name", "Triage"),
+        ("gen_ai.agent.name", "planner"),
         ("respan.metadata.big", "123456789012345678901234567890"),
         ("respan.metadata.deep", r#"{"b":[1,"x y"],"a":null}"#),
         ("respan.metadata.team", "support"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Version};
 
 use super::refusal::Refusal;
@@ -52,6 +52,14 @@ pub(super) fn check_head<B>(request: &Request<B>, limits: &Limits) -> Result<(),
         )));
     }
     check_host(request)?;
+    // What was coded for this hop alone would go up without a word of it.
+    if headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Refusal::Malformed("a Transfer-Encoding other than chunked"));
+    }
     if let (Some(limit), Some(length)) = (limits.max_body, content_length(headers))
         && length > limit
     {
