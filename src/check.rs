@@ -16,8 +16,15 @@ use crate::upstream::{self, Upstream};
 
 /// What a configuration that loaded amounts to.
 pub fn describe(config: &Config, file: Option<&Path>) -> String {
-    let from = file.map_or_else(|| "no file; environment, flags and defaults".to_owned(), |file| file.display().to_string());
-    let key = if config.respan.api_key.is_some() { "with a key" } else { "without a key: nothing is exported" };
+    let from = file.map_or_else(
+        || "no file; environment, flags and defaults".to_owned(),
+        |file| file.display().to_string(),
+    );
+    let key = if config.respan.api_key.is_some() {
+        "with a key"
+    } else {
+        "without a key: nothing is exported"
+    };
     format!(
         "The configuration is valid ({from}).\n  serves     {} (admin {})\n  upstream   {}\n  Respan     {} ({key})",
         config.server.listen, config.server.admin, config.upstream.base_url, config.respan.base_url
@@ -53,20 +60,37 @@ impl fmt::Display for Found {
 
 /// Asks the upstream for its models, where any answer but a server's error will do, and posts an empty request to Respan.
 pub async fn online(config: &Config) -> Found {
-    Found { upstream: reach(config).await, respan: post(config).await }
+    Found {
+        upstream: reach(config).await,
+        respan: post(config).await,
+    }
 }
 
 async fn reach(config: &Config) -> Result<StatusCode, String> {
     let limit = Duration::from_secs(30);
-    let roots = upstream::trusted_roots(config.upstream.ca_file.as_deref()).map_err(|error| error.to_string())?;
-    let settings = upstream::Settings { roots, connect_timeout: config.upstream.connect_timeout.min(limit), idle_timeout: limit };
+    let roots = upstream::trusted_roots(config.upstream.ca_file.as_deref())
+        .map_err(|error| error.to_string())?;
+    let settings = upstream::Settings {
+        roots,
+        connect_timeout: config.upstream.connect_timeout.min(limit),
+        idle_timeout: limit,
+    };
     let base = &config.upstream.base_url;
-    let mut request = Request::get(format!("{base}/models")).header(http::header::HOST, base.authority.as_str());
+    let mut request =
+        Request::get(format!("{base}/models")).header(http::header::HOST, base.authority.as_str());
     if let Some(key) = &config.upstream.api_key {
-        request = request.header(http::header::AUTHORIZATION, format!("Bearer {}", key.reveal()));
+        request = request.header(
+            http::header::AUTHORIZATION,
+            format!("Bearer {}", key.reveal()),
+        );
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-    let response = Upstream::new(&settings).oneshot(request).await.map_err(|error| error.to_string())?;
+    let request = request
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let response = Upstream::new(&settings)
+        .oneshot(request)
+        .await
+        .map_err(|error| error.to_string())?;
     match response.status() {
         status if status.is_server_error() => Err(format!("it answers {status}")),
         status => Ok(status),
@@ -79,10 +103,18 @@ async fn post(config: &Config) -> Result<String, String> {
     }
     let settings = gateway::export_settings(&config.respan).map_err(|error| error.to_string())?;
     match export::probe(&settings).await {
-        Some(Verdict::Accepted { .. } | Verdict::Partial { .. }) => Ok("Respan takes spans.".to_owned()),
+        Some(Verdict::Accepted { .. } | Verdict::Partial { .. }) => {
+            Ok("Respan takes spans.".to_owned())
+        }
         Some(Verdict::Unauthorised) => Err("Check respan.api_key: Respan refuses it.".to_owned()),
-        Some(Verdict::WrongAddress { reason } | Verdict::Rejected { reason }) => Err(format!("Check respan.base_url: Respan {reason}")),
-        Some(Verdict::Retry { reason, .. }) => Err(format!("Check respan.base_url and the network: {reason}")),
-        Some(Verdict::TooLarge) | None => Err("Check respan.base_url: an empty request was not understood there.".to_owned()),
+        Some(Verdict::WrongAddress { reason } | Verdict::Rejected { reason }) => {
+            Err(format!("Check respan.base_url: Respan {reason}"))
+        }
+        Some(Verdict::Retry { reason, .. }) => {
+            Err(format!("Check respan.base_url and the network: {reason}"))
+        }
+        Some(Verdict::TooLarge) | None => {
+            Err("Check respan.base_url: an empty request was not understood there.".to_owned())
+        }
     }
 }

@@ -53,6 +53,8 @@ impl CommandLine {
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it like upstream.idle_timeout=60s")?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("write it like upstream.idle_timeout=60s")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }

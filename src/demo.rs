@@ -34,7 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When a port cannot be bound, a call through the gateway fails, its spans do not arrive, or `output` cannot be written.
-pub async fn run(mut config: Config, output: &mut impl Write, until: impl Future<Output = ()>) -> Result<(), Box<dyn Error + Send + Sync>> {
+pub async fn run(
+    mut config: Config,
+    output: &mut impl Write,
+    until: impl Future<Output = ()>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (shutdown, tasks) = (Shutdown::default(), TaskTracker::new());
     let respan = Respan::default();
     let model_address = listen(model::Model, &shutdown, &tasks)?;
@@ -49,20 +53,30 @@ pub async fn run(mut config: Config, output: &mut impl Write, until: impl Future
     config.server.drain_delay = Duration::ZERO;
     let tls = config.server.tls_cert.is_some();
     if tls {
-        return Err("unset server.tls_cert and server.tls_key: the demo's conversation speaks plain HTTP".into());
+        return Err(
+            "unset server.tls_cert and server.tls_key: the demo's conversation speaks plain HTTP"
+                .into(),
+        );
     }
 
     let gateway = start(config)?;
-    writeln!(output, "The gateway serves on http://{}/v1; a scripted model is its upstream.", gateway.data_address)?;
+    writeln!(
+        output,
+        "The gateway serves on http://{}/v1; a scripted model is its upstream.",
+        gateway.data_address
+    )?;
     let calls = conversation::hold(gateway.data_address, output).await?;
-    if tokio::time::timeout(PATIENCE, respan.has(calls)).await.is_err() {
+    if tokio::time::timeout(PATIENCE, respan.has(calls))
+        .await
+        .is_err()
+    {
         return Err(format!("only {} of {calls} spans arrived within {PATIENCE:?}; run again with --set log.level=debug", respan.count()).into());
     }
     writeln!(output, "\nWhat Respan was sent:\n{}", respan.trees())?;
     writeln!(output, "Metrics: http://{}/metrics", gateway.admin_address)?;
     output.flush()?;
     until.await;
-    gateway.stop(std::future::ready(())).await;
+    gateway.stop(std::future::pending()).await;
     shutdown.cut();
     tasks.close();
     tasks.wait().await;
@@ -74,7 +88,13 @@ fn start(config: Config) -> Result<Gateway, StartError> {
     let defaults = Config::default().server;
     match Gateway::start(config.clone()) {
         Err(StartError::Bind { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
-            let free = |address: SocketAddr, default: SocketAddr| if address == default { SocketAddr::new(address.ip(), 0) } else { address };
+            let free = |address: SocketAddr, default: SocketAddr| {
+                if address == default {
+                    SocketAddr::new(address.ip(), 0)
+                } else {
+                    address
+                }
+            };
             let mut config = config;
             config.server.listen = free(config.server.listen, defaults.listen);
             config.server.admin = free(config.server.admin, defaults.admin);
@@ -87,19 +107,43 @@ fn start(config: Config) -> Result<Gateway, StartError> {
 /// Serves `app` on a free port of loopback.
 fn listen<S>(app: S, shutdown: &Shutdown, tasks: &TaskTracker) -> io::Result<SocketAddr>
 where
-    S: Service<Request<Incoming>, Response = Response<model::Reply>, Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    S: Service<
+            Request<Incoming>,
+            Response = Response<model::Reply>,
+            Error = std::convert::Infallible,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     let hour = Duration::from_hours(1);
-    let patience = Patience { first_byte: hour, head: hour, keep_alive: hour };
-    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), Arc::new(ArcSwapOption::empty()), patience)?;
+    let patience = Patience {
+        first_byte: hour,
+        head: hour,
+        keep_alive: hour,
+    };
+    let listener = Listener::bind(
+        (Ipv4Addr::LOCALHOST, 0).into(),
+        Arc::new(ArcSwapOption::empty()),
+        patience,
+    )?;
     let address = listener.local_address()?;
-    tasks.spawn(server::serve(listener, app, shutdown.clone(), tasks.clone()));
+    tasks.spawn(server::serve(
+        listener,
+        app,
+        shutdown.clone(),
+        tasks.clone(),
+    ));
     Ok(address)
 }
 
 fn local(address: SocketAddr, path: &str) -> Result<BaseUrl, http::uri::InvalidUri> {
-    Ok(BaseUrl { scheme: Scheme::Http, authority: address.to_string().parse()?, path: path.to_owned() })
+    Ok(BaseUrl {
+        scheme: Scheme::Http,
+        authority: address.to_string().parse()?,
+        path: path.to_owned(),
+    })
 }
 
 /// The whole body of a message that the demo itself sent or was sent.

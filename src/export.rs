@@ -12,8 +12,8 @@
 //! bounded. There is no limit on how long a span is tried: the store's bound decides. When the address or the key is what is wrong,
 //! nothing is given up and one post at a time asks whether that is still so ([`gate`]).
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
@@ -79,7 +79,8 @@ impl ApiKey {
     /// # Errors
     /// The key cannot be the value of a header.
     pub fn new(key: &str) -> Result<Self, InvalidApiKey> {
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_| InvalidApiKey)?;
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_| InvalidApiKey)?;
         authorization.set_sensitive(true);
         Ok(Self { authorization })
     }
@@ -119,7 +120,7 @@ impl Default for Pace {
         Self {
             backoff_base: Duration::from_millis(500),
             backoff_cap: Duration::from_secs(30),
-            probe_every: Duration::from_secs(60),
+            probe_every: Duration::from_mins(1),
             try_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
         }
@@ -239,7 +240,11 @@ impl Work {
             let settings = signals.settings();
             if signals.deadline().is_some() {
                 let pointless = settings.api_key.is_none() || self.gave_up();
-                return if pointless { None } else { self.store.take(BATCH_SPANS, BATCH_BYTES) };
+                return if pointless {
+                    None
+                } else {
+                    self.store.take(BATCH_SPANS, BATCH_BYTES)
+                };
             }
             if settings.api_key.is_none() {
                 signals.changed().await;
@@ -259,7 +264,13 @@ impl Work {
         self.store.at_least(1, usize::MAX).await;
         if let Some(since) = self.store.oldest_since() {
             // It is either full or old; which of the two makes no difference.
-            drop(tokio::time::timeout_at(since + flush_interval, self.store.at_least(BATCH_SPANS, BATCH_BYTES)).await);
+            drop(
+                tokio::time::timeout_at(
+                    since + flush_interval,
+                    self.store.at_least(BATCH_SPANS, BATCH_BYTES),
+                )
+                .await,
+            );
         }
     }
 }
@@ -267,6 +278,13 @@ impl Work {
 /// Posts no span at all, to see what would come of one. None without a key.
 pub async fn probe(settings: &ExportSettings) -> Option<respan::Verdict> {
     let key = settings.api_key.as_ref()?;
-    let nothing = settings.encoding.encode(std::iter::empty()).unwrap_or_default();
-    Some(post::Client::new(&Pace::default()).post(settings, key, nothing).await)
+    let nothing = settings
+        .encoding
+        .encode(std::iter::empty())
+        .unwrap_or_default();
+    Some(
+        post::Client::new(&Pace::default())
+            .post(settings, key, nothing)
+            .await,
+    )
 }

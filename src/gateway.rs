@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 pub(crate) use assembly::export as export_settings;
 
 use crate::admin::Admin;
-use crate::capture::worker::{self, Worker};
 use crate::capture::Budget;
+use crate::capture::worker::{self, Worker};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::Metrics;
@@ -70,11 +70,20 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Bind { key, address, source } => {
-                write!(formatter, "choose another {key}, or end the program that uses {address}: {source}")
+            StartError::Bind {
+                key,
+                address,
+                source,
+            } => {
+                write!(
+                    formatter,
+                    "choose another {key}, or end the program that uses {address}: {source}"
+                )
             }
             StartError::Unusable(why) => formatter.write_str(why),
-            StartError::System(error) => write!(formatter, "raise the limits of this process: {error}"),
+            StartError::System(error) => {
+                write!(formatter, "raise the limits of this process: {error}")
+            }
         }
     }
 }
@@ -98,7 +107,11 @@ impl Gateway {
         let tls = Arc::new(ArcSwapOption::from(assembly::tls(&config.server)?));
         let patience = assembly::patience(&config.limits);
         let bind = |key, address, tls: &Arc<_>| {
-            Listener::bind(address, Arc::clone(tls), patience).map_err(|source| StartError::Bind { key, address, source })
+            Listener::bind(address, Arc::clone(tls), patience).map_err(|source| StartError::Bind {
+                key,
+                address,
+                source,
+            })
         };
         let data = bind("server.listen", config.server.listen, &tls)?;
         let plain = Arc::new(ArcSwapOption::empty());
@@ -109,23 +122,57 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let store = Arc::new(Store::new(config.respan.max_pending));
         let (sink, cuts) = (Arc::clone(&store), Arc::clone(&metrics));
-        let (capture, worker) = worker::start(Budget::new(config.capture.max_memory), move |exchange, reading| {
-            if exchange.request.is_cut() || reading.as_ref().is_some_and(|reading| reading.reply.cut) {
-                cuts.capture_cut();
-            }
-            sink.add(span(&exchange, reading.as_ref()));
-        })
+        let (capture, worker) = worker::start(
+            Budget::new(config.capture.max_memory),
+            move |exchange, reading| {
+                if exchange.request.is_cut()
+                    || reading.as_ref().is_some_and(|reading| reading.reply.cut)
+                {
+                    cuts.capture_cut();
+                }
+                sink.add(span(&exchange, reading.as_ref()));
+            },
+        )
         .map_err(StartError::System)?;
 
         let background = TaskTracker::new();
-        let (export_settings, watched) = watch::channel(Arc::new(assembly::export(&config.respan)?));
-        let exporter = Exporter::start(Arc::clone(&store), watched, Arc::clone(&metrics), Pace::default(), &background);
+        let (export_settings, watched) =
+            watch::channel(Arc::new(assembly::export(&config.respan)?));
+        let exporter = Exporter::start(
+            Arc::clone(&store),
+            watched,
+            Arc::clone(&metrics),
+            Pace::default(),
+            &background,
+        );
 
-        let (shutdown, admin_shutdown, connections) = (Shutdown::default(), Shutdown::default(), TaskTracker::new());
-        let proxy = Proxy::new(Arc::clone(&settings), capture, Arc::clone(&metrics), shutdown.clone(), connections.clone());
-        connections.spawn(server::serve(data, proxy, shutdown.clone(), connections.clone()));
-        let admin = Admin::new(assembly::admin(&config.server), metrics, store, shutdown.clone());
-        background.spawn(server::serve(admin_listener, admin.clone(), admin_shutdown.clone(), background.clone()));
+        let (shutdown, admin_shutdown, connections) =
+            (Shutdown::default(), Shutdown::default(), TaskTracker::new());
+        let proxy = Proxy::new(
+            Arc::clone(&settings),
+            capture,
+            Arc::clone(&metrics),
+            shutdown.clone(),
+            connections.clone(),
+        );
+        connections.spawn(server::serve(
+            data,
+            proxy,
+            shutdown.clone(),
+            connections.clone(),
+        ));
+        let admin = Admin::new(
+            assembly::admin(&config.server),
+            metrics,
+            store,
+            shutdown.clone(),
+        );
+        background.spawn(server::serve(
+            admin_listener,
+            admin.clone(),
+            admin_shutdown.clone(),
+            background.clone(),
+        ));
         tracing::info!(%data_address, %admin_address, upstream = %config.upstream.base_url, exports = config.respan.api_key.is_some(), "serving");
         Ok(Gateway {
             data_address,
@@ -149,16 +196,37 @@ impl Gateway {
     /// # Errors
     /// When a file cannot be used; then nothing has changed.
     pub fn reload(&mut self, config: Config) -> Result<(), StartError> {
-        let settings = assembly::settings(&config, Some((&self.config.upstream, &self.settings.load())))?;
+        let settings = assembly::settings(
+            &config,
+            Some((&self.config.upstream, &self.settings.load())),
+        )?;
         let tls = assembly::tls(&config.server)?;
         let export_settings = assembly::export(&config.respan)?;
         for (key, changed) in [
-            ("server.listen", config.server.listen != self.config.server.listen),
-            ("server.admin", config.server.admin != self.config.server.admin),
-            ("server.tls_cert", tls.is_some() != self.tls.load().is_some()),
-            ("limits.*_timeout and limits.keep_alive", assembly::patience(&config.limits) != assembly::patience(&self.config.limits)),
-            ("respan.max_pending", config.respan.max_pending != self.config.respan.max_pending),
-            ("capture.max_memory", config.capture.max_memory != self.config.capture.max_memory),
+            (
+                "server.listen",
+                config.server.listen != self.config.server.listen,
+            ),
+            (
+                "server.admin",
+                config.server.admin != self.config.server.admin,
+            ),
+            (
+                "server.tls_cert",
+                tls.is_some() != self.tls.load().is_some(),
+            ),
+            (
+                "limits.*_timeout and limits.keep_alive",
+                assembly::patience(&config.limits) != assembly::patience(&self.config.limits),
+            ),
+            (
+                "respan.max_pending",
+                config.respan.max_pending != self.config.respan.max_pending,
+            ),
+            (
+                "capture.max_memory",
+                config.capture.max_memory != self.config.capture.max_memory,
+            ),
         ] {
             if changed {
                 tracing::warn!(key, "this change takes a restart");
@@ -178,7 +246,10 @@ impl Gateway {
     /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry` ends the waiting at any of them.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         let began = Instant::now();
-        let (delay, deadline) = (self.config.server.drain_delay, self.config.server.drain_deadline);
+        let (delay, deadline) = (
+            self.config.server.drain_delay,
+            self.config.server.drain_deadline,
+        );
         tracing::info!("draining");
         self.shutdown.drain();
         let serving = async {
@@ -186,8 +257,14 @@ impl Gateway {
             self.shutdown.close();
             self.connections.close();
             let left = deadline.saturating_sub(began.elapsed());
-            if tokio::time::timeout(left, self.connections.wait()).await.is_err() {
-                tracing::warn!(connections = self.connections.len(), "the drain deadline has come; cutting what still runs");
+            if tokio::time::timeout(left, self.connections.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    connections = self.connections.len(),
+                    "the drain deadline has come; cutting what still runs"
+                );
             }
         };
         tokio::select! {
@@ -199,7 +276,10 @@ impl Gateway {
         self.connections.wait().await;
         // Nothing is under way any more, so all that was seen is in the worker's queue.
         let worker = self.worker;
-        if tokio::task::spawn_blocking(move || worker.finish()).await.is_err() {
+        if tokio::task::spawn_blocking(move || worker.finish())
+            .await
+            .is_err()
+        {
             tracing::error!("the capture thread could not be waited for");
         }
         let flush = deadline.saturating_sub(began.elapsed()).max(LEAST_FLUSH);

@@ -11,7 +11,10 @@ use http_body_util::Full;
 use crate::server::Shutdown;
 
 /// The answer to a health check; none to any other request.
-pub(crate) fn answer<B>(request: &Request<B>, shutdown: &Shutdown) -> Option<Response<Full<Bytes>>> {
+pub(crate) fn answer<B>(
+    request: &Request<B>,
+    shutdown: &Shutdown,
+) -> Option<Response<Full<Bytes>>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
@@ -23,6 +26,9 @@ pub(crate) fn answer<B>(request: &Request<B>, shutdown: &Shutdown) -> Option<Res
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     Some(response)
 }

@@ -13,7 +13,7 @@ pub use credential::Credential;
 pub use trace::{ToldBy, ToldTrace};
 
 use crate::config;
-use crate::span::{Key, SpanId, Value};
+use crate::span::{Key, SpanId, Value, key};
 use told::Told;
 
 mod credential;
@@ -233,27 +233,25 @@ impl Identity {
     /// Adds what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
     pub fn attributes(&self, out: &mut Vec<(Key, Value)>) {
         let texts = [
-            (
-                "respan.customer_params.customer_identifier",
-                &self.customer.identifier,
-            ),
-            ("respan.customer_params.email", &self.customer.email),
-            ("respan.customer_params.name", &self.customer.name),
-            ("respan.threads.thread_identifier", &self.thread),
-            ("respan.sessions.session_identifier", &self.session),
-            ("respan.trace.trace_group_identifier", &self.trace_group),
-            ("respan.span_params.custom_identifier", &self.custom),
-            ("respan.environment", &self.environment),
-            ("traceloop.workflow.name", &self.workflow_name),
+            (key::CUSTOMER_IDENTIFIER, &self.customer.identifier),
+            (key::CUSTOMER_EMAIL, &self.customer.email),
+            (key::CUSTOMER_NAME, &self.customer.name),
+            (key::THREAD_IDENTIFIER, &self.thread),
+            (key::SESSION_IDENTIFIER, &self.session),
+            (key::TRACE_GROUP_IDENTIFIER, &self.trace_group),
+            (key::CUSTOM_IDENTIFIER, &self.custom),
+            (key::ENVIRONMENT, &self.environment),
+            (key::WORKFLOW_NAME, &self.workflow_name),
+            (key::AGENT_NAME, &self.agent_name),
         ];
         for (key, text) in texts {
             if let Some(text) = text {
                 out.push((Key::Borrowed(key), Value::Text(text.clone())));
             }
         }
-        for (key, text) in &self.metadata {
+        for (name, text) in &self.metadata {
             out.push((
-                Key::Owned(format!("respan.metadata.{key}")),
+                Key::Owned(format!("{}{name}", key::METADATA_PREFIX)),
                 Value::Text(text.clone()),
             ));
         }

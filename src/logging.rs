@@ -18,7 +18,9 @@ pub fn start(log: &Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> 
         LogLevel::Trace => "trace",
     };
     let filter = EnvFilter::new(format!("warn,hyper=error,rustls=error,spangate={level}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -1,6 +1,10 @@
 //! Words on the command line become one call.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the program that talks to a terminal"
+)]
 
 use std::process::ExitCode;
 
@@ -19,7 +23,9 @@ fn main() -> ExitCode {
     let sources = sources(&line.written);
     let config = match Config::load(&sources) {
         Ok((config, warnings)) => {
-            warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            for warning in &warnings {
+                eprintln!("warning: {warning}");
+            }
             config
         }
         Err(problems) => {
@@ -31,7 +37,10 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("raise the limits of this process: {error}");
@@ -42,19 +51,31 @@ fn main() -> ExitCode {
         Command::Serve => runtime.block_on(serve(config, &sources)),
         Command::Demo { once } => runtime.block_on(run_demo(config, once)),
         Command::Check { online } => {
-            println!("{}", check::describe(&config, sources.chosen_file().as_deref()));
+            println!(
+                "{}",
+                check::describe(&config, sources.chosen_file().as_deref())
+            );
             if !online {
                 return ExitCode::SUCCESS;
             }
             let found = runtime.block_on(check::online(&config));
             println!("{found}");
-            if found.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if found.is_well() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
 fn sources(written: &Written) -> Sources {
-    Sources { file: written.config.clone(), environment: std::env::vars_os().collect(), flags: written.set.clone(), ..Sources::default() }
+    Sources {
+        file: written.config.clone(),
+        environment: std::env::vars_os().collect(),
+        flags: written.set.clone(),
+        ..Sources::default()
+    }
 }
 
 /// Runs the gateway until it is told to stop; SIGHUP makes it read its configuration again.
@@ -92,14 +113,20 @@ async fn serve(config: Config, sources: &Sources) -> ExitCode {
 }
 
 fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?))
+    Ok((
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    ))
 }
 
 /// A configuration that is wrong leaves the one in force as it is.
 fn reload(gateway: &mut Gateway, sources: &Sources) {
     match Config::load(sources) {
         Ok((config, warnings)) => {
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            for warning in &warnings {
+                tracing::warn!("{warning}");
+            }
             if let Err(error) = gateway.reload(config) {
                 tracing::error!("the configuration was not taken: {error}");
             }

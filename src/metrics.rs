@@ -17,9 +17,9 @@ use http::StatusCode;
 use crate::store::{DropReason, Store};
 
 mod histogram;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use histogram::Histogram;
 use text::Exposition;
@@ -79,7 +79,13 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const ALL: [Self; 5] = [Self::ChatCompletions, Self::Responses, Self::Embeddings, Self::Completions, Self::Other];
+    const ALL: [Self; 5] = [
+        Self::ChatCompletions,
+        Self::Responses,
+        Self::Embeddings,
+        Self::Completions,
+        Self::Other,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -112,8 +118,15 @@ pub enum PostOutcome {
 }
 
 impl PostOutcome {
-    const ALL: [Self; 7] =
-        [Self::Accepted, Self::Partial, Self::Retry, Self::Unauthorised, Self::WrongAddress, Self::TooLarge, Self::Rejected];
+    const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Partial,
+        Self::Retry,
+        Self::Unauthorised,
+        Self::WrongAddress,
+        Self::TooLarge,
+        Self::Rejected,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -171,7 +184,10 @@ pub struct Counted {
 impl Counted {
     fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &AtomicI64) -> Self {
         gauge(metrics).fetch_add(1, Ordering::Relaxed);
-        Self { metrics: Arc::clone(metrics), gauge }
+        Self {
+            metrics: Arc::clone(metrics),
+            gauge,
+        }
     }
 }
 
@@ -234,33 +250,68 @@ impl Metrics {
     }
 
     fn render_requests(&self, text: &mut Exposition) {
-        text.family("spangate_requests_total", "counter", "Requests answered, by endpoint and status.");
+        text.family(
+            "spangate_requests_total",
+            "counter",
+            "Requests answered, by endpoint and status.",
+        );
         for endpoint in Endpoint::ALL {
             for (status, count) in self.requests[endpoint as usize].iter().enumerate() {
                 let count = count.load(Ordering::Relaxed);
                 if count > 0 {
-                    let labels = format_args!("endpoint=\"{}\",status=\"{status}\"", endpoint.label());
+                    let labels =
+                        format_args!("endpoint=\"{}\",status=\"{status}\"", endpoint.label());
                     text.labelled("spangate_requests_total", labels, count);
                 }
             }
         }
-        text.single("spangate_requests_in_flight", "gauge", "Requests under way.", self.requests_in_flight.load(Ordering::Relaxed));
-        text.single("spangate_streams_open", "gauge", "Streamed responses under way.", self.streams_open.load(Ordering::Relaxed));
+        text.single(
+            "spangate_requests_in_flight",
+            "gauge",
+            "Requests under way.",
+            self.requests_in_flight.load(Ordering::Relaxed),
+        );
+        text.single(
+            "spangate_streams_open",
+            "gauge",
+            "Streamed responses under way.",
+            self.streams_open.load(Ordering::Relaxed),
+        );
         let help = "Time from a request's arrival to the first byte of its answer.";
-        self.first_byte.render(text, "spangate_first_byte_seconds", help);
+        self.first_byte
+            .render(text, "spangate_first_byte_seconds", help);
         let help = "Time spent in the gateway before the first byte of the answer was passed on.";
-        self.overhead.render(text, "spangate_overhead_seconds", help);
+        self.overhead
+            .render(text, "spangate_overhead_seconds", help);
     }
 
     fn render_tracing(&self, text: &mut Exposition) {
         let help = "Identity headers that could not be read.";
-        text.single("spangate_identity_unreadable_total", "counter", help, self.identity_unreadable.load(Ordering::Relaxed));
+        text.single(
+            "spangate_identity_unreadable_total",
+            "counter",
+            help,
+            self.identity_unreadable.load(Ordering::Relaxed),
+        );
         let help = "Bodies of which only the beginning was kept for the span.";
-        text.single("spangate_capture_cut_total", "counter", help, self.capture_cut.load(Ordering::Relaxed));
-        text.family("spangate_export_posts_total", "counter", "Posts to Respan, by what came of them.");
+        text.single(
+            "spangate_capture_cut_total",
+            "counter",
+            help,
+            self.capture_cut.load(Ordering::Relaxed),
+        );
+        text.family(
+            "spangate_export_posts_total",
+            "counter",
+            "Posts to Respan, by what came of them.",
+        );
         for outcome in PostOutcome::ALL {
             let labels = format_args!("outcome=\"{}\"", outcome.label());
-            text.labelled("spangate_export_posts_total", labels, self.export_posts[outcome as usize].load(Ordering::Relaxed));
+            text.labelled(
+                "spangate_export_posts_total",
+                labels,
+                self.export_posts[outcome as usize].load(Ordering::Relaxed),
+            );
         }
     }
 }
@@ -268,14 +319,42 @@ impl Metrics {
 /// From one snapshot: created = exported + rejected + dropped + pending, at every scrape.
 fn render_spans(text: &mut Exposition, store: &Store) {
     let counts = store.counts();
-    text.single("spangate_spans_created_total", "counter", "Spans made.", counts.created);
-    text.single("spangate_spans_exported_total", "counter", "Spans accepted by Respan.", counts.exported);
-    text.single("spangate_spans_rejected_total", "counter", "Spans refused by Respan for good.", counts.rejected);
-    text.family("spangate_spans_dropped_total", "counter", "Spans lost before Respan accepted or refused them, by reason.");
+    text.single(
+        "spangate_spans_created_total",
+        "counter",
+        "Spans made.",
+        counts.created,
+    );
+    text.single(
+        "spangate_spans_exported_total",
+        "counter",
+        "Spans accepted by Respan.",
+        counts.exported,
+    );
+    text.single(
+        "spangate_spans_rejected_total",
+        "counter",
+        "Spans refused by Respan for good.",
+        counts.rejected,
+    );
+    text.family(
+        "spangate_spans_dropped_total",
+        "counter",
+        "Spans lost before Respan accepted or refused them, by reason.",
+    );
     for reason in DropReason::ALL {
-        text.labelled("spangate_spans_dropped_total", format_args!("reason=\"{}\"", reason.label()), counts.dropped(reason));
+        text.labelled(
+            "spangate_spans_dropped_total",
+            format_args!("reason=\"{}\"", reason.label()),
+            counts.dropped(reason),
+        );
     }
-    text.single("spangate_spans_pending", "gauge", "Spans waiting or under way to Respan.", counts.pending);
+    text.single(
+        "spangate_spans_pending",
+        "gauge",
+        "Spans waiting or under way to Respan.",
+        counts.pending,
+    );
 }
 
 fn add_one(count: &AtomicU64) {

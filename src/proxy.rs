@@ -33,8 +33,8 @@ use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::server::Shutdown;
 use crate::tap::{End, Observer, Tap};
 use crate::upstream::{Broken, CallError, Pulse, ReplyBody};
-pub use admission::{Gate, Limits};
 use admission::{Admission, check_head, check_key, check_path, content_length};
+pub use admission::{Gate, Limits};
 use headers::{GATEWAY_REQUEST_ID, Upward, downward};
 use refusal::Refusal;
 pub use upload::{Upload, UploadError};
@@ -88,20 +88,42 @@ struct Around {
 
 impl<U> Clone for Proxy<U> {
     fn clone(&self) -> Self {
-        Proxy { settings: Arc::clone(&self.settings), around: Arc::clone(&self.around) }
+        Proxy {
+            settings: Arc::clone(&self.settings),
+            around: Arc::clone(&self.around),
+        }
     }
 }
 
 impl<U> Proxy<U> {
     /// A proxy whose settings can be replaced; tunnels run as tasks of `tunnels`.
-    pub fn new(settings: Arc<ArcSwap<Settings<U>>>, capture: Capture, metrics: Arc<Metrics>, shutdown: Shutdown, tunnels: TaskTracker) -> Self {
-        Proxy { settings, around: Arc::new(Around { capture, metrics, gate: Gate::default(), shutdown, tunnels }) }
+    pub fn new(
+        settings: Arc<ArcSwap<Settings<U>>>,
+        capture: Capture,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+        tunnels: TaskTracker,
+    ) -> Self {
+        Proxy {
+            settings,
+            around: Arc::new(Around {
+                capture,
+                metrics,
+                gate: Gate::default(),
+                shutdown,
+                tunnels,
+            }),
+        }
     }
 }
 
 impl<U> Service<Request<Incoming>> for Proxy<U>
 where
-    U: Service<Request<AskBody>, Response = Response<ReplyBody>, Error = CallError> + Clone + Send + Sync + 'static,
+    U: Service<Request<AskBody>, Response = Response<ReplyBody>, Error = CallError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     U::Future: Send,
 {
     type Response = Response<AnswerBody>;
@@ -121,18 +143,28 @@ where
             }
             let id = ExchangeId::new();
             let endpoint = endpoint(request.uri().path());
-            let response = answer(&settings, &around, request, id, endpoint).await.unwrap_or_else(|refusal| {
-                let mut response = refusal.into_response();
-                response.headers_mut().insert(GATEWAY_REQUEST_ID, id.header_value());
-                response.map(Either::Left)
-            });
+            let response = answer(&settings, &around, request, id, endpoint)
+                .await
+                .unwrap_or_else(|refusal| {
+                    let mut response = refusal.into_response();
+                    response
+                        .headers_mut()
+                        .insert(GATEWAY_REQUEST_ID, id.header_value());
+                    response.map(Either::Left)
+                });
             around.metrics.answered(endpoint, response.status());
             Ok(response)
         })
     }
 }
 
-async fn answer<U>(settings: &Settings<U>, around: &Around, mut request: Request<Incoming>, id: ExchangeId, endpoint: Endpoint) -> Result<Response<AnswerBody>, Refusal>
+async fn answer<U>(
+    settings: &Settings<U>,
+    around: &Around,
+    mut request: Request<Incoming>,
+    id: ExchangeId,
+    endpoint: Endpoint,
+) -> Result<Response<AnswerBody>, Refusal>
 where
     U: Service<Request<AskBody>, Response = Response<ReplyBody>, Error = CallError> + Clone,
 {
@@ -147,33 +179,54 @@ where
     }
     let admission = around.gate.admit(settings.limits.max_in_flight)?;
     let identity = identity::read(request.headers(), &settings.identity);
-    identity.unreadable.iter().for_each(|_| around.metrics.identity_unreadable());
+    identity
+        .unreadable
+        .iter()
+        .for_each(|_| around.metrics.identity_unreadable());
 
     let (asked, answered) = watch(settings, around, &request, identity, id, endpoint);
     let client = tunnel::is_asked_for(&request).then(|| hyper::upgrade::on(&mut request));
     let pulse = Pulse::default();
     let excess = Excess::default();
-    let going = Going { asked, pulse: pulse.clone(), excess: excess.clone() };
+    let going = Going {
+        asked,
+        pulse: pulse.clone(),
+        excess: excess.clone(),
+    };
     let request = upward(settings, request, target, client.is_some(), going, pulse)?;
-    let mut coming = Coming { answered: Some(answered), _counted: (admission, around.metrics.request_begins()), stream: None };
+    let mut coming = Coming {
+        answered: Some(answered),
+        _counted: (admission, around.metrics.request_begins()),
+        stream: None,
+    };
 
     let called = Instant::now();
     let mut response = match settings.upstream.clone().oneshot(request).await {
         Ok(response) => response,
         Err(error) => {
             coming.fail(&error);
-            return Err(if excess.is_told() { Refusal::BodyTooLarge(settings.limits.max_body.unwrap_or_default()) } else { Refusal::Upstream(error) });
+            return Err(if excess.is_told() {
+                Refusal::BodyTooLarge(settings.limits.max_body.unwrap_or_default())
+            } else {
+                Refusal::Upstream(error)
+            });
         }
     };
     let head_came = Instant::now();
     coming.head(&around.metrics, &response);
-    let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+    let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
+        .then(|| hyper::upgrade::on(&mut response));
     let (mut parts, body) = response.into_parts();
     parts.version = Version::HTTP_11;
     parts.headers = downward(parts.headers, id.header_value(), upgraded.is_some());
     let answer = match (upgraded, client) {
         (Some(upstream), Some(client)) => {
-            around.tunnels.spawn(tunnel::run(client, upstream, around.shutdown.clone(), coming));
+            around.tunnels.spawn(tunnel::run(
+                client,
+                upstream,
+                around.shutdown.clone(),
+                coming,
+            ));
             Response::from_parts(parts, Either::Left(Full::default()))
         }
         (Some(_), None) => {
@@ -184,7 +237,9 @@ where
         (None, _) => Response::from_parts(parts, Either::Right(Tap::new(body, coming))),
     };
     around.metrics.first_byte(began.elapsed());
-    around.metrics.overhead((called - began) + head_came.elapsed());
+    around
+        .metrics
+        .overhead((called - began) + head_came.elapsed());
     Ok(answer)
 }
 
@@ -200,7 +255,14 @@ fn endpoint(path: &str) -> Endpoint {
 }
 
 /// Begins to watch the exchange, unless the request asks not to be.
-fn watch<U>(settings: &Settings<U>, around: &Around, request: &Request<Incoming>, identity: Identity, id: ExchangeId, endpoint: Endpoint) -> (Asked, Answered) {
+fn watch<U>(
+    settings: &Settings<U>,
+    around: &Around,
+    request: &Request<Incoming>,
+    identity: Identity,
+    id: ExchangeId,
+    endpoint: Endpoint,
+) -> (Asked, Answered) {
     if identity.log == Log::Off {
         return (Asked::nothing(), Answered::nothing());
     }
@@ -208,7 +270,10 @@ fn watch<U>(settings: &Settings<U>, around: &Around, request: &Request<Incoming>
         id,
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
-        retry: request.headers().get("x-stainless-retry-count").and_then(|count| count.to_str().ok()?.parse().ok()),
+        retry: request
+            .headers()
+            .get("x-stainless-retry-count")
+            .and_then(|count| count.to_str().ok()?.parse().ok()),
         chat: endpoint == Endpoint::ChatCompletions && request.method() == Method::POST,
         content: settings.content && identity.log == Log::Full,
         entity_content: settings.entity_content,
@@ -216,20 +281,40 @@ fn watch<U>(settings: &Settings<U>, around: &Around, request: &Request<Incoming>
         system: settings.system,
         identity,
     };
-    around.capture.open(opening, content_length(request.headers()))
+    around
+        .capture
+        .open(opening, content_length(request.headers()))
 }
 
 /// The request as the upstream gets it.
-fn upward<U>(settings: &Settings<U>, request: Request<Incoming>, target: http::Uri, upgrade: bool, going: Going, pulse: Pulse) -> Result<Request<AskBody>, Refusal> {
+fn upward<U>(
+    settings: &Settings<U>,
+    request: Request<Incoming>,
+    target: http::Uri,
+    upgrade: bool,
+    going: Going,
+    pulse: Pulse,
+) -> Result<Request<AskBody>, Refusal> {
     let (mut parts, body) = request.into_parts();
     let chunked = !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH);
-    let rules = Upward { host: &settings.host, authorization: settings.authorization.as_ref(), version: parts.version, upgrade, chunked };
+    let rules = Upward {
+        host: &settings.host,
+        authorization: settings.authorization.as_ref(),
+        version: parts.version,
+        upgrade,
+        chunked,
+    };
     let headers: HeaderMap = std::mem::take(&mut parts.headers);
-    parts.headers = rules.rewrite(headers, identity::is_consumed).map_err(|_| Refusal::Malformed("Connection names a header that frames the message"))?;
+    parts.headers = rules
+        .rewrite(headers, identity::is_consumed)
+        .map_err(|_| Refusal::Malformed("Connection names a header that frames the message"))?;
     parts.uri = target;
     parts.version = Version::HTTP_11;
     parts.extensions.insert(pulse);
-    Ok(Request::from_parts(parts, Tap::new(Upload::new(body, settings.limits.max_body), going)))
+    Ok(Request::from_parts(
+        parts,
+        Tap::new(Upload::new(body, settings.limits.max_body), going),
+    ))
 }
 
 /// Watches a request's body: copies it, shows that it moves, and tells when it was too long.
@@ -275,7 +360,10 @@ pub struct Coming {
 
 impl Coming {
     fn head<B>(&mut self, metrics: &Arc<Metrics>, response: &Response<B>) {
-        let streams = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let streams = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         self.stream = streams.then(|| metrics.stream_opens());
         if let Some(answered) = &mut self.answered {
             answered.head(response.status(), response.headers());
@@ -302,4 +390,3 @@ impl Observer<Broken> for Coming {
         }
     }
 }
-

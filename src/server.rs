@@ -59,13 +59,25 @@ impl Listener {
     ///
     /// # Errors
     /// Those of the operating system: the address is in use, is not this machine's, or the port is privileged.
-    pub fn bind(address: SocketAddr, tls: Arc<ArcSwapOption<rustls::ServerConfig>>, patience: Patience) -> io::Result<Self> {
-        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    pub fn bind(
+        address: SocketAddr,
+        tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
+        patience: Patience,
+    ) -> io::Result<Self> {
+        let socket = RawSocket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Listener { socket: TcpListener::from_std(socket.into())?, tls, patience })
+        Ok(Listener {
+            socket: TcpListener::from_std(socket.into())?,
+            tls,
+            patience,
+        })
     }
 
     /// The address that was bound.
@@ -93,7 +105,11 @@ where
 /// Serves connections of `listener` with `app` until `shutdown`; returns when the listener is closed. Connections go on as tasks of `tasks`.
 pub async fn serve<S, B>(listener: Listener, app: S, shutdown: Shutdown, tasks: TaskTracker)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -104,7 +120,9 @@ where
         let (tls, patience) = (listener.tls.load_full(), listener.patience);
         tasks.spawn(async move {
             tune(&stream);
-            let Some(transport) = secure(stream, tls, patience.head).await else { return };
+            let Some(transport) = secure(stream, tls, patience.head).await else {
+                return;
+            };
             connection(transport, patience, &server, app, shutdown).await;
         });
     };
@@ -130,7 +148,12 @@ where
 fn protocol(tasks: Tracked) -> auto::Builder<Tracked> {
     let mut server = auto::Builder::new(tasks);
     // The upstream's Date is passed on; none is made up.
-    server.http1().auto_date_header(false).max_headers(HARD_MAX_HEADERS).header_read_timeout(None).timer(TokioTimer::new());
+    server
+        .http1()
+        .auto_date_header(false)
+        .max_headers(HARD_MAX_HEADERS)
+        .header_read_timeout(None)
+        .timer(TokioTimer::new());
     server
         .http2()
         .auto_date_header(false)
@@ -147,15 +170,26 @@ fn protocol(tasks: Tracked) -> auto::Builder<Tracked> {
 
 /// Sends small writes at once, and notices clients that vanished without a word.
 fn tune(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(15)).with_retries(4);
-    if stream.set_nodelay(true).is_err() || SockRef::from(stream).set_tcp_keepalive(&keepalive).is_err() {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    if stream.set_nodelay(true).is_err()
+        || SockRef::from(stream).set_tcp_keepalive(&keepalive).is_err()
+    {
         tracing::debug!("a client left before its connection was set up");
     }
 }
 
 /// The TLS handshake, where TLS is spoken. None when it failed or took too long.
-async fn secure(stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, patience: Duration) -> Option<Transport> {
-    let Some(settings) = tls else { return Some(Transport::Plain(stream)) };
+async fn secure(
+    stream: TcpStream,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    patience: Duration,
+) -> Option<Transport> {
+    let Some(settings) = tls else {
+        return Some(Transport::Plain(stream));
+    };
     match tokio::time::timeout(patience, TlsAcceptor::from(settings).accept(stream)).await {
         Ok(Ok(stream)) => Some(Transport::Tls(Box::new(stream))),
         Ok(Err(error)) => {
@@ -166,9 +200,18 @@ async fn secure(stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, patie
     }
 }
 
-async fn connection<S, B>(transport: Transport, patience: Patience, server: &auto::Builder<Tracked>, app: S, shutdown: Shutdown)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+async fn connection<S, B>(
+    transport: Transport,
+    patience: Patience,
+    server: &auto::Builder<Tracked>,
+    app: S,
+    shutdown: Shutdown,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -177,9 +220,12 @@ where
     let socket = Socket::new(transport, Arc::clone(&shared), patience);
     let service = {
         let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
-        service_fn(move |request| respond(request, app.clone(), Arc::clone(&shared), shutdown.clone()))
+        service_fn(move |request| {
+            respond(request, app.clone(), Arc::clone(&shared), shutdown.clone())
+        })
     };
-    let mut serving = pin!(server.serve_connection_with_upgrades(TokioIo::new(socket.clone()), service));
+    let mut serving =
+        pin!(server.serve_connection_with_upgrades(TokioIo::new(socket.clone()), service));
     // In this order: whether the client is watched is known only after the connection was polled.
     tokio::select! {
         biased;
@@ -202,7 +248,12 @@ fn log_end(ended: &Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     }
 }
 
-async fn respond<S, B>(request: Request<Incoming>, app: S, connection: Arc<Connection>, shutdown: Shutdown) -> Result<Response<Outgoing<B>>, Infallible>
+async fn respond<S, B>(
+    request: Request<Incoming>,
+    app: S,
+    connection: Arc<Connection>,
+    shutdown: Shutdown,
+) -> Result<Response<Outgoing<B>>, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes>,
@@ -213,7 +264,9 @@ where
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         connection.becomes_tunnel();
     } else if version < Version::HTTP_2 && shutdown.is_draining() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     // hyper would put the length of an empty body last, and leave it out of a 304.
     let told = version < Version::HTTP_2 && response.headers().contains_key(header::CONTENT_LENGTH);
@@ -221,7 +274,10 @@ where
 }
 
 /// Ends when the client of a request in flight has closed its side and hyper, holding bytes that it pipelined, would not notice.
-fn client_gone<'a>(connection: &'a Connection, socket: &'a Socket) -> impl Future<Output = ()> + 'a {
+fn client_gone<'a>(
+    connection: &'a Connection,
+    socket: &'a Socket,
+) -> impl Future<Output = ()> + 'a {
     let mut timer = None;
     std::future::poll_fn(move |context| {
         if !connection.is_unwatched() {

@@ -5,8 +5,8 @@
 //! mark, is quadratic in the length of an event, stalls on an invalid byte and loses a last event without its blank line. So this framer
 //! finds where an event ends, turns every line end into LF and bad UTF-8 into U+FFFD, and hands over one whole event at a time, line by line.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
+use std::iter;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -169,7 +169,7 @@ impl Framer {
         let text = String::from_utf8_lossy(&self.event);
         if text.starts_with('{') {
             each(Frame::Stray(text.into_owned()));
-        } else if let Some(event) = parse(text) {
+        } else if let Some(event) = parse(&text) {
             each(Frame::Event(event));
         }
         self.event.clear();
@@ -179,14 +179,15 @@ impl Framer {
 }
 
 /// One event out of its lines, each of which ends with an LF; none if it has no data.
-fn parse(mut lines: Cow<'_, str>) -> Option<Event> {
-    lines.to_mut().push('\n');
-    // A line at a time, for the parser moves what is left of its buffer at each of them. The empty line first is for its check of a byte
-    // order mark, which panics when it finds one: ours was stripped, and one in the middle of a stream is text.
-    let lines = std::iter::once("\n")
+fn parse(lines: &str) -> Option<Event> {
+    // A line at a time, for the parser moves what is left of its buffer at each of them. The empty line first is for its check of a
+    // byte order mark, which panics when it finds one: ours was stripped, and one in the middle of a stream is text.
+    let lines = iter::once("\n")
         .chain(lines.split_inclusive('\n'))
-        .map(Ok::<_, Infallible>);
-    let mut events = pin!(EventStream::new(stream::iter(lines)));
+        .chain(iter::once("\n"));
+    let mut events = pin!(EventStream::new(stream::iter(
+        lines.map(Ok::<_, Infallible>)
+    )));
     match events
         .as_mut()
         .poll_next(&mut Context::from_waker(Waker::noop()))

@@ -186,7 +186,7 @@ impl Store {
         while taken.len() < spans {
             match queue.waiting.front() {
                 Some(next) if taken.is_empty() || taken_bytes + next.weight <= bytes => {
-                    taken_bytes += next.weight
+                    taken_bytes += next.weight;
                 }
                 _ => break,
             }

@@ -77,7 +77,10 @@ where
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         let polled = ready!(this.body.as_mut().poll_frame(context));
         match &polled {
@@ -131,8 +134,12 @@ mod tests {
         }
     }
 
-    fn frames(frames: Vec<Result<&'static str, &'static str>>) -> impl Body<Data = Bytes, Error = &'static str> + Unpin {
-        StreamBody::new(stream::iter(frames.into_iter().map(|f| f.map(|data| Frame::data(Bytes::from_static(data.as_bytes()))))))
+    fn frames(
+        frames: Vec<Result<&'static str, &'static str>>,
+    ) -> impl Body<Data = Bytes, Error = &'static str> + Unpin {
+        StreamBody::new(stream::iter(frames.into_iter().map(|f| {
+            f.map(|data| Frame::data(Bytes::from_static(data.as_bytes())))
+        })))
     }
 
     #[tokio::test]
@@ -141,15 +148,22 @@ mod tests {
         let mut tap = Tap::new(frames(vec![Ok("one "), Ok("two")]), notes.clone());
         while tap.frame().await.is_some() {}
         drop(tap);
-        assert_eq!(notes.seen(), (b"one two".to_vec(), vec!["Complete".to_owned()]));
+        assert_eq!(
+            notes.seen(),
+            (b"one two".to_vec(), vec!["Complete".to_owned()])
+        );
     }
 
     #[tokio::test]
-    async fn a_body_of_known_length_is_complete_after_its_last_byte_although_nobody_asked_for_more() {
+    async fn a_body_of_known_length_is_complete_after_its_last_byte_although_nobody_asked_for_more()
+    {
         let notes = Notes::default();
         let mut tap = Tap::new(Full::<Bytes>::from("whole"), notes.clone());
         assert!(tap.frame().await.is_some());
-        assert_eq!(notes.seen(), (b"whole".to_vec(), vec!["Complete".to_owned()]));
+        assert_eq!(
+            notes.seen(),
+            (b"whole".to_vec(), vec!["Complete".to_owned()])
+        );
     }
 
     #[tokio::test]
@@ -158,7 +172,10 @@ mod tests {
         let mut tap = Tap::new(frames(vec![Ok("one"), Ok("two")]), notes.clone());
         assert!(tap.frame().await.is_some());
         drop(tap);
-        assert_eq!(notes.seen(), (b"one".to_vec(), vec!["Abandoned".to_owned()]));
+        assert_eq!(
+            notes.seen(),
+            (b"one".to_vec(), vec!["Abandoned".to_owned()])
+        );
     }
 
     #[tokio::test]
@@ -168,7 +185,10 @@ mod tests {
         assert!(tap.frame().await.is_some_and(|f| f.is_ok()));
         assert!(tap.frame().await.is_some_and(|f| f.is_err()));
         drop(tap);
-        assert_eq!(notes.seen(), (b"one".to_vec(), vec![r#"Failed("reset")"#.to_owned()]));
+        assert_eq!(
+            notes.seen(),
+            (b"one".to_vec(), vec![r#"Failed("reset")"#.to_owned()])
+        );
     }
 
     #[test]

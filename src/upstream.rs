@@ -20,8 +20,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
-pub use connect::{InvalidRoots, trusted_roots};
 use connect::{Connector, TookTooLong};
+pub use connect::{InvalidRoots, trusted_roots};
 use lanes::Lanes;
 pub use lanes::Place;
 pub use silence::{Broken, Pulse, Vigil};
@@ -68,10 +68,18 @@ pub enum CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Unreachable(why) => write!(formatter, "the upstream cannot be reached: {why}"),
-            CallError::Broke(why) => write!(formatter, "the upstream broke off before it answered: {why}"),
-            CallError::ConnectTimeout => formatter.write_str("connecting to the upstream took longer than upstream.connect_timeout"),
-            CallError::Silent => formatter.write_str("the upstream was silent for longer than upstream.idle_timeout"),
+            CallError::Unreachable(why) => {
+                write!(formatter, "the upstream cannot be reached: {why}")
+            }
+            CallError::Broke(why) => write!(
+                formatter,
+                "the upstream broke off before it answered: {why}"
+            ),
+            CallError::ConnectTimeout => formatter
+                .write_str("connecting to the upstream took longer than upstream.connect_timeout"),
+            CallError::Silent => {
+                formatter.write_str("the upstream was silent for longer than upstream.idle_timeout")
+            }
         }
     }
 }
@@ -98,7 +106,9 @@ where
 
 impl<B> Clone for Upstream<B> {
     fn clone(&self) -> Self {
-        Upstream { shared: Arc::clone(&self.shared) }
+        Upstream {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -120,11 +130,24 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let pulse = request.extensions().get::<Pulse>().cloned().unwrap_or_default();
-            let lanes = if request.headers().contains_key(http::header::UPGRADE) { &shared.upgrades } else { &shared.calls };
+            let pulse = request
+                .extensions()
+                .get::<Pulse>()
+                .cloned()
+                .unwrap_or_default();
+            let lanes = if request.headers().contains_key(http::header::UPGRADE) {
+                &shared.upgrades
+            } else {
+                &shared.calls
+            };
             let (client, place) = lanes.take();
-            let response = pulse.unless_silent(shared.idle_timeout, client.request(request)).await.ok_or(CallError::Silent)?;
-            Ok(response.map_err(|error| explain(&error))?.map(|body| Vigil::new(body, shared.idle_timeout, place)))
+            let response = pulse
+                .unless_silent(shared.idle_timeout, client.request(request))
+                .await
+                .ok_or(CallError::Silent)?;
+            Ok(response
+                .map_err(|error| explain(&error))?
+                .map(|body| Vigil::new(body, shared.idle_timeout, place)))
         })
     }
 }
@@ -135,7 +158,9 @@ fn explain(error: &hyper_util::client::legacy::Error) -> CallError {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
         let io = cause.downcast_ref::<io::Error>();
-        if cause.is::<TookTooLong>() || io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) && error.is_connect() {
+        if cause.is::<TookTooLong>()
+            || io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) && error.is_connect()
+        {
             return CallError::ConnectTimeout;
         }
         let text = cause.to_string();
@@ -145,5 +170,9 @@ fn explain(error: &hyper_util::client::legacy::Error) -> CallError {
         next = cause.source();
     }
     let why = causes.join(": ");
-    if error.is_connect() { CallError::Unreachable(why) } else { CallError::Broke(why) }
+    if error.is_connect() {
+        CallError::Unreachable(why)
+    } else {
+        CallError::Broke(why)
+    }
 }

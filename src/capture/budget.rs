@@ -13,7 +13,10 @@ pub struct Budget {
 impl Budget {
     /// Room for `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Budget { limit, held: AtomicUsize::new(0) })
+        Arc::new(Budget {
+            limit,
+            held: AtomicUsize::new(0),
+        })
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -37,12 +40,18 @@ pub(super) struct Copied {
 
 impl Copied {
     pub(super) fn new(limit: usize, budget: Arc<Budget>) -> Self {
-        Copied { bytes: Vec::new(), cut: false, limit, budget }
+        Copied {
+            bytes: Vec::new(),
+            cut: false,
+            limit,
+            budget,
+        }
     }
 
     /// Room made at once for a body of a told length, but not for one that only claims to be huge.
     pub(super) fn expect(&mut self, length: usize) {
-        self.bytes.reserve_exact(length.min(self.limit).min(256 * 1024));
+        self.bytes
+            .reserve_exact(length.min(self.limit).min(256 * 1024));
     }
 
     /// Takes what fits; after a cut, nothing more: what follows a gap means nothing.
@@ -68,14 +77,21 @@ impl Copied {
 
     /// What was copied; an empty copy of the same limit stays behind, cut if this one was.
     pub(super) fn take(&mut self) -> Copied {
-        let next = Copied { bytes: Vec::new(), cut: self.cut, limit: self.limit, budget: Arc::clone(&self.budget) };
+        let next = Copied {
+            bytes: Vec::new(),
+            cut: self.cut,
+            limit: self.limit,
+            budget: Arc::clone(&self.budget),
+        };
         std::mem::replace(self, next)
     }
 }
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.budget
+            .held
+            .fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 
@@ -100,7 +116,10 @@ mod tests {
         let mut second = Copied::new(10, Arc::clone(&budget));
         first.push(b"abc");
         second.push(b"de");
-        assert_eq!((first.is_cut(), second.is_cut(), second.bytes()), (false, true, &b""[..]));
+        assert_eq!(
+            (first.is_cut(), second.is_cut(), second.bytes()),
+            (false, true, &b""[..])
+        );
         drop((first, second));
         assert_eq!(budget.held.load(Ordering::Relaxed), 0);
     }

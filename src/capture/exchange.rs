@@ -28,7 +28,8 @@ impl ExchangeId {
     /// As the value of a header.
     pub fn header_value(&self) -> HeaderValue {
         let mut buffer = Uuid::encode_buffer();
-        HeaderValue::from_str(self.0.hyphenated().encode_lower(&mut buffer)).unwrap_or(HeaderValue::from_static("unknown"))
+        HeaderValue::from_str(self.0.hyphenated().encode_lower(&mut buffer))
+            .unwrap_or(HeaderValue::from_static("unknown"))
     }
 }
 

@@ -57,16 +57,39 @@ struct Watching {
 }
 
 /// Begins to watch an exchange.
-pub(super) fn open(capture: Capture, opening: Opening, request_length: Option<u64>) -> (Asked, Answered) {
-    let mut request = Copied::new(if opening.chat { opening.max_body } else { 0 }, Arc::clone(capture.budget()));
+pub(super) fn open(
+    capture: Capture,
+    opening: Opening,
+    request_length: Option<u64>,
+) -> (Asked, Answered) {
+    let mut request = Copied::new(
+        if opening.chat { opening.max_body } else { 0 },
+        Arc::clone(capture.budget()),
+    );
     if let Some(length) = request_length {
         request.expect(usize::try_from(length).unwrap_or(usize::MAX));
     }
     let request = Arc::new(Mutex::new(request));
-    let asked = Asked { copy: opening.chat.then(|| Arc::clone(&request)) };
-    let started_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    let asked = Asked {
+        copy: opening.chat.then(|| Arc::clone(&request)),
+    };
+    let started_ns = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        });
     let reply = Copied::new(usize::MAX, Arc::clone(capture.budget()));
-    let watching = Watching { capture, opening, started: Instant::now(), started_ns, request, answer: None, keep: false, reply, marks: Vec::new() };
+    let watching = Watching {
+        capture,
+        opening,
+        started: Instant::now(),
+        started_ns,
+        request,
+        answer: None,
+        keep: false,
+        reply,
+        marks: Vec::new(),
+    };
     (asked, Answered(Some(Box::new(watching))))
 }
 
@@ -79,7 +102,9 @@ impl Asked {
     /// These bytes go up.
     pub fn data(&mut self, data: &Bytes) {
         if let Some(copy) = &self.copy {
-            copy.lock().unwrap_or_else(PoisonError::into_inner).push(data);
+            copy.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(data);
         }
     }
 }
@@ -93,7 +118,12 @@ impl Answered {
     /// The upstream's head came.
     pub fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(watching) = &mut self.0 else { return };
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
         watching.keep = watching.opening.chat || !status.is_success();
         if !watching.opening.chat {
             watching.reply = Copied::new(ERROR_BODY, Arc::clone(watching.capture.budget()));
@@ -103,7 +133,10 @@ impl Answered {
             first_byte: watching.started.elapsed(),
             content_type: text(header::CONTENT_TYPE.as_str()),
             content_encoding: text(header::CONTENT_ENCODING.as_str()),
-            headers: KEPT_HEADERS.iter().filter_map(|name| Some((*name, text(name)?))).collect(),
+            headers: KEPT_HEADERS
+                .iter()
+                .filter_map(|name| Some((*name, text(name)?)))
+                .collect(),
         });
     }
 
@@ -119,18 +152,44 @@ impl Answered {
     fn settle(&mut self, ending: Ending) {
         if let Some(mut watching) = self.0.take() {
             let last = watching.piece();
-            let Watching { capture, opening, started, started_ns, request, answer, .. } = *watching;
+            let Watching {
+                capture,
+                opening,
+                started,
+                started_ns,
+                request,
+                answer,
+                ..
+            } = *watching;
             // The request may still be on its way up: what it is by now is what the upstream answered to.
-            let request = Kept(request.lock().unwrap_or_else(PoisonError::into_inner).take());
-            let exchange = Exchange { opening, started_ns, duration: started.elapsed(), request, answer, ending };
-            capture.push(Event::Settled { exchange: Box::new(exchange), last });
+            let request = Kept(
+                request
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+            );
+            let exchange = Exchange {
+                opening,
+                started_ns,
+                duration: started.elapsed(),
+                request,
+                answer,
+                ending,
+            };
+            capture.push(Event::Settled {
+                exchange: Box::new(exchange),
+                last,
+            });
         }
     }
 }
 
 impl Watching {
     fn piece(&mut self) -> Piece {
-        Piece { bytes: self.reply.take(), marks: std::mem::take(&mut self.marks) }
+        Piece {
+            bytes: self.reply.take(),
+            marks: std::mem::take(&mut self.marks),
+        }
     }
 }
 
@@ -142,13 +201,20 @@ impl Observer<Broken> for Answered {
         }
         watching.reply.push(data);
         watching.keep = !watching.reply.is_cut();
-        watching.marks.push((watching.reply.bytes().len(), watching.started.elapsed()));
+        watching
+            .marks
+            .push((watching.reply.bytes().len(), watching.started.elapsed()));
         if watching.reply.bytes().len() >= PIECE
             && let Some(answer) = watching.answer.clone()
         {
             let (id, max_body) = (watching.opening.id, watching.opening.max_body);
             let piece = watching.piece();
-            watching.capture.push(Event::Piece { id, answer, max_body, piece });
+            watching.capture.push(Event::Piece {
+                id,
+                answer,
+                max_body,
+                piece,
+            });
         }
     }
 

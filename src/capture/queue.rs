@@ -14,9 +14,17 @@ const LINGER: Duration = Duration::from_millis(20);
 /// Something that observers saw.
 pub(super) enum Event {
     /// More of a streamed reply.
-    Piece { id: ExchangeId, answer: Answer, max_body: usize, piece: Piece },
+    Piece {
+        id: ExchangeId,
+        answer: Answer,
+        max_body: usize,
+        piece: Piece,
+    },
     /// An exchange is over, and this is the rest of its reply.
-    Settled { exchange: Box<Exchange>, last: Piece },
+    Settled {
+        exchange: Box<Exchange>,
+        last: Piece,
+    },
 }
 
 /// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning.
@@ -47,7 +55,10 @@ struct Waiting {
 impl Capture {
     /// A queue without a worker; see [`super::worker`].
     pub(super) fn new(budget: Arc<Budget>) -> Self {
-        Capture { queue: Arc::default(), budget }
+        Capture {
+            queue: Arc::default(),
+            budget,
+        }
     }
 
     /// Watches an exchange that begins now. `request_length` is what its request says of its body.
@@ -60,7 +71,11 @@ impl Capture {
     }
 
     pub(super) fn push(&self, event: Event) {
-        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self
+            .queue
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         waiting.events.push(event);
         let first = waiting.events.len() == 1;
         drop(waiting);
@@ -71,16 +86,33 @@ impl Capture {
 
     /// No further event is expected: the worker ends after those that wait.
     pub(super) fn close(&self) {
-        self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.queue
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .closed = true;
         self.queue.changed.notify_all();
     }
 
     /// All that waits, in the order it came, as soon as something does. None once closed and empty.
     pub(super) fn take(&self) -> Option<Vec<Event>> {
-        let waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = self.queue.changed.wait_while(waiting, |waiting| waiting.events.is_empty() && !waiting.closed).unwrap_or_else(PoisonError::into_inner);
-        let (mut waiting, _) =
-            self.queue.changed.wait_timeout_while(waiting, LINGER, |waiting| !waiting.closed).unwrap_or_else(PoisonError::into_inner);
+        let waiting = self
+            .queue
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waiting = self
+            .queue
+            .changed
+            .wait_while(waiting, |waiting| {
+                waiting.events.is_empty() && !waiting.closed
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut waiting, _) = self
+            .queue
+            .changed
+            .wait_timeout_while(waiting, LINGER, |waiting| !waiting.closed)
+            .unwrap_or_else(PoisonError::into_inner);
         let events = std::mem::take(&mut waiting.events);
         (!events.is_empty()).then_some(events)
     }

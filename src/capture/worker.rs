@@ -35,17 +35,22 @@ pub struct Worker {
 ///
 /// # Errors
 /// When the operating system gives no thread.
-pub fn start(budget: Arc<Budget>, mut sink: impl FnMut(Exchange, Option<Reading>) + Send + 'static) -> io::Result<(Capture, Worker)> {
+pub fn start(
+    budget: Arc<Budget>,
+    mut sink: impl FnMut(Exchange, Option<Reading>) + Send + 'static,
+) -> io::Result<(Capture, Worker)> {
     let capture = Capture::new(budget);
     let queue = capture.clone();
-    let thread = std::thread::Builder::new().name("capture".to_owned()).spawn(move || {
-        let mut open = HashMap::new();
-        while let Some(events) = queue.take() {
-            for event in events {
-                handle(event, &mut open, &mut sink);
+    let thread = std::thread::Builder::new()
+        .name("capture".to_owned())
+        .spawn(move || {
+            let mut open = HashMap::new();
+            while let Some(events) = queue.take() {
+                for event in events {
+                    handle(event, &mut open, &mut sink);
+                }
             }
-        }
-    })?;
+        })?;
     Ok((capture.clone(), Worker { capture, thread }))
 }
 
@@ -59,10 +64,21 @@ impl Worker {
     }
 }
 
-fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut impl FnMut(Exchange, Option<Reading>)) {
+fn handle(
+    event: Event,
+    open: &mut HashMap<ExchangeId, Assembly>,
+    sink: &mut impl FnMut(Exchange, Option<Reading>),
+) {
     match event {
-        Event::Piece { id, answer, max_body, piece } => {
-            let mut assembly = open.remove(&id).unwrap_or_else(|| Assembly::new(&answer, max_body));
+        Event::Piece {
+            id,
+            answer,
+            max_body,
+            piece,
+        } => {
+            let mut assembly = open
+                .remove(&id)
+                .unwrap_or_else(|| Assembly::new(&answer, max_body));
             if let Some(assembly) = unharmed(move || {
                 assembly.take(&piece);
                 assembly
@@ -90,7 +106,9 @@ fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut imp
 fn unharmed<T>(work: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(work));
     if result.is_err() {
-        tracing::error!("reading a copy panicked; its span lacks content. Please report this with the panic's message");
+        tracing::error!(
+            "reading a copy panicked; its span lacks content. Please report this with the panic's message"
+        );
     }
     result.ok()
 }
@@ -104,8 +122,16 @@ struct Assembly {
 
 impl Assembly {
     fn new(answer: &Answer, max_body: usize) -> Self {
-        let reader = ReplyReader::new(answer.content_type.as_deref(), answer.content_encoding.as_deref(), max_body);
-        Assembly { reader, first_token: None, cut: false }
+        let reader = ReplyReader::new(
+            answer.content_type.as_deref(),
+            answer.content_encoding.as_deref(),
+            max_body,
+        );
+        Assembly {
+            reader,
+            first_token: None,
+            cut: false,
+        }
     }
 
     fn take(&mut self, piece: &Piece) {
@@ -130,6 +156,10 @@ impl Assembly {
         let ended = self.reader.ended();
         let mut reply = self.reader.finish();
         reply.cut |= self.cut;
-        Reading { reply, ended, first_token: self.first_token }
+        Reading {
+            reply,
+            ended,
+            first_token: self.first_token,
+        }
     }
 }

@@ -31,10 +31,24 @@ pub(super) async fn hold(gateway: SocketAddr, output: &mut impl Write) -> Result
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut calls = 0;
     for (streams, how) in [(false, "whole"), (true, "streamed")] {
-        let mut agent = Program { client: &client, gateway, thread: "demo-weather", run: format!("demo-agent-{how}"), streams, calls: 0 };
+        let mut agent = Program {
+            client: &client,
+            gateway,
+            thread: "demo-weather",
+            run: format!("demo-agent-{how}"),
+            streams,
+            calls: 0,
+        };
         let answer = agent_with_tool(&mut agent).await?;
         writeln!(output, "An agent with a tool, {how}: {answer}")?;
-        let mut team = Program { client: &client, gateway, thread: "demo-plan", run: format!("demo-team-{how}"), streams, calls: 0 };
+        let mut team = Program {
+            client: &client,
+            gateway,
+            thread: "demo-plan",
+            run: format!("demo-team-{how}"),
+            streams,
+            calls: 0,
+        };
         let answer = team_of_two(&mut team).await?;
         writeln!(output, "A team of two, {how}: {answer}")?;
         calls += agent.calls + team.calls;
@@ -45,7 +59,10 @@ pub(super) async fn hold(gateway: SocketAddr, output: &mut impl Write) -> Result
 async fn agent_with_tool(program: &mut Program<'_>) -> Result<String, Failure> {
     let tools = json!([{"type": "function", "function": {"name": "get_weather", "description": "The weather in a city.",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]);
-    let mut messages = vec![system("You are a helpful assistant."), user("user", "What is the weather in Lisbon?")];
+    let mut messages = vec![
+        system("You are a helpful assistant."),
+        user("user", "What is the weather in Lisbon?"),
+    ];
     let asks = program.call(&messages, Some(&tools)).await?;
     messages.push(json!({"role": "assistant", "content": null, "tool_calls": asks["tool_calls"]}));
     messages.push(json!({"role": "tool", "tool_call_id": asks["tool_calls"][0]["id"], "content": "sunny, 24 degrees"}));
@@ -54,7 +71,10 @@ async fn agent_with_tool(program: &mut Program<'_>) -> Result<String, Failure> {
 
 async fn team_of_two(program: &mut Program<'_>) -> Result<String, Failure> {
     const TASK: &str = "Plan how to make our agents visible.";
-    let (mut planner, mut reviewer) = (vec![system("You are the planner."), user("user", TASK)], vec![system("You are the reviewer."), user("user", TASK)]);
+    let (mut planner, mut reviewer) = (
+        vec![system("You are the planner."), user("user", TASK)],
+        vec![system("You are the reviewer."), user("user", TASK)],
+    );
     loop {
         let plan = text(&program.call(&planner, None).await?)?;
         planner.push(json!({"role": "assistant", "content": plan}));
@@ -77,7 +97,10 @@ fn user(name: &str, text: &str) -> Value {
 }
 
 fn text(message: &Value) -> Result<String, Failure> {
-    Ok(message["content"].as_str().ok_or("the model's reply has no text")?.to_owned())
+    Ok(message["content"]
+        .as_str()
+        .ok_or("the model's reply has no text")?
+        .to_owned())
 }
 
 impl Program<'_> {
@@ -102,10 +125,18 @@ impl Program<'_> {
         let status = response.status();
         let body = super::whole(response.into_body()).await?;
         if !status.is_success() {
-            return Err(format!("the gateway answered {status}: {}", String::from_utf8_lossy(&body)).into());
+            return Err(format!(
+                "the gateway answered {status}: {}",
+                String::from_utf8_lossy(&body)
+            )
+            .into());
         }
         self.calls += 1;
-        if self.streams { Ok(joined(&body)) } else { Ok(serde_json::from_slice::<Value>(&body)?["choices"][0]["message"].clone()) }
+        if self.streams {
+            Ok(joined(&body))
+        } else {
+            Ok(serde_json::from_slice::<Value>(&body)?["choices"][0]["message"].clone())
+        }
     }
 }
 
@@ -113,7 +144,10 @@ impl Program<'_> {
 fn joined(stream: &[u8]) -> Value {
     let (mut content, mut calls) = (String::new(), Value::Null);
     for event in String::from_utf8_lossy(stream).split("\n\n") {
-        let chunk: Value = event.strip_prefix("data: ").and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
+        let chunk: Value = event
+            .strip_prefix("data: ")
+            .and_then(|data| serde_json::from_str(data).ok())
+            .unwrap_or_default();
         let delta = &chunk["choices"][0]["delta"];
         content.push_str(delta["content"].as_str().unwrap_or_default());
         if delta["tool_calls"].is_array() {

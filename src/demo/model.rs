@@ -41,14 +41,23 @@ impl Service<Request<Incoming>> for Model {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         Box::pin(async move {
-            let asked = super::whole(request.into_body()).await.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+            let asked = super::whole(request.into_body())
+                .await
+                .ok()
+                .and_then(|body| serde_json::from_slice::<Value>(&body).ok());
             let Some(asked) = asked else {
-                let mut response = Response::new(Either::Left(Full::from(r#"{"error":{"message":"not JSON","type":"invalid_request_error"}}"#)));
+                let mut response = Response::new(Either::Left(Full::from(
+                    r#"{"error":{"message":"not JSON","type":"invalid_request_error"}}"#,
+                )));
                 *response.status_mut() = StatusCode::BAD_REQUEST;
                 return Ok(response);
             };
             tokio::time::sleep(THINKING).await;
-            Ok(if asked["stream"] == true { streamed(&asked) } else { whole(&asked) })
+            Ok(if asked["stream"] == true {
+                streamed(&asked)
+            } else {
+                whole(&asked)
+            })
         })
     }
 }
@@ -60,19 +69,33 @@ enum Says {
 }
 
 fn script(asked: &Value) -> Says {
-    let messages = asked["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let system = messages.first().and_then(|message| message["content"].as_str()).unwrap_or_default();
+    let messages = asked["messages"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let system = messages
+        .first()
+        .and_then(|message| message["content"].as_str())
+        .unwrap_or_default();
     let last = messages.last().map(|message| &message["role"]);
     if asked["tools"].is_array() && last != Some(&json!("tool")) {
         return Says::Tool("get_weather", json!({"city": "Lisbon"}));
     }
-    Says::Text(match (system.contains("planner"), system.contains("reviewer"), messages.len()) {
-        (true, _, 0..=2) => "Plan: trace one agent first, then the whole team.",
-        (true, _, _) => "Plan: trace one agent first, then the whole team, and keep a dashboard open.",
-        (_, true, 0..=3) => "Good, but say who watches it.",
-        (_, true, _) => "APPROVE",
-        _ => "It is sunny in Lisbon, 24 degrees.",
-    })
+    Says::Text(
+        match (
+            system.contains("planner"),
+            system.contains("reviewer"),
+            messages.len(),
+        ) {
+            (true, _, 0..=2) => "Plan: trace one agent first, then the whole team.",
+            (true, _, _) => {
+                "Plan: trace one agent first, then the whole team, and keep a dashboard open."
+            }
+            (_, true, 0..=3) => "Good, but say who watches it.",
+            (_, true, _) => "APPROVE",
+            _ => "It is sunny in Lisbon, 24 degrees.",
+        },
+    )
 }
 
 fn usage(asked: &Value, says: &Says) -> Value {
@@ -97,26 +120,48 @@ fn whole(asked: &Value) -> Response<Reply> {
     let says = script(asked);
     let (message, reason) = match &says {
         Says::Text(text) => (json!({"role": "assistant", "content": text}), "stop"),
-        Says::Tool(name, arguments) => (json!({"role": "assistant", "content": null, "tool_calls": called(name, arguments)}), "tool_calls"),
+        Says::Tool(name, arguments) => (
+            json!({"role": "assistant", "content": null, "tool_calls": called(name, arguments)}),
+            "tool_calls",
+        ),
     };
-    let mut reply = envelope("chat.completion", &json!([{"index": 0, "message": message, "finish_reason": reason}]));
+    let mut reply = envelope(
+        "chat.completion",
+        &json!([{"index": 0, "message": message, "finish_reason": reason}]),
+    );
     reply["usage"] = usage(asked, &says);
     let mut response = Response::new(Either::Left(Full::from(reply.to_string())));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 fn streamed(asked: &Value) -> Response<Reply> {
     let says = script(asked);
-    let chunk = |delta: Value, reason: Value| envelope("chat.completion.chunk", &json!([{"index": 0, "delta": delta, "finish_reason": reason}]));
-    let mut chunks = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+    let chunk = |delta: Value, reason: Value| {
+        envelope(
+            "chat.completion.chunk",
+            &json!([{"index": 0, "delta": delta, "finish_reason": reason}]),
+        )
+    };
+    let mut chunks = vec![chunk(
+        json!({"role": "assistant", "content": ""}),
+        Value::Null,
+    )];
     let reason = match &says {
         Says::Text(text) => {
-            chunks.extend(text.split_inclusive(' ').map(|word| chunk(json!({"content": word}), Value::Null)));
+            chunks.extend(
+                text.split_inclusive(' ')
+                    .map(|word| chunk(json!({"content": word}), Value::Null)),
+            );
             "stop"
         }
         Says::Tool(name, arguments) => {
-            chunks.push(chunk(json!({"tool_calls": called(name, arguments)}), Value::Null));
+            chunks.push(chunk(
+                json!({"tool_calls": called(name, arguments)}),
+                Value::Null,
+            ));
             "tool_calls"
         }
     };
@@ -126,7 +171,10 @@ fn streamed(asked: &Value) -> Response<Reply> {
         last["usage"] = usage(asked, &says);
         chunks.push(last);
     }
-    let mut events: Vec<Bytes> = chunks.iter().map(|chunk| Bytes::from(format!("data: {chunk}\n\n"))).collect();
+    let mut events: Vec<Bytes> = chunks
+        .iter()
+        .map(|chunk| Bytes::from(format!("data: {chunk}\n\n")))
+        .collect();
     events.push(Bytes::from_static(b"data: [DONE]\n\n"));
     let paced: Events = Box::pin(stream::unfold(events.into_iter(), |mut events| async {
         let event = events.next()?;
@@ -134,6 +182,9 @@ fn streamed(asked: &Value) -> Response<Reply> {
         Some((Ok(Frame::data(event)), events))
     }));
     let mut response = Response::new(Either::Right(StreamBody::new(paced)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
     response
 }

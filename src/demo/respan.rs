@@ -36,7 +36,10 @@ impl Service<Request<Incoming>> for Respan {
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let respan = self.clone();
         Box::pin(async move {
-            let batch = super::whole(request.into_body()).await.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+            let batch = super::whole(request.into_body())
+                .await
+                .ok()
+                .and_then(|body| serde_json::from_slice::<Value>(&body).ok());
             respan.take(&batch.unwrap_or_default());
             Ok(Response::new(Either::Left(Full::from("{}"))))
         })
@@ -47,14 +50,22 @@ impl Respan {
     fn take(&self, batch: &Value) {
         let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
         let resources = list(batch, "resourceSpans");
-        let scopes = resources.iter().flat_map(|resource| list(resource, "scopeSpans"));
+        let scopes = resources
+            .iter()
+            .flat_map(|resource| list(resource, "scopeSpans"));
         let spans = scopes.flat_map(|scope| list(&scope, "spans"));
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
+        self.spans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(spans);
         self.came.notify_waiters();
     }
 
     pub(super) fn count(&self) -> usize {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.spans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Waits for `count` spans.
@@ -70,7 +81,11 @@ impl Respan {
 
     /// Every trace, in the order they began.
     pub(super) fn trees(&self) -> String {
-        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut spans = self
+            .spans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         spans.sort_by_key(|span| nanoseconds(span, "startTimeUnixNano"));
         let mut traces: Vec<&str> = Vec::new();
         for span in &spans {
@@ -81,12 +96,26 @@ impl Respan {
         }
         let mut out = String::new();
         for trace in traces {
-            let members: Vec<&Value> = spans.iter().filter(|span| span["traceId"] == trace).collect();
-            let attributes = members.first().map(|span| attributes(span)).unwrap_or_default();
+            let members: Vec<&Value> = spans
+                .iter()
+                .filter(|span| span["traceId"] == trace)
+                .collect();
+            let attributes = members
+                .first()
+                .map(|span| attributes(span))
+                .unwrap_or_default();
             let told = |key: &str| attributes.get(key).cloned().unwrap_or_default();
-            let _ = writeln!(out, "trace {trace}  thread {}  customer {}", told("respan.threads.thread_identifier"), told("respan.customer_params.customer_identifier"));
+            let _ = writeln!(
+                out,
+                "trace {trace}  thread {}  customer {}",
+                told("respan.threads.thread_identifier"),
+                told("respan.customer_params.customer_identifier")
+            );
             let ids: Vec<&Value> = members.iter().map(|span| &span["spanId"]).collect();
-            for span in members.iter().filter(|span| !ids.contains(&&span["parentSpanId"])) {
+            for span in members
+                .iter()
+                .filter(|span| !ids.contains(&&span["parentSpanId"]))
+            {
                 branch(span, &members, 1, &mut out);
             }
         }
@@ -95,9 +124,21 @@ impl Respan {
 }
 
 fn branch(span: &Value, members: &[&Value], depth: usize, out: &mut String) {
-    let milliseconds = nanoseconds(span, "endTimeUnixNano").saturating_sub(nanoseconds(span, "startTimeUnixNano")) / 1_000_000;
-    let _ = writeln!(out, "{:indent$}{}  {milliseconds} ms{}", "", span["name"].as_str().unwrap_or_default(), summary(&attributes(span)), indent = depth * 2);
-    for child in members.iter().filter(|child| child["parentSpanId"] == span["spanId"]) {
+    let milliseconds = nanoseconds(span, "endTimeUnixNano")
+        .saturating_sub(nanoseconds(span, "startTimeUnixNano"))
+        / 1_000_000;
+    let _ = writeln!(
+        out,
+        "{:indent$}{}  {milliseconds} ms{}",
+        "",
+        span["name"].as_str().unwrap_or_default(),
+        summary(&attributes(span)),
+        indent = depth * 2
+    );
+    for child in members
+        .iter()
+        .filter(|child| child["parentSpanId"] == span["spanId"])
+    {
         branch(child, members, depth + 1, out);
     }
 }
@@ -105,31 +146,59 @@ fn branch(span: &Value, members: &[&Value], depth: usize, out: &mut String) {
 /// Tokens, how it was answered, and with what.
 fn summary(attributes: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
-    if let (Some(prompt), Some(completion)) = (attributes.get("gen_ai.usage.prompt_tokens"), attributes.get("gen_ai.usage.completion_tokens")) {
+    if let (Some(prompt), Some(completion)) = (
+        attributes.get("gen_ai.usage.prompt_tokens"),
+        attributes.get("gen_ai.usage.completion_tokens"),
+    ) {
         let _ = write!(out, "  {prompt} + {completion} tokens");
     }
-    if let Some(seconds) = attributes.get("llm.openai.chat_completions.streaming_time_to_first_token").and_then(|text| text.parse::<f64>().ok()) {
+    if let Some(seconds) = attributes
+        .get("llm.openai.chat_completions.streaming_time_to_first_token")
+        .and_then(|text| text.parse::<f64>().ok())
+    {
         let _ = write!(out, "  first after {:.0} ms", seconds * 1000.0);
     }
-    if let Some(calls) = attributes.get("gen_ai.completion.0.tool_calls").and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+    if let Some(calls) = attributes
+        .get("gen_ai.completion.0.tool_calls")
+        .and_then(|text| serde_json::from_str::<Value>(text).ok())
+    {
         let function = &calls[0]["function"];
-        let _ = write!(out, "  calls {}({})", function["name"].as_str().unwrap_or_default(), function["arguments"].as_str().unwrap_or_default());
+        let _ = write!(
+            out,
+            "  calls {}({})",
+            function["name"].as_str().unwrap_or_default(),
+            function["arguments"].as_str().unwrap_or_default()
+        );
     }
-    if let Some(text) = attributes.get("gen_ai.completion.0.content").filter(|text| !text.is_empty()) {
+    if let Some(text) = attributes
+        .get("gen_ai.completion.0.content")
+        .filter(|text| !text.is_empty())
+    {
         let _ = write!(out, "  \"{text}\"");
     }
     out
 }
 
 fn attributes(span: &Value) -> BTreeMap<String, String> {
-    let listed = span["attributes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let listed = span["attributes"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let texts = listed.iter().filter_map(|attribute| {
         let value = attribute["value"].as_object()?.values().next()?;
-        Some((attribute["key"].as_str()?.to_owned(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        Some((
+            attribute["key"].as_str()?.to_owned(),
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned),
+        ))
     });
     texts.collect()
 }
 
 fn nanoseconds(span: &Value, key: &str) -> u64 {
-    span[key].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
+    span[key]
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 //! The same spans in the same encoding are the same bytes, so every try is the same post. While the exporter drains, no wait goes
 //! beyond the deadline: what would have to wait longer goes back into the store.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use super::{ApiKey, ExportSettings, Work};
 use crate::metrics::PostOutcome;
 use crate::store::{Batch, Settled};
 
-/// After this many failed tries a batch that alone fails, while others are accepted, is halved to find the span that makes it fail.
+/// After each so many failed tries a part makes way for the others of its batch. If anything was accepted meanwhile, it is not Respan
+/// that is down but the part that makes it fail, and it is halved to find the span.
 const PATIENCE: u32 = 5;
 
 /// What ends a wait early.
@@ -25,17 +27,33 @@ pub(super) struct Signals {
     gate: watch::Receiver<()>,
 }
 
-/// How the tries of one batch ended.
+/// Spans that are tried together: at first the whole batch, later perhaps a piece of it.
+struct Part {
+    batch: Batch,
+    /// Tries that failed and were worth another.
+    failures: u32,
+    /// Posts that had been accepted, of anybody's, before the first try.
+    accepted_before: u64,
+}
+
+/// How the tries of one part ended.
 enum Ending {
     Settled(Settled),
     /// Never as a whole: each half is tried, and a single span is refused for this reason.
     Halve(String),
+    /// Not yet, and it is another part's turn.
+    OthersFirst,
+    /// The exporter ends, and the next try would come too late.
     GivenUp,
 }
 
 impl Signals {
     pub(super) fn of(work: &Work) -> Self {
-        Self { settings: work.settings.clone(), drain: work.drain.subscribe(), gate: work.gate.changes() }
+        Self {
+            settings: work.settings.clone(),
+            drain: work.drain.subscribe(),
+            gate: work.gate.changes(),
+        }
     }
 
     pub(super) fn settings(&mut self) -> Arc<ExportSettings> {
@@ -70,17 +88,21 @@ impl Work {
 
     /// Ends when every span of the batch is settled, or (only while draining) back in the store.
     pub(super) async fn deliver(&self, batch: Batch) {
-        let mut rest = vec![batch];
-        while let Some(batch) = rest.pop() {
-            match self.try_until_answered(&batch).await {
-                Ending::Settled(settled) => batch.settle(settled),
-                Ending::Halve(reason) => match batch.halve() {
-                    Ok((older, newer)) => rest.extend([newer, older]),
+        let mut parts = VecDeque::from([self.part(batch)]);
+        while let Some(mut part) = parts.pop_front() {
+            match self.try_until_answered(&mut part).await {
+                Ending::Settled(settled) => part.batch.settle(settled),
+                Ending::Halve(reason) => match part.batch.halve() {
+                    Ok((older, newer)) => {
+                        parts.push_front(self.part(newer));
+                        parts.push_front(self.part(older));
+                    }
                     Err(single) => {
                         self.health.remark(1, &reason);
                         single.settle(Settled { rejected: 1 });
                     }
                 },
+                Ending::OthersFirst => parts.push_back(part),
                 Ending::GivenUp => {
                     self.gave_up.store(true, Ordering::Release);
                     self.gate.wake();
@@ -90,18 +112,26 @@ impl Work {
         }
     }
 
-    async fn try_until_answered(&self, batch: &Batch) -> Ending {
+    fn part(&self, batch: Batch) -> Part {
+        Part {
+            batch,
+            failures: 0,
+            accepted_before: self.accepted.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn try_until_answered(&self, part: &mut Part) -> Ending {
         let mut signals = Signals::of(self);
-        let mut failures = 0;
-        let accepted_before = self.accepted.load(Ordering::Relaxed);
         loop {
-            let (settings, verdict) = match self.post(batch, &mut signals).await {
+            let (settings, verdict) = match self.post(&part.batch, &mut signals).await {
                 Ok(answered) => answered,
                 Err(ending) => return ending,
             };
             let (after, reason) = match verdict {
                 Verdict::Accepted { warning } => return self.accepted(0, warning),
-                Verdict::Partial { rejected, message } => return self.accepted(rejected, Some(message)),
+                Verdict::Partial { rejected, message } => {
+                    return self.accepted(rejected, Some(message));
+                }
                 Verdict::TooLarge => {
                     self.gate.open();
                     return Ending::Halve("a span is larger than Respan takes".to_owned());
@@ -122,16 +152,27 @@ impl Work {
                 Verdict::WrongAddress { reason } => (None, reason),
             };
             self.health.failed(&reason, self.store.counts().pending);
-            failures += 1;
-            if failures >= PATIENCE && batch.count() > 1 && self.accepted.load(Ordering::Relaxed) > accepted_before {
-                return Ending::Halve(reason);
-            }
             let asked = after.map(|after| after + jitter(after / 10));
             if let Some(asked) = asked {
-                self.gate.leave_alone_until(Instant::now() + asked, &settings);
+                self.gate
+                    .leave_alone_until(Instant::now() + asked, &settings);
             }
-            if !pause(asked.unwrap_or_else(|| self.backoff(failures)), &mut signals).await {
+            part.failures = part.failures.saturating_add(1);
+            if !pause(
+                asked.unwrap_or_else(|| self.backoff(part.failures)),
+                &mut signals,
+            )
+            .await
+            {
                 return Ending::GivenUp;
+            }
+            if part.failures.is_multiple_of(PATIENCE) {
+                let alone_fails = self.accepted.load(Ordering::Relaxed) > part.accepted_before;
+                return if alone_fails && part.batch.count() > 1 {
+                    Ending::Halve(reason)
+                } else {
+                    Ending::OthersFirst
+                };
             }
         }
     }
@@ -147,11 +188,18 @@ impl Work {
     }
 
     /// One try, as soon as there is a key, the gate is open and fewer than [`super::POSTS`] are under way.
-    async fn post(&self, batch: &Batch, signals: &mut Signals) -> Result<(Arc<ExportSettings>, Verdict), Ending> {
+    async fn post(
+        &self,
+        batch: &Batch,
+        signals: &mut Signals,
+    ) -> Result<(Arc<ExportSettings>, Verdict), Ending> {
         // The semaphore is never closed, so this always waits for a turn.
         let turn = self.posts.acquire().await;
         let (settings, key) = self.leave_to_post(signals).await.ok_or(Ending::GivenUp)?;
-        let body = settings.encoding.encode(batch.spans()).map_err(|error| Ending::Halve(error.to_string()))?;
+        let body = settings
+            .encoding
+            .encode(batch.spans())
+            .map_err(|error| Ending::Halve(error.to_string()))?;
         let under_way = self.health.post_begins();
         let verdict = self.client.post(&settings, &key, body).await;
         drop((under_way, turn));
@@ -189,7 +237,10 @@ impl Work {
 
     /// Full jitter: anything between nothing and an upper end that doubles, so that many gateways do not come back together.
     fn backoff(&self, failures: u32) -> Duration {
-        let doubled = self.pace.backoff_base.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        let doubled = self
+            .pace
+            .backoff_base
+            .saturating_mul(1 << failures.saturating_sub(1).min(16));
         jitter(doubled.min(self.pace.backoff_cap))
     }
 }
@@ -197,7 +248,10 @@ impl Work {
 /// Waits, until new settings or the beginning of the drain end it early. Whether to try again: not when the wait would go beyond the
 /// deadline of the drain.
 async fn pause(wait: Duration, signals: &mut Signals) -> bool {
-    if signals.deadline().is_some_and(|deadline| Instant::now() + wait >= deadline) {
+    if signals
+        .deadline()
+        .is_some_and(|deadline| Instant::now() + wait >= deadline)
+    {
         return false;
     }
     tokio::select! {

@@ -29,16 +29,28 @@ struct Rule {
 
 impl Gate {
     pub(super) fn new(probe_every: Duration) -> Self {
-        Self { probe_every, rule: Mutex::default(), changes: watch::Sender::new(()) }
+        Self {
+            probe_every,
+            rule: Mutex::default(),
+            changes: watch::Sender::new(()),
+        }
     }
 
     /// Whether a post with these settings may go out now.
     ///
     /// # Errors
     /// It may not, before the returned time.
-    pub(super) fn enter(&self, settings: &Arc<ExportSettings>, now: Instant) -> Result<(), Instant> {
+    pub(super) fn enter(
+        &self,
+        settings: &Arc<ExportSettings>,
+        now: Instant,
+    ) -> Result<(), Instant> {
         let mut rule = self.lock();
-        if rule.settings.as_ref().is_some_and(|told| !Arc::ptr_eq(told, settings)) {
+        if rule
+            .settings
+            .as_ref()
+            .is_some_and(|told| !Arc::ptr_eq(told, settings))
+        {
             rule.not_before = None;
         }
         rule.settings = Some(Arc::clone(settings));
@@ -97,7 +109,11 @@ impl Gate {
 impl Rule {
     /// An answer to a post with settings that were replaced meanwhile says nothing about the new ones.
     fn close_until(&mut self, time: Instant, settings: &Arc<ExportSettings>) {
-        if self.settings.as_ref().is_none_or(|told| Arc::ptr_eq(told, settings)) {
+        if self
+            .settings
+            .as_ref()
+            .is_none_or(|told| Arc::ptr_eq(told, settings))
+        {
             self.not_before = self.not_before.max(Some(time));
         }
     }
@@ -108,11 +124,16 @@ mod tests {
     use super::*;
     use crate::export::Encoding;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn settings() -> Arc<ExportSettings> {
         let url = http::Uri::from_static("http://localhost");
-        Arc::new(ExportSettings { url, api_key: None, encoding: Encoding::Json, flush_interval: MINUTE })
+        Arc::new(ExportSettings {
+            url,
+            api_key: None,
+            encoding: Encoding::Json,
+            flush_interval: MINUTE,
+        })
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-const LINE_EVERY: Duration = Duration::from_secs(60);
+const LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// How the export is doing, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -69,14 +69,21 @@ impl Health {
         record.state.last_error = Some((SystemTime::now(), reason.to_owned()));
         if !std::mem::replace(&mut record.failing, true) || due(&mut record.last_failure_line) {
             record.last_failure_line = Some(Instant::now());
-            tracing::warn!(reason, waiting, "spans cannot be exported now; they are kept and tried again");
+            tracing::warn!(
+                reason,
+                waiting,
+                "spans cannot be exported now; they are kept and tried again"
+            );
         }
     }
 
     /// The key was refused.
     pub(super) fn key_refused(&self, waiting: u64) {
         self.lock().state.key_refused = true;
-        self.failed("Respan refuses the key: correct respan.api_key and send SIGHUP", waiting);
+        self.failed(
+            "Respan refuses the key: correct respan.api_key and send SIGHUP",
+            waiting,
+        );
     }
 
     /// Spans were refused for good, or a post drew a remark.
@@ -86,7 +93,11 @@ impl Health {
             record.state.last_error = Some((SystemTime::now(), reason.to_owned()));
         }
         if due(&mut record.last_refusal_line) {
-            tracing::warn!(refused = spans, reason, "Respan refused spans or remarked on them");
+            tracing::warn!(
+                refused = spans,
+                reason,
+                "Respan refused spans or remarked on them"
+            );
         }
     }
 

@@ -36,26 +36,51 @@ impl Client {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(pace.connect_timeout));
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_all_versions().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls())
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(tcp);
         let http = HyperClient::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .build(connector);
-        Self { http, try_timeout: pace.try_timeout }
+        Self {
+            http,
+            try_timeout: pace.try_timeout,
+        }
     }
 
     /// Posts `body` and waits for the answer. What fails on the way is worth another try.
-    pub(super) async fn post(&self, settings: &ExportSettings, key: &ApiKey, body: Bytes) -> Verdict {
+    pub(super) async fn post(
+        &self,
+        settings: &ExportSettings,
+        key: &ApiKey,
+        body: Bytes,
+    ) -> Verdict {
         let deadline = Instant::now() + self.try_timeout;
-        let retry = |reason: String| Verdict::Retry { after: None, reason };
-        let answer = match tokio::time::timeout_at(deadline, self.http.request(request(settings, key, body))).await {
+        let retry = |reason: String| Verdict::Retry {
+            after: None,
+            reason,
+        };
+        let answer = match tokio::time::timeout_at(
+            deadline,
+            self.http.request(request(settings, key, body)),
+        )
+        .await
+        {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return retry(whole_story(&error)),
             Err(_) => return retry(format!("no answer within {:?}", self.try_timeout)),
         };
         let (head, body) = answer.into_parts();
-        judge(head.status, &head.headers, &beginning_of(body, deadline).await, SystemTime::now())
+        judge(
+            head.status,
+            &head.headers,
+            &beginning_of(body, deadline).await,
+            SystemTime::now(),
+        )
     }
 }
 
@@ -64,8 +89,14 @@ fn request(settings: &ExportSettings, key: &ApiKey, body: Bytes) -> Request<Full
     *request.method_mut() = Method::POST;
     *request.uri_mut() = settings.url.clone();
     let headers = request.headers_mut();
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("spangate/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(settings.encoding.content_type()));
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("spangate/", env!("CARGO_PKG_VERSION"))),
+    );
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(settings.encoding.content_type()),
+    );
     headers.insert(header::AUTHORIZATION, key.authorization.clone());
     request
 }
@@ -94,7 +125,10 @@ fn tls() -> ClientConfig {
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    #[expect(clippy::expect_used, reason = "aws-lc-rs supports the versions that rustls deems safe; no input has a say in it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "aws-lc-rs supports the versions that rustls deems safe; no input has a say in it"
+    )]
     ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .expect("aws-lc-rs speaks TLS 1.2 and 1.3")

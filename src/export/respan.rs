@@ -15,7 +15,7 @@ use serde_json::Value;
 mod tests;
 
 /// The longest that an answer can make us wait; a typing error in a header shall not stop the export for a year.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+pub const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// How much of what a server says is kept for the log, in bytes.
 const REASON_LIMIT: usize = 300;

@@ -19,9 +19,16 @@ use crate::upstream::{self, Upstream};
 type Settings = proxy::Settings<Upstream<AskBody>>;
 
 /// What the proxy goes by. The upstream's connections are kept from `before` where nothing about it changed.
-pub(super) fn settings(config: &Config, before: Option<(&config::Upstream, &Settings)>) -> Result<Settings, StartError> {
+pub(super) fn settings(
+    config: &Config,
+    before: Option<(&config::Upstream, &Settings)>,
+) -> Result<Settings, StartError> {
     let base = config.upstream.base_url.clone();
-    let header = |text: &str, key| HeaderValue::from_str(text).map_err(|_| StartError::Unusable(format!("{key}: holds characters that no header can carry")));
+    let header = |text: &str, key| {
+        HeaderValue::from_str(text).map_err(|_| {
+            StartError::Unusable(format!("{key}: holds characters that no header can carry"))
+        })
+    };
     let authorization = match &config.upstream.api_key {
         Some(key) => {
             let mut value = header(&format!("Bearer {}", key.reveal()), "upstream.api_key")?;
@@ -32,9 +39,12 @@ pub(super) fn settings(config: &Config, before: Option<(&config::Upstream, &Sett
     };
     let upstream = match before {
         // A file of roots may have changed under the same name.
-        Some((section, settings)) if *section == config.upstream && section.ca_file.is_none() => settings.upstream.clone(),
+        Some((section, settings)) if *section == config.upstream && section.ca_file.is_none() => {
+            settings.upstream.clone()
+        }
         _ => Upstream::new(&upstream::Settings {
-            roots: upstream::trusted_roots(config.upstream.ca_file.as_deref()).map_err(|error| StartError::Unusable(format!("upstream.ca_file: {error}")))?,
+            roots: upstream::trusted_roots(config.upstream.ca_file.as_deref())
+                .map_err(|error| StartError::Unusable(format!("upstream.ca_file: {error}")))?,
             connect_timeout: config.upstream.connect_timeout,
             idle_timeout: config.upstream.idle_timeout,
         }),
@@ -42,7 +52,11 @@ pub(super) fn settings(config: &Config, before: Option<(&config::Upstream, &Sett
     Ok(Settings {
         upstream,
         host: header(base.authority.as_str(), "upstream.base_url")?,
-        system: if base.authority.host().ends_with(".azure.com") { "azure" } else { "openai" },
+        system: if base.authority.host().ends_with(".azure.com") {
+            "azure"
+        } else {
+            "openai"
+        },
         base,
         authorization,
         client_keys: config.server.client_keys.clone(),
@@ -61,35 +75,62 @@ pub(super) fn settings(config: &Config, before: Option<(&config::Upstream, &Sett
 }
 
 /// What TLS connections are accepted with, where they are.
-pub(super) fn tls(server: &config::Server) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    let (Some(chain), Some(key)) = (&server.tls_cert, &server.tls_key) else { return Ok(None) };
+pub(super) fn tls(
+    server: &config::Server,
+) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    let (Some(chain), Some(key)) = (&server.tls_cert, &server.tls_key) else {
+        return Ok(None);
+    };
     let unusable = |name: &str, why: String| StartError::Unusable(format!("{name}: {why}"));
     let certificates = CertificateDer::pem_file_iter(chain)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unusable("server.tls_cert", format!("{}: {error}", chain.display())))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("server.tls_key", format!("{}: {error}", key.display())))?;
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| unusable("server.tls_key", format!("{}: {error}", key.display())))?;
     let mut settings = rustls::ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(certificates, private)
-        .map_err(|error| unusable("server.tls_key", format!("certificate and key do not fit: {error}")))?;
+        .map_err(|error| {
+            unusable(
+                "server.tls_key",
+                format!("certificate and key do not fit: {error}"),
+            )
+        })?;
     settings.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Some(Arc::new(settings)))
 }
 
 pub(super) fn patience(limits: &config::Limits) -> Patience {
-    Patience { first_byte: limits.first_byte_timeout, head: limits.header_timeout, keep_alive: limits.keep_alive }
+    Patience {
+        first_byte: limits.first_byte_timeout,
+        head: limits.header_timeout,
+        keep_alive: limits.keep_alive,
+    }
 }
 
 pub(super) fn admin(server: &config::Server) -> admin::Access {
-    admin::Access { token: server.admin_token.clone(), hosts: server.admin_hosts.clone() }
+    admin::Access {
+        token: server.admin_token.clone(),
+        hosts: server.admin_hosts.clone(),
+    }
 }
 
 /// Where spans go.
 pub(crate) fn export(respan: &config::Respan) -> Result<ExportSettings, StartError> {
-    let unusable = |key: &str, why: &dyn std::fmt::Display| StartError::Unusable(format!("{key}: {why}"));
+    let unusable =
+        |key: &str, why: &dyn std::fmt::Display| StartError::Unusable(format!("{key}: {why}"));
     Ok(ExportSettings {
-        url: respan.base_url.to_string().parse().map_err(|error: InvalidUri| unusable("respan.base_url", &error))?,
-        api_key: respan.api_key.as_ref().map(|key| ApiKey::new(key.reveal())).transpose().map_err(|error| unusable("respan.api_key", &error))?,
+        url: respan
+            .base_url
+            .to_string()
+            .parse()
+            .map_err(|error: InvalidUri| unusable("respan.base_url", &error))?,
+        api_key: respan
+            .api_key
+            .as_ref()
+            .map(|key| ApiKey::new(key.reveal()))
+            .transpose()
+            .map_err(|error| unusable("respan.api_key", &error))?,
         encoding: match respan.encoding {
             config::Encoding::Json => Encoding::Json,
             config::Encoding::Protobuf => Encoding::Protobuf,

@@ -19,13 +19,21 @@ pub(super) struct Histogram<const N: usize> {
 
 impl<const N: usize> Histogram<N> {
     pub(super) fn new(ends: [u64; N]) -> Self {
-        Self { ends, buckets: std::array::from_fn(|_| AtomicU64::new(0)), beyond: AtomicU64::new(0), sum: AtomicU64::new(0) }
+        Self {
+            ends,
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            beyond: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn observe(&self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let place = self.ends.partition_point(|end| *end < nanoseconds);
-        self.buckets.get(place).unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
+        self.buckets
+            .get(place)
+            .unwrap_or(&self.beyond)
+            .fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
@@ -34,11 +42,17 @@ impl<const N: usize> Histogram<N> {
         let mut count = 0;
         for (end, bucket) in self.ends.iter().zip(&self.buckets) {
             count += bucket.load(Ordering::Relaxed);
-            text.line(format_args!("{name}_bucket{{le=\"{}\"}} {count}", seconds(*end)));
+            text.line(format_args!(
+                "{name}_bucket{{le=\"{}\"}} {count}",
+                seconds(*end)
+            ));
         }
         count += self.beyond.load(Ordering::Relaxed);
         text.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
-        text.line(format_args!("{name}_sum {}", seconds(self.sum.load(Ordering::Relaxed))));
+        text.line(format_args!(
+            "{name}_sum {}",
+            seconds(self.sum.load(Ordering::Relaxed))
+        ));
         text.line(format_args!("{name}_count {count}"));
     }
 }

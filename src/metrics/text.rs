@@ -10,7 +10,9 @@ pub(super) struct Exposition {
 
 impl Exposition {
     pub(super) fn new() -> Self {
-        Self { text: String::with_capacity(8 << 10) }
+        Self {
+            text: String::with_capacity(8 << 10),
+        }
     }
 
     /// Opens a family; its samples follow.

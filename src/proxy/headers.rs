@@ -3,12 +3,14 @@
 //! A map is rebuilt instead of removing from it, since `HeaderMap::remove` moves the last header into the gap.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Version};
 
 /// Under which an exchange is found in Respan and in the gateway's own views.
-pub(super) const GATEWAY_REQUEST_ID: HeaderName = HeaderName::from_static("x-respan-gateway-request-id");
+pub(super) const GATEWAY_REQUEST_ID: HeaderName =
+    HeaderName::from_static("x-respan-gateway-request-id");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -33,7 +35,11 @@ pub(super) struct NamesFraming;
 
 impl Upward<'_> {
     /// The headers for the upstream.
-    pub(super) fn rewrite(&self, mut headers: HeaderMap, is_consumed: impl Fn(&HeaderName) -> bool) -> Result<HeaderMap, NamesFraming> {
+    pub(super) fn rewrite(
+        &self,
+        mut headers: HeaderMap,
+        is_consumed: impl Fn(&HeaderName) -> bool,
+    ) -> Result<HeaderMap, NamesFraming> {
         let named = named_by_connection(&headers)?;
         let mut rewritten = HeaderMap::with_capacity(headers.len() + 2);
         if self.version >= Version::HTTP_2 {
@@ -55,9 +61,9 @@ impl Upward<'_> {
                 && let Some(own) = self.authorization
             {
                 rewritten.insert(AUTHORIZATION, own.clone());
-            } else if (*name == CONNECTION || *name == UPGRADE) && self.upgrade {
-                rewritten.append(name, value);
-            } else if !is_of_one_hop(name) && !named.contains(name) && !is_consumed(name) {
+            } else if self.upgrade && is_of_upgrade(name)
+                || !is_of_one_hop(name) && !named.contains(name) && !is_consumed(name)
+            {
                 rewritten.append(name, value);
             }
         }
@@ -84,8 +90,12 @@ pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -
     for (name, value) in headers.drain() {
         last = name.or(last);
         let Some(name) = &last else { continue };
-        let of_upgrade = upgrade && (*name == CONNECTION || *name == UPGRADE);
-        if of_upgrade || !is_of_one_hop(name) && *name != TE && !named.contains(name) && *name != GATEWAY_REQUEST_ID {
+        if upgrade && is_of_upgrade(name)
+            || !is_of_one_hop(name)
+                && *name != TE
+                && !named.contains(name)
+                && *name != GATEWAY_REQUEST_ID
+        {
             rewritten.append(name, value);
         }
     }
@@ -93,18 +103,33 @@ pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -
     rewritten
 }
 
+fn is_of_upgrade(name: &HeaderName) -> bool {
+    matches!(*name, CONNECTION | UPGRADE)
+}
+
 /// RFC 9110, section 7.6.1. `Trailer` stays: without it hyper sends no trailers.
 fn is_of_one_hop(name: &HeaderName) -> bool {
-    matches!(*name, CONNECTION | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION | TRANSFER_ENCODING | UPGRADE) || *name == KEEP_ALIVE || *name == PROXY_CONNECTION
+    matches!(
+        *name,
+        CONNECTION | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION | TRANSFER_ENCODING | UPGRADE
+    ) || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
 }
 
 /// Further headers that `Connection` declares to be of one hop.
 fn named_by_connection(headers: &HeaderMap) -> Result<Vec<HeaderName>, NamesFraming> {
     let mut named = Vec::new();
     for value in headers.get_all(CONNECTION) {
-        for word in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for word in value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
             // What nearly every client says names no header.
-            if word.is_empty() || word.eq_ignore_ascii_case(b"keep-alive") || word.eq_ignore_ascii_case(b"close") {
+            if word.is_empty()
+                || word.eq_ignore_ascii_case(b"keep-alive")
+                || word.eq_ignore_ascii_case(b"close")
+            {
                 continue;
             }
             if let Ok(name) = HeaderName::from_bytes(word) {
@@ -122,11 +147,17 @@ fn named_by_connection(headers: &HeaderMap) -> Result<Vec<HeaderName>, NamesFram
 }
 
 fn accepts_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    te.as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if crumbs.len() > 1
         && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
@@ -139,7 +170,15 @@ mod tests {
     use super::*;
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
     }
 
     fn appended(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -151,13 +190,22 @@ mod tests {
     }
 
     fn lines(headers: &HeaderMap) -> Vec<(&str, &str)> {
-        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect()
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect()
     }
 
-    const HOST_VALUE: HeaderValue = HeaderValue::from_static("upstream");
+    static HOST_VALUE: HeaderValue = HeaderValue::from_static("upstream");
 
     fn upward() -> Upward<'static> {
-        Upward { host: &HOST_VALUE, authorization: None, version: Version::HTTP_11, upgrade: false, chunked: false }
+        Upward {
+            host: &HOST_VALUE,
+            authorization: None,
+            version: Version::HTTP_11,
+            upgrade: false,
+            chunked: false,
+        }
     }
 
     #[test]
@@ -190,8 +238,14 @@ mod tests {
 
     #[test]
     fn what_the_gateway_consumes_stays_here() {
-        let came = map(&[("x-respan-thread-identifier", "t"), ("x-other", "o"), ("host", "h")]);
-        let rewritten = upward().rewrite(came, |name| name.as_str().starts_with("x-respan-")).unwrap();
+        let came = map(&[
+            ("x-respan-thread-identifier", "t"),
+            ("x-other", "o"),
+            ("host", "h"),
+        ]);
+        let rewritten = upward()
+            .rewrite(came, |name| name.as_str().starts_with("x-respan-"))
+            .unwrap();
         assert_eq!(lines(&rewritten), [("x-other", "o"), ("host", "upstream")]);
     }
 
@@ -199,26 +253,58 @@ mod tests {
     fn connection_cannot_name_away_how_a_message_is_framed() {
         for name in ["host", "Content-Length", "transfer-encoding"] {
             let mut came = HeaderMap::new();
-            came.insert(CONNECTION, HeaderValue::from_str(&format!("close, {name}")).unwrap());
-            assert_eq!(upward().rewrite(came, |_| false), Err(NamesFraming), "{name}");
+            came.insert(
+                CONNECTION,
+                HeaderValue::from_str(&format!("close, {name}")).unwrap(),
+            );
+            assert_eq!(
+                upward().rewrite(came, |_| false),
+                Err(NamesFraming),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn an_own_key_replaces_the_clients_in_its_place_or_comes_last() {
         let own = HeaderValue::from_static("Bearer own");
-        let upward = Upward { authorization: Some(&own), ..upward() };
-        let replaced = upward.rewrite(appended(&[("authorization", "Bearer client"), ("host", "h")]), |_| false).unwrap();
-        assert_eq!(lines(&replaced), [("authorization", "Bearer own"), ("host", "upstream")]);
+        let upward = Upward {
+            authorization: Some(&own),
+            ..upward()
+        };
+        let replaced = upward
+            .rewrite(
+                appended(&[("authorization", "Bearer client"), ("host", "h")]),
+                |_| false,
+            )
+            .unwrap();
+        assert_eq!(
+            lines(&replaced),
+            [("authorization", "Bearer own"), ("host", "upstream")]
+        );
         let added = upward.rewrite(map(&[("host", "h")]), |_| false).unwrap();
-        assert_eq!(lines(&added), [("host", "upstream"), ("authorization", "Bearer own")]);
+        assert_eq!(
+            lines(&added),
+            [("host", "upstream"), ("authorization", "Bearer own")]
+        );
     }
 
     #[test]
     fn http2_gets_its_host_and_whole_cookies() {
-        let upward = Upward { version: Version::HTTP_2, ..upward() };
-        let rewritten = upward.rewrite(appended(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]), |_| false).unwrap();
-        assert_eq!(lines(&rewritten), [("host", "upstream"), ("cookie", "a=1; b=2"), ("x", "y")]);
+        let upward = Upward {
+            version: Version::HTTP_2,
+            ..upward()
+        };
+        let rewritten = upward
+            .rewrite(
+                appended(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]),
+                |_| false,
+            )
+            .unwrap();
+        assert_eq!(
+            lines(&rewritten),
+            [("host", "upstream"), ("cookie", "a=1; b=2"), ("x", "y")]
+        );
     }
 
     #[test]
@@ -241,6 +327,9 @@ mod tests {
             ("x-respan-log-id", "l"),
             ("x-respan-gateway-request-id", "ours"),
         ];
-        assert_eq!(lines(&downward(came, HeaderValue::from_static("ours"), false)), expected);
+        assert_eq!(
+            lines(&downward(came, HeaderValue::from_static("ours"), false)),
+            expected
+        );
     }
 }

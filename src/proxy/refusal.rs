@@ -51,8 +51,12 @@ impl Refusal {
             Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
             Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::Shed => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::Upstream(CallError::Unreachable(_) | CallError::Broke(_)) => StatusCode::BAD_GATEWAY,
-            Refusal::Upstream(CallError::ConnectTimeout | CallError::Silent) => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::Upstream(CallError::Unreachable(_) | CallError::Broke(_)) => {
+                StatusCode::BAD_GATEWAY
+            }
+            Refusal::Upstream(CallError::ConnectTimeout | CallError::Silent) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 
@@ -76,8 +80,15 @@ impl Refusal {
 
     /// The answer, still without the exchange's id.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let error = Error { message: self.to_string(), kind: "spangate_error", param: None, code: self.code() };
-        let mut response = Response::new(Full::from(serde_json::to_vec(&Envelope { error }).unwrap_or_default()));
+        let error = Error {
+            message: self.to_string(),
+            kind: "spangate_error",
+            param: None,
+            code: self.code(),
+        };
+        let mut response = Response::new(Full::from(
+            serde_json::to_vec(&Envelope { error }).unwrap_or_default(),
+        ));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -89,7 +100,10 @@ impl Refusal {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Refusal::MethodNotAllowed => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+                headers.insert(
+                    ALLOW,
+                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+                );
             }
             _ => {}
         }
@@ -101,14 +115,29 @@ impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Malformed(why) => write!(formatter, "malformed request: {why}"),
-            Refusal::DotSegments => formatter.write_str("the path holds a `.` or `..` segment; send the path without it"),
-            Refusal::Unauthorised => formatter.write_str("send one of the gateway's client keys as `Authorization: Bearer <key>`"),
-            Refusal::NotFound => formatter.write_str("nothing is served here; let the client's base_url end in /v1"),
+            Refusal::DotSegments => formatter
+                .write_str("the path holds a `.` or `..` segment; send the path without it"),
+            Refusal::Unauthorised => formatter.write_str(
+                "send one of the gateway's client keys as `Authorization: Bearer <key>`",
+            ),
+            Refusal::NotFound => {
+                formatter.write_str("nothing is served here; let the client's base_url end in /v1")
+            }
             Refusal::MethodNotAllowed => formatter.write_str("CONNECT and TRACE are not passed on"),
-            Refusal::BodyTooLarge(limit) => write!(formatter, "the body is longer than {limit} bytes; raise limits.max_body or send less"),
-            Refusal::TargetTooLong(limit) => write!(formatter, "the request target is longer than {limit} bytes; raise limits.max_target or shorten it"),
-            Refusal::HeadTooLarge(why) => write!(formatter, "the request's head is too large: {why}"),
-            Refusal::Shed => formatter.write_str("too many requests are in flight; try again, or raise limits.max_in_flight"),
+            Refusal::BodyTooLarge(limit) => write!(
+                formatter,
+                "the body is longer than {limit} bytes; raise limits.max_body or send less"
+            ),
+            Refusal::TargetTooLong(limit) => write!(
+                formatter,
+                "the request target is longer than {limit} bytes; raise limits.max_target or shorten it"
+            ),
+            Refusal::HeadTooLarge(why) => {
+                write!(formatter, "the request's head is too large: {why}")
+            }
+            Refusal::Shed => formatter.write_str(
+                "too many requests are in flight; try again, or raise limits.max_in_flight",
+            ),
             Refusal::Upstream(error) => error.fmt(formatter),
         }
     }

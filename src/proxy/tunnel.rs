@@ -19,13 +19,18 @@ pub(super) fn is_asked_for<B>(request: &Request<B>) -> bool {
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, word: &[u8]) -> bool {
-    headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|listed| listed.trim_ascii().eq_ignore_ascii_case(word))
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|listed| listed.trim_ascii().eq_ignore_ascii_case(word))
 }
 
 /// Carries bytes until both sides have closed, one breaks off, or serving is cut.
 pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, shutdown: Shutdown, watch: Coming) {
     let tunnel = async {
-        let (client, upstream) = tokio::try_join!(client, upstream).map_err(std::io::Error::other)?;
+        let (client, upstream) =
+            tokio::try_join!(client, upstream).map_err(std::io::Error::other)?;
         copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await
     };
     tokio::select! {

@@ -5,7 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TE, TRAILER,
+    TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -34,7 +37,9 @@ pub enum UploadError {
 impl fmt::Display for UploadError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UploadError::TooLarge => formatter.write_str("the request's body is longer than limits.max_body"),
+            UploadError::TooLarge => {
+                formatter.write_str("the request's body is longer than limits.max_body")
+            }
             UploadError::Client(error) => error.fmt(formatter),
         }
     }
@@ -45,7 +50,10 @@ impl std::error::Error for UploadError {}
 impl Upload {
     /// `limit` in bytes; none for any length.
     pub(super) fn new(body: Incoming, limit: Option<u64>) -> Self {
-        Upload { body, left: limit.unwrap_or(u64::MAX) }
+        Upload {
+            body,
+            left: limit.unwrap_or(u64::MAX),
+        }
     }
 }
 
@@ -53,7 +61,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = UploadError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let this = self.project();
         let frame = match ready!(this.body.poll_frame(context)) {
             Some(Ok(frame)) => frame,
@@ -67,7 +78,7 @@ impl Body for Upload {
             }
         }
         Poll::Ready(Some(Ok(match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(harmless(trailers)),
+            Ok(trailers) => Frame::trailers(harmless(&trailers)),
             Err(data) => data,
         })))
     }
@@ -82,13 +93,23 @@ impl Body for Upload {
 }
 
 /// Trailers that may not frame, route or authenticate a message (RFC 9110, section 6.5.1), nor tell the upstream what the gateway consumes.
-fn harmless(trailers: HeaderMap) -> HeaderMap {
+fn harmless(trailers: &HeaderMap) -> HeaderMap {
     let forbidden = |name: &HeaderName| {
-        matches!(*name, AUTHORIZATION | CONTENT_ENCODING | CONTENT_LENGTH | CONTENT_TYPE | COOKIE | HOST | TE | TRAILER | TRANSFER_ENCODING)
-            || identity::is_consumed(name)
+        matches!(
+            *name,
+            AUTHORIZATION
+                | CONTENT_ENCODING
+                | CONTENT_LENGTH
+                | CONTENT_TYPE
+                | COOKIE
+                | HOST
+                | TE
+                | TRAILER
+                | TRANSFER_ENCODING
+        ) || identity::is_consumed(name)
     };
     let mut kept = HeaderMap::with_capacity(trailers.len());
-    for (name, value) in &trailers {
+    for (name, value) in trailers {
         if !forbidden(name) {
             kept.append(name, value.clone());
         }

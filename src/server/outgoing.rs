@@ -38,7 +38,12 @@ struct Failure<E> {
 impl<B: Body> Outgoing<B> {
     /// `told`: the response's `content-length` is to be sent as it stands, where it stands, also when there is nothing to send.
     pub(super) fn new(body: B, in_flight: InFlight, told: bool) -> Self {
-        Outgoing { body, in_flight, told, failure: None }
+        Outgoing {
+            body,
+            in_flight,
+            told,
+            failure: None,
+        }
     }
 }
 
@@ -46,15 +51,26 @@ impl<B: Body> Body for Outgoing<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         if this.failure.is_none() {
             match ready!(this.body.poll_frame(context)) {
-                Some(Err(error)) => *this.failure = Some(Failure { error, settled: Box::pin(tokio::time::sleep(SETTLE)), settles: 0 }),
+                Some(Err(error)) => {
+                    *this.failure = Some(Failure {
+                        error,
+                        settled: Box::pin(tokio::time::sleep(SETTLE)),
+                        settles: 0,
+                    });
+                }
                 other => return Poll::Ready(other),
             }
         }
-        let Some(mut failure) = this.failure.take() else { return Poll::Ready(None) };
+        let Some(mut failure) = this.failure.take() else {
+            return Poll::Ready(None);
+        };
         while failure.settled.as_mut().poll(context).is_ready() {
             failure.settles += 1;
             if failure.settles >= MOST_SETTLES || !this.in_flight.is_write_blocked() {
@@ -71,6 +87,10 @@ impl<B: Body> Body for Outgoing<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.told && self.body.is_end_stream() { SizeHint::default() } else { self.body.size_hint() }
+        if self.told && self.body.is_end_stream() {
+            SizeHint::default()
+        } else {
+            self.body.size_hint()
+        }
     }
 }

@@ -138,7 +138,11 @@ impl Preface {
 }
 
 impl Socket {
-    pub(super) fn new(transport: Transport, connection: Arc<Connection>, patience: Patience) -> Self {
+    pub(super) fn new(
+        transport: Transport,
+        connection: Arc<Connection>,
+        patience: Patience,
+    ) -> Self {
         Socket(Arc::new(Mutex::new(State {
             transport,
             connection,
@@ -200,7 +204,9 @@ impl State {
             Wait::Request => (self.patience.keep_alive, "no further request came in time"),
         };
         let deadline = self.since + limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
         }
@@ -215,7 +221,11 @@ impl State {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut guard = self.state();
         let state = &mut *guard;
         let before = buffer.filled().len();
@@ -223,7 +233,10 @@ impl AsyncRead for Socket {
             Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         };
-        state.connection.watched.store(polled.is_pending(), Ordering::Relaxed);
+        state
+            .connection
+            .watched
+            .store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_pending() {
             return state.check_patience(context).map(Err);
         }
@@ -235,14 +248,22 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.write(|transport| match transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         })
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.write(|transport| match transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
@@ -272,10 +293,16 @@ impl AsyncWrite for Socket {
 }
 
 impl Socket {
-    fn write<T>(&self, write: impl FnOnce(&mut Transport) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn write<T>(
+        &self,
+        write: impl FnOnce(&mut Transport) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         let mut state = self.state();
         let polled = write(&mut state.transport);
-        state.connection.write_blocked.store(polled.is_pending(), Ordering::Relaxed);
+        state
+            .connection
+            .write_blocked
+            .store(polled.is_pending(), Ordering::Relaxed);
         polled
     }
 }

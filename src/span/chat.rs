@@ -9,11 +9,11 @@ use std::fmt::Display;
 use super::{Key, Value, key};
 use crate::openai::{ChatReply, ChatRequest, Choice, Content, Message, Usage};
 
-/// What every chat span has, also when neither request nor reply could be read.
-pub fn kind_attributes(out: &mut Vec<(Key, Value)>) {
+/// What every chat span has, also when neither request nor reply could be read. `system` is the provider.
+pub fn kind_attributes(system: &str, out: &mut Vec<(Key, Value)>) {
     put(out, key::LOG_TYPE, Some("chat"));
     put(out, key::REQUEST_TYPE, Some("chat"));
-    put(out, key::SYSTEM, Some("openai"));
+    put(out, key::SYSTEM, Some(system));
 }
 
 /// What was asked.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::chat;
-use super::{Key, Span, SpanId, Status, TraceId, Value};
-use crate::capture::{Ending, Exchange, ExchangeId};
+use super::{Key, Span, SpanId, Status, TraceId, Value, key};
 use crate::capture::worker::Reading;
+use crate::capture::{Ending, Exchange, ExchangeId};
 use crate::openai::{ChatReply, ChatRequest};
 
 /// What a client that left is recorded as, there being no status for it; nginx's word.
@@ -22,33 +22,48 @@ pub fn span(exchange: &Exchange, reading: Option<&Reading>) -> Span {
     let put = &mut attributes;
     let mut model = None;
     if opening.chat {
-        set(put, "respan.entity.log_type", text("chat"));
-        set(put, "llm.request.type", text("chat"));
-        set(put, "gen_ai.system", text(opening.system));
-        set(put, "traceloop.entity.name", text("openai.chat"));
-        set(put, "traceloop.entity.path", text("openai.chat"));
+        chat::kind_attributes(opening.system, put);
+        set(put, key::ENTITY_NAME, text("openai.chat"));
+        set(put, key::ENTITY_PATH, text("openai.chat"));
         model = put_call(put, exchange, reading);
     } else {
-        set(put, "respan.entity.log_type", text("task"));
-        set(put, "traceloop.entity.name", Value::Text(format!("{} {}", opening.method, opening.path)));
-        set(put, "traceloop.entity.path", text(""));
+        set(put, key::LOG_TYPE, text("task"));
+        set(
+            put,
+            key::ENTITY_NAME,
+            Value::Text(format!("{} {}", opening.method, opening.path)),
+        );
+        set(put, key::ENTITY_PATH, text(""));
     }
     put_transport(put, exchange, &outcome);
     opening.identity.attributes(put);
     put_notes(put, exchange, reading, &outcome);
 
-    let name = opening.identity.span_name.clone().unwrap_or_else(|| match (&model, opening.chat) {
-        (Some(model), true) => format!("llm.{}", plain(model)),
-        (None, true) => "llm.unknown".to_owned(),
-        (_, false) => "task".to_owned(),
-    });
+    let name = opening
+        .identity
+        .span_name
+        .clone()
+        .unwrap_or_else(|| match (&model, opening.chat) {
+            (Some(model), true) => format!("llm.{}", plain(model)),
+            (None, true) => "llm.unknown".to_owned(),
+            (_, false) => "task".to_owned(),
+        });
     Span {
-        trace_id: opening.identity.trace.map_or_else(|| own_trace(opening.id), |told| told.id),
+        trace_id: opening
+            .identity
+            .trace
+            .map_or_else(|| own_trace(opening.id), |told| told.id),
         span_id: span_id(opening.id),
-        parent_span_id: opening.identity.parent,
+        // A parent is in a trace: without one that was told it would point nowhere.
+        parent_span_id: opening
+            .identity
+            .parent
+            .filter(|_| opening.identity.trace.is_some()),
         name,
         start_ns: exchange.started_ns,
-        end_ns: exchange.started_ns.saturating_add(nanoseconds(exchange.duration)),
+        end_ns: exchange
+            .started_ns
+            .saturating_add(nanoseconds(exchange.duration)),
         status: outcome.message.map_or(Status::Ok, Status::Error),
         attributes,
     }
@@ -68,29 +83,52 @@ impl Outcome {
     fn of(exchange: &Exchange, reading: Option<&Reading>) -> Self {
         let status = exchange.answer.as_ref().map(|answer| answer.status);
         let status_code = status.map(|status| i64::from(status.as_u16()));
-        let ended = |word: &'static str, message: &str, status_code| Outcome { word, message: Some(message.to_owned()), kind: Some(word.to_owned()), status_code };
+        let ended = |word: &'static str, message: &str, status_code| Outcome {
+            word,
+            message: Some(message.to_owned()),
+            kind: Some(word.to_owned()),
+            status_code,
+        };
         let told = reading.and_then(|reading| reading.reply.error.as_ref());
+        // Moderation and validation quote what was sent, so in metadata mode their words stay here.
+        let words = told
+            .and_then(|error| error.message.clone())
+            .filter(|_| exchange.opening.content);
+        let kind = told.and_then(|error| error.kind.clone().or_else(|| error.code.clone()));
         let says_it_ended = reading.is_some_and(|reading| exchange.opening.chat && reading.ended);
         match (&exchange.ending, status) {
             (Ending::Unreachable(why), _) => ended("unreachable", why, Some(502)),
             (Ending::Timeout(why), _) => ended("timeout", why, status_code.or(Some(504))),
             (Ending::Broke(why), _) => ended("upstream_broke", why, status_code),
             // A client may close as soon as it has read the reply's own end.
-            (Ending::ClientLeft, _) if !says_it_ended => ended("client_left", "the client left before the response ended", Some(CLIENT_CLOSED_REQUEST)),
+            (Ending::ClientLeft, _) if !says_it_ended => ended(
+                "client_left",
+                "the client left before the response ended",
+                Some(CLIENT_CLOSED_REQUEST),
+            ),
             (_, Some(status)) if status.is_client_error() || status.is_server_error() => Outcome {
-                message: Some(told.and_then(|error| error.message.clone()).unwrap_or_else(|| format!("the upstream answered {status}"))),
-                kind: told.and_then(|error| error.code.clone().or_else(|| error.kind.clone())).or(Some(status.as_u16().to_string())),
                 word: "refused",
+                message: words.or_else(|| Some(format!("the upstream answered {status}"))),
+                kind: kind.or_else(|| Some(status.as_u16().to_string())),
                 status_code,
             },
-            _ if let Some(error) = told.filter(|_| exchange.opening.chat) => Outcome {
+            _ if told.is_some() && exchange.opening.chat => Outcome {
                 word: "stream_error",
-                message: Some(error.message.clone().unwrap_or_else(|| "the reply holds an error".to_owned())),
-                kind: error.code.clone().or_else(|| error.kind.clone()).or(Some("stream_error".to_owned())),
+                message: words.or_else(|| Some("the reply holds an error".to_owned())),
+                kind: kind.or_else(|| Some("stream_error".to_owned())),
                 status_code,
             },
-            _ if lacks_its_end(exchange, reading) => ended("upstream_broke", "the reply ended before its last event", status_code),
-            _ => Outcome { word: "complete", message: None, kind: None, status_code },
+            _ if lacks_its_end(exchange, reading) => ended(
+                "upstream_broke",
+                "the reply ended before its last event",
+                status_code,
+            ),
+            _ => Outcome {
+                word: "complete",
+                message: None,
+                kind: None,
+                status_code,
+            },
         }
     }
 }
@@ -98,8 +136,16 @@ impl Outcome {
 /// A reply whose transport ended well and which is not whole all the same: a body without a told length ends like that when the upstream dies.
 fn lacks_its_end(exchange: &Exchange, reading: Option<&Reading>) -> bool {
     exchange.opening.chat
-        && exchange.answer.as_ref().is_some_and(|answer| answer.status.is_success())
-        && reading.is_some_and(|reading| !reading.ended && !reading.reply.cut && !reading.reply.undecodable && says_something(&reading.reply))
+        && exchange
+            .answer
+            .as_ref()
+            .is_some_and(|answer| answer.status.is_success())
+        && reading.is_some_and(|reading| {
+            !reading.ended
+                && !reading.reply.cut
+                && !reading.reply.undecodable
+                && says_something(&reading.reply)
+        })
 }
 
 fn says_something(reply: &ChatReply) -> bool {
@@ -107,22 +153,40 @@ fn says_something(reply: &ChatReply) -> bool {
 }
 
 /// What was asked and answered. Gives the model that answered, else the one that was asked for.
-fn put_call(put: &mut Vec<(Key, Value)>, exchange: &Exchange, reading: Option<&Reading>) -> Option<String> {
+fn put_call(
+    put: &mut Vec<(Key, Value)>,
+    exchange: &Exchange,
+    reading: Option<&Reading>,
+) -> Option<String> {
     let opening = &exchange.opening;
     let request = ChatRequest::parse(exchange.request.bytes()).ok();
     if let Some(request) = &request {
         chat::request_attributes(request, opening.content, put);
         if opening.content && opening.entity_content {
-            set(put, "traceloop.entity.input", Value::Text(chat::entity_input(request)));
+            set(
+                put,
+                key::ENTITY_INPUT,
+                Value::Text(chat::entity_input(request)),
+            );
         }
     }
     if let Some(reading) = reading {
         chat::reply_attributes(&reading.reply, opening.content, put);
-        if let Some(output) = chat::entity_output(&reading.reply).filter(|_| opening.content && opening.entity_content) {
-            set(put, "traceloop.entity.output", Value::Text(output));
+        if let Some(output) = chat::entity_output(&reading.reply)
+            .filter(|_| opening.content && opening.entity_content)
+        {
+            set(put, key::ENTITY_OUTPUT, Value::Text(output));
         }
-        if let Some(first) = reading.first_token.filter(|_| request.as_ref().is_some_and(|request| request.stream == Some(true))) {
-            set(put, "llm.openai.chat_completions.streaming_time_to_first_token", Value::Double(first.as_secs_f64()));
+        if let Some(first) = reading.first_token.filter(|_| {
+            request
+                .as_ref()
+                .is_some_and(|request| request.stream == Some(true))
+        }) {
+            set(
+                put,
+                key::TIME_TO_FIRST_TOKEN,
+                Value::Double(first.as_secs_f64()),
+            );
         }
     }
     let answered = reading.and_then(|reading| reading.reply.model.clone());
@@ -131,43 +195,79 @@ fn put_call(put: &mut Vec<(Key, Value)>, exchange: &Exchange, reading: Option<&R
 
 fn put_transport(put: &mut Vec<(Key, Value)>, exchange: &Exchange, outcome: &Outcome) {
     let opening = &exchange.opening;
-    set(put, "http.request.method", Value::Text(opening.method.to_string()));
-    set(put, "url.path", Value::Text(opening.path.clone()));
+    set(
+        put,
+        key::HTTP_METHOD,
+        Value::Text(opening.method.to_string()),
+    );
+    set(put, key::URL_PATH, Value::Text(opening.path.clone()));
     if let Some(code) = outcome.status_code {
-        set(put, "status_code", Value::Int(code));
+        set(put, key::STATUS_CODE, Value::Int(code));
     }
     if let Some(answer) = &exchange.answer {
-        set(put, "http.response.status_code", Value::Int(i64::from(answer.status.as_u16())));
+        set(
+            put,
+            key::HTTP_STATUS,
+            Value::Int(i64::from(answer.status.as_u16())),
+        );
         for (name, value) in answer.headers.iter() {
-            put.push((Cow::Owned(format!("http.response.header.{name}")), Value::Texts(vec![value.clone()])));
+            put.push((
+                Cow::Owned(format!("{}{name}", key::RESPONSE_HEADER_PREFIX)),
+                Value::Texts(vec![value.clone()]),
+            ));
         }
     }
-    if let Some(message) = &outcome.message {
-        set(put, "error.message", Value::Text(message.clone()));
-    }
-    if let Some(kind) = &outcome.kind {
-        set(put, "error.type", Value::Text(kind.clone()));
+    // The reply may have told its own.
+    for (name, value) in [
+        (key::ERROR_MESSAGE, &outcome.message),
+        (key::ERROR_TYPE, &outcome.kind),
+    ] {
+        if let Some(value) = value
+            .as_ref()
+            .filter(|_| put.iter().all(|(key, _)| key != name))
+        {
+            set(put, name, Value::Text(value.clone()));
+        }
     }
 }
 
 /// What the gateway itself has to say, as metadata.
-fn put_notes(put: &mut Vec<(Key, Value)>, exchange: &Exchange, reading: Option<&Reading>, outcome: &Outcome) {
+fn put_notes(
+    put: &mut Vec<(Key, Value)>,
+    exchange: &Exchange,
+    reading: Option<&Reading>,
+    outcome: &Outcome,
+) {
     let opening = &exchange.opening;
-    set(put, "respan.metadata.spangate_outcome", text(outcome.word));
-    set(put, "respan.metadata.spangate_exchange", Value::Text(opening.id.to_string()));
+    set(put, key::OUTCOME, text(outcome.word));
+    set(put, key::EXCHANGE, Value::Text(opening.id.to_string()));
     if let Some(count) = opening.retry.filter(|count| *count > 0) {
-        set(put, "respan.metadata.spangate_retry_count", Value::Text(count.to_string()));
+        set(put, key::RETRY_COUNT, Value::Text(count.to_string()));
     }
-    let cut = [("request", exchange.request.is_cut() && opening.chat), ("response", reading.is_some_and(|reading| reading.reply.cut && opening.chat))];
-    let cut: Vec<&str> = cut.iter().filter(|(_, cut)| *cut).map(|(body, _)| *body).collect();
+    let cut = [
+        ("request", exchange.request.is_cut() && opening.chat),
+        (
+            "response",
+            reading.is_some_and(|reading| reading.reply.cut && opening.chat),
+        ),
+    ];
+    let cut: Vec<&str> = cut
+        .iter()
+        .filter(|(_, cut)| *cut)
+        .map(|(body, _)| *body)
+        .collect();
     if !cut.is_empty() {
-        set(put, "respan.metadata.spangate_cut", Value::Text(cut.join(", ")));
+        set(put, key::CUT, Value::Text(cut.join(", ")));
     }
     if reading.is_some_and(|reading| reading.reply.undecodable && opening.chat) {
-        set(put, "respan.metadata.spangate_undecodable", text("response"));
+        set(put, key::UNDECODABLE, text("response"));
     }
     if !opening.identity.unreadable.is_empty() {
-        set(put, "respan.metadata.spangate_unreadable", Value::Text(opening.identity.unreadable.join("; ")));
+        set(
+            put,
+            key::UNREADABLE,
+            Value::Text(opening.identity.unreadable.join("; ")),
+        );
     }
 }
 
@@ -186,7 +286,11 @@ fn span_id(id: ExchangeId) -> SpanId {
 }
 
 fn derived(what: &[u8], id: ExchangeId) -> [u8; 32] {
-    let mut hash: [u8; 32] = Sha256::new().chain_update(what).chain_update(id.as_bytes()).finalize().into();
+    let mut hash: [u8; 32] = Sha256::new()
+        .chain_update(what)
+        .chain_update(id.as_bytes())
+        .finalize()
+        .into();
     // Ids of zeros only are invalid.
     hash[7] |= 1;
     hash

@@ -5,8 +5,6 @@
 
 /// What kind of operation it is: `chat`, `agent`, `tool`, `workflow`, `task`.
 pub const LOG_TYPE: &str = "respan.entity.log_type";
-/// How the span came to be: `tracing_integration` for ours.
-pub const LOG_METHOD: &str = "respan.entity.log_method";
 /// The name of the agent, tool or workflow.
 pub const ENTITY_NAME: &str = "traceloop.entity.name";
 /// Where in its workflow it is; empty for a root.
@@ -136,13 +134,26 @@ pub const CUSTOM_IDENTIFIER: &str = "respan.span_params.custom_identifier";
 pub const ENVIRONMENT: &str = "respan.environment";
 /// Before the key of each member of metadata.
 pub const METADATA_PREFIX: &str = "respan.metadata.";
-/// The row of Respan's own gateway that stands for this call.
-pub const GATEWAY_LOG_ID: &str = "respan.gateway.log_id";
+/// The agent that calls, where the request says it.
+pub const AGENT_NAME: &str = "gen_ai.agent.name";
+
 /// How the exchange ended.
 pub const OUTCOME: &str = "respan.metadata.spangate_outcome";
 /// The exchange's id.
 pub const EXCHANGE: &str = "respan.metadata.spangate_exchange";
-/// How the place in the tree was inferred.
-pub const RULE: &str = "respan.metadata.spangate_rule";
-/// Two runs could have claimed it.
-pub const AMBIGUOUS: &str = "respan.metadata.spangate_ambiguous";
+/// Which attempt of an SDK it was, when it was not the first.
+pub const RETRY_COUNT: &str = "respan.metadata.spangate_retry_count";
+/// Which bodies were longer than what is kept of them.
+pub const CUT: &str = "respan.metadata.spangate_cut";
+/// Which body is in a coding that could not be undone.
+pub const UNDECODABLE: &str = "respan.metadata.spangate_undecodable";
+/// What the request said of itself that could not be read.
+pub const UNREADABLE: &str = "respan.metadata.spangate_unreadable";
+/// The request's method.
+pub const HTTP_METHOD: &str = "http.request.method";
+/// The request's path, without its query.
+pub const URL_PATH: &str = "url.path";
+/// The upstream's status, also where `status_code` says that the client left.
+pub const HTTP_STATUS: &str = "http.response.status_code";
+/// Before the name of each response header that is kept.
+pub const RESPONSE_HEADER_PREFIX: &str = "http.response.header.";

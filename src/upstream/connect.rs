@@ -42,10 +42,22 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_mins(1)));
         tcp.set_connect_timeout(Some(limit));
-        let tls = ClientConfig::builder().with_root_certificates(Arc::clone(roots)).with_no_client_auth();
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-        let connector = if http2 { builder.enable_http2().wrap_connector(tcp) } else { builder.wrap_connector(tcp) };
-        Connector { https: connector, limit }
+        let tls = ClientConfig::builder()
+            .with_root_certificates(Arc::clone(roots))
+            .with_no_client_auth();
+        let builder = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1();
+        let connector = if http2 {
+            builder.enable_http2().wrap_connector(tcp)
+        } else {
+            builder.wrap_connector(tcp)
+        };
+        Connector {
+            https: connector,
+            limit,
+        }
     }
 }
 
@@ -73,7 +85,12 @@ pub struct InvalidRoots {
 
 impl fmt::Display for InvalidRoots {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: not a file of PEM certificates: {}", self.path.display(), self.why)
+        write!(
+            formatter,
+            "{}: not a file of PEM certificates: {}",
+            self.path.display(),
+            self.why
+        )
     }
 }
 
@@ -90,12 +107,18 @@ pub fn trusted_roots(further: Option<&Path>) -> Result<Arc<RootCertStore>, Inval
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     if let Some(path) = further {
-        let invalid = |why: String| InvalidRoots { path: path.to_owned(), why };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
+        let invalid = |why: String| InvalidRoots {
+            path: path.to_owned(),
+            why,
+        };
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
         let mut added = 0;
         for certificate in certificates {
             let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
-            roots.add(certificate).map_err(|error| invalid(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| invalid(error.to_string()))?;
             added += 1;
         }
         if added == 0 {

@@ -47,15 +47,23 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     pub(super) fn new(connector: Connector) -> Self {
-        Lanes { connector, lanes: Mutex::new(Vec::new()) }
+        Lanes {
+            connector,
+            lanes: Mutex::new(Vec::new()),
+        }
     }
 
     /// The first client with room, or a new one.
     pub(super) fn take(&self) -> (Client<Connector, B>, Place) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let with_room = lanes.iter().position(|lane| lane.calls.load(Ordering::Relaxed) < CALLS_PER_LANE);
+        let with_room = lanes
+            .iter()
+            .position(|lane| lane.calls.load(Ordering::Relaxed) < CALLS_PER_LANE);
         let index = with_room.unwrap_or_else(|| {
-            lanes.push(Lane { client: client(self.connector.clone()), calls: Arc::default() });
+            lanes.push(Lane {
+                client: client(self.connector.clone()),
+                calls: Arc::default(),
+            });
             lanes.len() - 1
         });
         let lane = &lanes[index];

@@ -24,14 +24,20 @@ pub struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Pulse { born: Instant::now(), last: Arc::default() }
+        Pulse {
+            born: Instant::now(),
+            last: Arc::default(),
+        }
     }
 }
 
 impl Pulse {
     /// Something moved just now.
     pub fn beat(&self) {
-        self.last.store(u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last.store(
+            u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     fn last(&self) -> Instant {
@@ -39,7 +45,11 @@ impl Pulse {
     }
 
     /// What `call` gives, or nothing once nothing has moved for `limit`.
-    pub(super) async fn unless_silent<F: Future>(&self, limit: Duration, call: F) -> Option<F::Output> {
+    pub(super) async fn unless_silent<F: Future>(
+        &self,
+        limit: Duration,
+        call: F,
+    ) -> Option<F::Output> {
         let mut call = pin!(call);
         let mut alarm = pin!(tokio::time::sleep_until(self.last() + limit));
         poll_fn(|context| {
@@ -104,7 +114,13 @@ impl std::error::Error for Broken {
 
 impl<B, K> Vigil<B, K> {
     pub(super) fn new(body: B, limit: Duration, keep: K) -> Self {
-        Vigil { body, limit, last: Instant::now(), alarm: None, keep }
+        Vigil {
+            body,
+            limit,
+            last: Instant::now(),
+            alarm: None,
+            keep,
+        }
     }
 
     /// The body alone, for an upgrade.
@@ -117,14 +133,19 @@ impl<B: Body<Data = Bytes, Error = hyper::Error>, K> Body for Vigil<B, K> {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.project();
         if let Poll::Ready(frame) = this.body.poll_frame(context) {
             *this.last = Instant::now();
             return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Upstream)));
         }
         let deadline = *this.last + *this.limit;
-        let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let alarm = this
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         while alarm.as_mut().poll(context).is_ready() {
             if alarm.deadline() >= deadline {
                 return Poll::Ready(Some(Err(Broken::Silent(*this.limit))));

@@ -13,6 +13,7 @@
 
 mod harness;
 
+mod autogen;
 mod breaks;
 mod configuration;
 mod delivery;
@@ -24,6 +25,7 @@ mod limits;
 mod load;
 mod outcomes;
 mod pieces;
+mod readme;
 mod refusals;
 mod reload;
 mod requests;

@@ -16,7 +16,7 @@ fn attributes(request: &str, reply: &str, content: bool) -> Vec<(Key, Value)> {
     let mut reader = ReplyReader::new(None, None, 1 << 20);
     reader.push(reply.as_bytes());
     let mut out = Vec::new();
-    kind_attributes(&mut out);
+    kind_attributes("openai", &mut out);
     request_attributes(&request, content, &mut out);
     reply_attributes(&reader.finish(), content, &mut out);
     let mut keys: Vec<&Key> = out.iter().map(|(key, _)| key).collect();

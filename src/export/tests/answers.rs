@@ -1,0 +1,248 @@
+//! What each answer does to the spans of a post.
+
+use super::*;
+
+#[tokio::test]
+async fn a_good_post_is_the_end_of_it() {
+    let mut scene = Scene::new().await;
+    scene.add([1]);
+    let post = scene.post().await;
+    assert_eq!(
+        (
+            post.path.as_str(),
+            post.authorization.as_str(),
+            post.spans()
+        ),
+        ("/api/v2/traces", "Bearer key", vec![1])
+    );
+    assert_eq!(scene.exporter.state().posts, 1);
+    post.answer(200);
+    assert_eq!(scene.settled().await.exported, 1);
+    assert!(scene.exporter.state().last_success.is_some());
+    assert!(
+        scene
+            .metrics
+            .render(&scene.store)
+            .contains("spangate_export_posts_total{outcome=\"accepted\"} 1\n")
+    );
+}
+
+#[tokio::test]
+async fn a_batch_is_sent_again_byte_for_byte_until_it_is_accepted() {
+    let mut scene = Scene::new().await;
+    scene.add([1, 2]);
+    let first = scene.post().await;
+    let body = first.body.clone();
+    first.answer(500);
+    for status in [503, 408, 404, 302] {
+        let again = scene.post().await;
+        assert_eq!(again.body, body);
+        again.answer_with(status, (status == 302).then_some("0"), "");
+    }
+    let broken_off = scene.post().await;
+    drop(broken_off);
+    let last = scene.post().await;
+    assert_eq!(last.body, body);
+    last.answer(200);
+    assert_eq!(scene.settled().await.exported, 2);
+}
+
+#[tokio::test]
+async fn a_full_batch_does_not_wait_for_the_interval() {
+    let mut scene = Scene::with(Some("key"), Duration::from_hours(1), pace()).await;
+    scene.add((0..BATCH_SPANS).map(|_| 1));
+    let post = scene.post().await;
+    assert_eq!(post.spans().len(), BATCH_SPANS);
+    let big = Span {
+        name: "x".repeat(BATCH_BYTES),
+        ..span(9)
+    };
+    scene.store.add(big);
+    assert_eq!(scene.post().await.spans(), [9]);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_to_be_left_alone_gets_every_span_later() {
+    let mut scene = Scene::new().await;
+    scene.add([1]);
+    scene.post().await.answer_with(429, Some("0"), "{}");
+    scene.post().await.answer_with(
+        429,
+        None,
+        r#"{"detail":"Rate limit exceeded","retry_after":0.001}"#,
+    );
+    scene.post().await.answer(200);
+    assert_eq!(scene.settled().await.exported, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_posted_while_the_server_asks_to_be_left_alone_but_new_settings_end_that() {
+    let mut scene = Scene::new().await;
+    scene.add([1]);
+    scene.post().await.answer_with(429, Some("600"), "{}");
+    while scene.exporter.state().last_error.is_none() {
+        tokio::task::yield_now().await;
+    }
+    scene.add([2]);
+    scene.new_key(Some("another"));
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let post = scene.post().await;
+        keys.push(post.authorization.clone());
+        post.answer(200);
+    }
+    assert_eq!(keys, ["Bearer another", "Bearer another"]);
+    assert_eq!(scene.settled().await.exported, 2);
+}
+
+#[tokio::test]
+async fn a_refused_key_keeps_everything_until_there_is_a_better_one() {
+    let mut scene = Scene::new().await;
+    scene.add([1]);
+    scene.post().await.answer(401);
+    while !scene.exporter.state().key_refused {
+        tokio::task::yield_now().await;
+    }
+    scene.add([2]);
+    scene.new_key(Some("still wrong"));
+    let probe = scene.post().await;
+    assert_eq!(probe.authorization, "Bearer still wrong");
+    probe.answer(403);
+    scene.new_key(Some("right"));
+    let probe = scene.post().await;
+    assert_eq!(probe.authorization, "Bearer right");
+    probe.answer(200);
+    let counts = scene.settled().await;
+    assert_eq!((counts.exported, counts.dropped_in_all()), (2, 0));
+    assert!(!scene.exporter.state().key_refused);
+}
+
+#[tokio::test]
+async fn a_refused_key_is_tried_again_by_itself() {
+    let mut scene = Scene::with(
+        Some("key"),
+        Duration::ZERO,
+        Pace {
+            probe_every: Duration::from_millis(1),
+            ..pace()
+        },
+    )
+    .await;
+    scene.add([1]);
+    scene.post().await.answer(401);
+    scene.post().await.answer(403);
+    scene.post().await.answer(200);
+    assert_eq!(scene.settled().await.exported, 1);
+}
+
+#[tokio::test]
+async fn a_post_that_is_too_large_is_halved_and_a_span_that_is_too_large_refused() {
+    let mut scene = Scene::with(Some("key"), Duration::from_hours(1), pace()).await;
+    scene.add((0..BATCH_SPANS).map(|number| u8::from(number == 0)));
+    scene.post().await.answer(413);
+    assert_eq!(scene.post().await.spans().len(), BATCH_SPANS / 2);
+    drop(scene);
+
+    let mut scene = Scene::new().await;
+    scene.add([1]);
+    scene.post().await.answer(413);
+    assert_eq!(scene.settled().await.rejected, 1);
+}
+
+#[tokio::test]
+async fn one_poisonous_span_costs_none_of_its_neighbours() {
+    let mut scene = Scene::with(Some("key"), Duration::from_hours(1), pace()).await;
+    scene.add((0..BATCH_SPANS).map(|number| if number == 300 { 66 } else { 1 }));
+    let mut posts = 0;
+    while scene.store.counts().pending > 0 {
+        tokio::select! {
+            post = scene.posts.recv() => {
+                let post = post.unwrap();
+                posts += 1;
+                let status = if post.spans().contains(&66) { 422 } else { 200 };
+                post.answer(status);
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let counts = scene.store.counts();
+    assert_eq!(
+        (counts.exported, counts.rejected),
+        (BATCH_SPANS as u64 - 1, 1)
+    );
+    assert!(posts <= 2 * 9 + 1, "{posts} posts");
+}
+
+#[tokio::test]
+async fn a_span_that_makes_the_server_fail_is_found_while_others_are_accepted() {
+    let mut scene = Scene::with(Some("key"), Duration::from_hours(1), pace()).await;
+    scene.add((0..BATCH_SPANS).map(|number| if number == 7 { 66 } else { 1 }));
+    let mut poisoned = scene.post().await;
+    scene.add((0..BATCH_SPANS).map(|_| 2));
+    scene.post().await.answer(200);
+    // Once it is alone, everything else has been accepted; it is tried on.
+    while poisoned.spans() != [66] {
+        let status = if poisoned.spans().contains(&66) {
+            500
+        } else {
+            200
+        };
+        poisoned.answer(status);
+        poisoned = scene.post().await;
+    }
+    poisoned.answer(500);
+    scene.add((0..BATCH_SPANS).map(|_| 3));
+    assert_eq!(scene.settled().await.exported, 3 * BATCH_SPANS as u64);
+}
+
+#[tokio::test]
+async fn a_partial_success_is_counted_and_never_sent_again() {
+    let mut scene = Scene::with(Some("key"), Duration::from_hours(1), pace()).await;
+    scene.add((0..BATCH_SPANS).map(|_| 1));
+    scene.post().await.answer_with(
+        200,
+        None,
+        r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"no"}}"#,
+    );
+    let counts = scene.settled().await;
+    assert_eq!(
+        (counts.exported, counts.rejected),
+        (BATCH_SPANS as u64 - 3, 3)
+    );
+    assert_eq!(scene.drained(500).await, 0);
+}
+
+#[tokio::test]
+async fn a_post_that_hangs_stops_no_other() {
+    let mut scene = Scene::new().await;
+    scene.add([1]);
+    let hanging = scene.post().await;
+    for number in 2..10 {
+        scene.add([number]);
+        let post = scene.post().await;
+        assert_eq!(post.spans(), [number]);
+        post.answer(200);
+    }
+    assert_eq!(hanging.spans(), [1]);
+    hanging.answer(200);
+    assert_eq!(scene.settled().await.exported, 9);
+}
+
+#[tokio::test]
+async fn a_post_without_an_answer_is_tried_again() {
+    let mut scene = Scene::with(
+        Some("key"),
+        Duration::ZERO,
+        Pace {
+            try_timeout: Duration::from_millis(50),
+            ..pace()
+        },
+    )
+    .await;
+    scene.add([1]);
+    let hanging = scene.post().await;
+    let again = scene.post().await;
+    assert_eq!(again.body, hanging.body);
+    again.answer(200);
+    assert_eq!(scene.settled().await.exported, 1);
+}
