@@ -172,5 +172,6 @@ async fn a_client_that_leaves_a_stalled_upstream_frees_its_place() {
         peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
             .await;
         assert_eq!(call.reply().await.status, 200);
+        upstream.keep(peer);
     }
 }

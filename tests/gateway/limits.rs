@@ -172,6 +172,7 @@ async fn beyond_the_places_in_flight_a_request_is_503_and_told_when_to_come_back
     for (mut call, mut peer) in open {
         peer.send("0\r\n\r\n").await;
         assert_eq!(call.rest().await.2, crate::harness::End::Clean);
+        upstream.keep(peer);
     }
     let reply = crate::harness::until("a free place", async || {
         let call = Call::begin(

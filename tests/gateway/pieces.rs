@@ -50,6 +50,7 @@ async fn each_piece_of_a_chunked_reply_is_read_before_the_next_is_sent() {
             Piece::End(End::Clean, Vec::new()),
             "{protocol:?}"
         );
+        upstream.keep(peer);
     }
 }
 
@@ -81,6 +82,7 @@ async fn each_piece_of_a_reply_with_a_length_is_read_before_the_next_is_sent() {
             Piece::End(End::Clean, Vec::new()),
             "{protocol:?}"
         );
+        upstream.keep(peer);
     }
 }
 
@@ -109,6 +111,7 @@ async fn a_single_byte_of_a_piece_does_not_wait_for_the_others() {
             Piece::End(End::Clean, Vec::new()),
             "{protocol:?}"
         );
+        upstream.keep(peer);
     }
 }
 
@@ -148,6 +151,7 @@ async fn each_piece_of_a_request_is_seen_before_the_next_is_sent() {
         peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
             .await;
         assert_eq!(call.reply().await.status, 200);
+        upstream.keep(peer);
     }
 }
 
@@ -186,6 +190,7 @@ async fn a_reply_may_come_before_the_request_is_whole() {
             Piece::End(End::Clean, Vec::new()),
             "{protocol:?}"
         );
+        upstream.keep(peer);
     }
 }
 

@@ -37,8 +37,9 @@ async fn seen(
     let mut peer = upstream.next().await;
     peer.request().await;
     peer.send(reply).await;
-    if matches!(after, After::Close) {
-        peer.finish().await;
+    match after {
+        After::Close => peer.finish().await,
+        After::Stay => upstream.keep(peer),
     }
     call.reply().await
 }

@@ -69,6 +69,7 @@ async fn the_listening_side_speaks_either_protocol_by_alpn() {
         }
         peer.send("0\r\n\r\n").await;
         assert_eq!(call.piece().await, Piece::End(End::Clean, Vec::new()));
+        upstream.keep(peer);
     }
 }
 
