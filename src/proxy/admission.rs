@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 
 use super::refusal::Refusal;
 use super::target::has_dot_segment;
@@ -53,11 +53,9 @@ pub(super) fn check_head<B>(request: &Request<B>, limits: &Limits) -> Result<(),
     }
     check_host(request)?;
     // What was coded for this hop alone would go up without a word of it.
-    if headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|coding| !is_chunked(coding)) || codings.next().is_some() {
         return Err(Refusal::Malformed("a Transfer-Encoding other than chunked"));
     }
     if let (Some(limit), Some(length)) = (limits.max_body, content_length(headers))
@@ -81,7 +79,7 @@ pub(super) fn check_path<B>(request: &Request<B>) -> Result<(), Refusal> {
 pub(super) fn check_key(headers: &HeaderMap, keys: &[Secret]) -> Result<(), Refusal> {
     let presented = headers
         .get(AUTHORIZATION)
-        .map(http::HeaderValue::as_bytes)
+        .map(HeaderValue::as_bytes)
         .unwrap_or_default();
     let presented = match presented.split_at_checked(7) {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
