@@ -132,7 +132,7 @@ async fn a_large_reply_that_breaks_is_whole_up_to_there() {
                 peer.send(sent).await;
                 peer.finish().await;
             });
-            assert_eq!(reply.body.len(), body.len());
+            assert_eq!(reply.body.len(), body.len(), "{protocol:?}");
             assert!(reply.body == body.as_bytes());
             expect_broken(protocol, reply.end);
         }
