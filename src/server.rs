@@ -31,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
+use outgoing::Framing;
 pub use outgoing::Outgoing;
 pub use shutdown::Shutdown;
 pub use socket::Patience;
@@ -268,9 +269,12 @@ where
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    // hyper would put the length of an empty body last, and leave it out of a 304.
-    let told = version < Version::HTTP_2 && response.headers().contains_key(header::CONTENT_LENGTH);
-    Ok(response.map(|body| Outgoing::new(body, in_flight, told)))
+    let framing = match version {
+        Version::HTTP_2 => Framing::Http2,
+        _ if response.headers().contains_key(header::CONTENT_LENGTH) => Framing::Http1Told,
+        _ => Framing::Http1,
+    };
+    Ok(response.map(|body| Outgoing::new(body, in_flight, framing)))
 }
 
 /// Ends when the client of a request in flight has closed its side and hyper, holding bytes that it pipelined, would not notice.
