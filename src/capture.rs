@@ -11,6 +11,6 @@ mod queue;
 pub mod worker;
 
 pub use budget::Budget;
-pub use exchange::{Answer, Ending, Exchange, ExchangeId, Kept, Opening};
+pub use exchange::{Answer, CallKey, Ending, Exchange, ExchangeId, Kept, Opening, Retrying};
 pub use observers::{Answered, Asked};
 pub use queue::Capture;

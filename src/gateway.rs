@@ -16,13 +16,14 @@ pub(crate) use assembly::export as export_settings;
 
 use crate::admin::Admin;
 use crate::capture::Budget;
-use crate::capture::worker::{self, Worker};
+use crate::capture::worker::{self, Reading, Sink, Worker};
+use crate::capture::{Exchange, Retrying};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::Metrics;
 use crate::proxy::{self, AskBody, Proxy};
+use crate::runs::Runs;
 use crate::server::{self, Listener, Shutdown};
-use crate::span::exchange::span;
 use crate::store::Store;
 use crate::upstream::Upstream;
 
@@ -121,19 +122,13 @@ impl Gateway {
 
         let metrics = Arc::new(Metrics::default());
         let store = Arc::new(Store::new(config.respan.max_pending));
-        let (sink, cuts) = (Arc::clone(&store), Arc::clone(&metrics));
-        let (capture, worker) = worker::start(
-            Budget::new(config.capture.max_memory),
-            move |exchange, reading| {
-                if exchange.request.is_cut()
-                    || reading.as_ref().is_some_and(|reading| reading.reply.cut)
-                {
-                    cuts.capture_cut();
-                }
-                sink.add(span(&exchange, reading.as_ref()));
-            },
-        )
-        .map_err(StartError::System)?;
+        let seen = Seen {
+            runs: Runs::new(config.runs.idle),
+            store: Arc::clone(&store),
+            metrics: Arc::clone(&metrics),
+        };
+        let (capture, worker) = worker::start(Budget::new(config.capture.max_memory), seen)
+            .map_err(StartError::System)?;
 
         let background = TaskTracker::new();
         let (export_settings, watched) =
@@ -289,5 +284,43 @@ impl Gateway {
         }
         self.admin_shutdown.cut();
         tracing::info!("stopped");
+    }
+}
+
+/// From what was seen to what is to be exported.
+struct Seen {
+    runs: Runs,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+}
+
+impl Sink for Seen {
+    fn retrying(&mut self, retrying: &Retrying) {
+        self.runs.retrying(retrying);
+    }
+
+    fn settled(&mut self, exchange: &Exchange, reading: Option<&Reading>) {
+        if exchange.request.is_cut() || reading.is_some_and(|reading| reading.reply.cut) {
+            self.metrics.capture_cut();
+        }
+        self.runs
+            .settled(exchange, reading, Instant::now())
+            .into_iter()
+            .for_each(|span| self.store.add(span));
+    }
+
+    fn rest(&mut self) -> Option<Instant> {
+        self.runs
+            .expired(Instant::now())
+            .into_iter()
+            .for_each(|span| self.store.add(span));
+        self.runs.next_expiry()
+    }
+
+    fn close(&mut self) {
+        self.runs
+            .close()
+            .into_iter()
+            .for_each(|span| self.store.add(span));
     }
 }

@@ -345,8 +345,10 @@ impl Observer<UploadError> for Going {
     }
 
     fn end(self, end: End<'_, UploadError>) {
-        if let End::Failed(UploadError::TooLarge) = end {
-            self.excess.tell();
+        match end {
+            End::Complete => self.asked.complete(),
+            End::Failed(UploadError::TooLarge) => self.excess.tell(),
+            End::Failed(UploadError::Client(_)) | End::Abandoned => {}
         }
     }
 }

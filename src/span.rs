@@ -1,7 +1,7 @@
 //! The model of a span: what one exported operation holds, before any encoding.
 //!
 //! Ids, times and attributes are fixed when a span is made. Nothing after that changes it, so a post that is repeated is the same post.
-//! How the attributes are called is Respan's wire contract: see [`key`] for the names and [`crate::span`]'s children for who sets which.
+//! How the attributes are called is Respan's wire contract: [`key`] has the names, [`exchange`] and [`chat`] set them.
 
 pub mod chat;
 pub mod exchange;
@@ -35,6 +35,19 @@ pub struct Span {
     /// Whether it went well.
     pub status: Status,
     /// What it holds, each key at most once, in the order it was set.
+    pub attributes: Vec<(Key, Value)>,
+    /// What happened meanwhile, in the order it happened.
+    pub events: Vec<Event>,
+}
+
+/// Something that happened during a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// What happened.
+    pub name: Key,
+    /// More about it, each key at most once.
     pub attributes: Vec<(Key, Value)>,
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::span::{Span, Status, Value};
+use crate::span::{Key, Span, Status, Value};
 
 mod batch;
 #[cfg(test)]
@@ -249,8 +249,16 @@ pub fn weight(span: &Span) -> usize {
         Status::Ok => 0,
         Status::Error(message) => message.len(),
     };
-    let attributes: usize = span
-        .attributes
+    let events: usize = span
+        .events
+        .iter()
+        .map(|event| size_of_val(event) + event.name.len() + attributes_weight(&event.attributes))
+        .sum();
+    size_of::<Span>() + span.name.len() + message + attributes_weight(&span.attributes) + events
+}
+
+fn attributes_weight(attributes: &[(Key, Value)]) -> usize {
+    attributes
         .iter()
         .map(|(key, value)| {
             let texts = match value {
@@ -263,6 +271,5 @@ pub fn weight(span: &Span) -> usize {
             };
             size_of_val(key) + size_of_val(value) + key.len() + texts
         })
-        .sum();
-    size_of::<Span>() + span.name.len() + message + attributes
+        .sum()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::budget::Copied;
@@ -74,7 +75,7 @@ pub struct Opening {
 #[derive(Debug)]
 pub struct Exchange {
     /// What was known when it began.
-    pub opening: Opening,
+    pub opening: Arc<Opening>,
     /// When it began, in nanoseconds since the Unix epoch.
     pub started_ns: u64,
     /// How long it took, by a clock that is never set.
@@ -85,6 +86,86 @@ pub struct Exchange {
     pub answer: Option<Answer>,
     /// How it ended.
     pub ending: Ending,
+}
+
+/// A request of a call that an SDK says it repeats, as soon as it is known whole.
+#[derive(Debug)]
+pub struct Retrying {
+    /// The exchange that repeats.
+    pub id: ExchangeId,
+    /// The call.
+    pub key: CallKey,
+    /// Which attempt it is, at least 1.
+    pub attempt: u32,
+    /// When it began, in nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+}
+
+impl Retrying {
+    pub(super) fn of(opening: &Opening, started_ns: u64, body: &[u8]) -> Option<Self> {
+        let attempt = opening
+            .retry
+            .filter(|attempt| *attempt > 0 && opening.chat)?;
+        Some(Retrying {
+            id: opening.id,
+            key: CallKey::of(opening, body),
+            attempt,
+            started_ns,
+        })
+    }
+}
+
+/// What attempts of one call have in common, hashed: path, credential, conversation and body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey([u8; 32]);
+
+impl CallKey {
+    pub(super) fn of(opening: &Opening, body: &[u8]) -> Self {
+        let identity = &opening.identity;
+        let mut hash = Sha256::new();
+        hash.update(identity.credential.0);
+        hash.update(identity.trace.map_or([0; 16], |told| told.id.0));
+        for part in [
+            opening.path.as_str(),
+            identity.thread.as_deref().unwrap_or_default(),
+        ] {
+            // With its length before it, no part can be taken for another.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.update(body);
+        CallKey(hash.finalize().into())
+    }
+}
+
+impl Exchange {
+    /// What its other attempts have in common with it.
+    pub fn call_key(&self) -> CallKey {
+        CallKey::of(&self.opening, self.request.bytes())
+    }
+
+    /// What it repeats, when an SDK says that it does.
+    pub fn retrying(&self) -> Option<Retrying> {
+        Retrying::of(&self.opening, self.started_ns, self.request.bytes())
+    }
+
+    /// A response header, of those that are kept.
+    pub fn response_header(&self, name: &str) -> Option<&str> {
+        let headers = &self.answer.as_ref()?.headers;
+        headers
+            .iter()
+            .find(|(kept, _)| *kept == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the upstream answered with a stream of events.
+    pub fn is_streamed(&self) -> bool {
+        let kind = self
+            .answer
+            .as_ref()
+            .and_then(|answer| answer.content_type.as_deref());
+        kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+    }
 }
 
 /// The copy of a body.
@@ -131,4 +212,13 @@ pub enum Ending {
     Unreachable(String),
     /// The upstream was silent, or connecting to it took too long.
     Timeout(String),
+}
+
+#[cfg(test)]
+impl From<&str> for Kept {
+    fn from(text: &str) -> Self {
+        let mut copied = Copied::new(usize::MAX, super::Budget::new(usize::MAX));
+        copied.push(text.as_bytes());
+        Kept(copied)
+    }
 }

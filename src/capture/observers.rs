@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::budget::Copied;
 use super::exchange::{Answer, Ending, Exchange, Kept, Opening};
-use super::queue::{Capture, Event, Piece};
+use super::queue::{Capture, Event, Piece, Repeats};
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
@@ -19,7 +19,7 @@ const PIECE: usize = 16 * 1024;
 const ERROR_BODY: usize = 4 * 1024;
 
 /// Response headers that a span keeps.
-const KEPT_HEADERS: [&str; 13] = [
+const KEPT_HEADERS: [&str; 14] = [
     "x-request-id",
     "apim-request-id",
     "x-ms-region",
@@ -31,6 +31,7 @@ const KEPT_HEADERS: [&str; 13] = [
     "x-ratelimit-remaining-tokens",
     "retry-after",
     "retry-after-ms",
+    "x-should-retry",
     "x-respan-log-id",
     "x-respan-gateway-request-id",
 ];
@@ -38,6 +39,8 @@ const KEPT_HEADERS: [&str; 13] = [
 /// Watches a request's body.
 pub struct Asked {
     copy: Option<Arc<Mutex<Copied>>>,
+    /// Told when the body is whole.
+    repeats: Option<(Capture, Repeats)>,
 }
 
 /// Watches a response, from before it exists.
@@ -45,7 +48,7 @@ pub struct Answered(Option<Box<Watching>>);
 
 struct Watching {
     capture: Capture,
-    opening: Opening,
+    opening: Arc<Opening>,
     started: Instant,
     started_ns: u64,
     request: Arc<Mutex<Copied>>,
@@ -70,14 +73,27 @@ pub(super) fn open(
         request.expect(usize::try_from(length).unwrap_or(usize::MAX));
     }
     let request = Arc::new(Mutex::new(request));
-    let asked = Asked {
-        copy: opening.chat.then(|| Arc::clone(&request)),
-    };
     let started_ns = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         });
+    let opening = Arc::new(opening);
+    let repeats = opening.retry.is_some_and(|attempt| attempt > 0).then(|| {
+        let (opening, request) = (Arc::clone(&opening), Arc::clone(&request));
+        (
+            capture.clone(),
+            Repeats {
+                opening,
+                started_ns,
+                request,
+            },
+        )
+    });
+    let asked = Asked {
+        copy: opening.chat.then(|| Arc::clone(&request)),
+        repeats,
+    };
     let reply = Copied::new(usize::MAX, Arc::clone(capture.budget()));
     let watching = Watching {
         capture,
@@ -96,7 +112,10 @@ pub(super) fn open(
 impl Asked {
     /// Of an exchange that is not watched.
     pub fn nothing() -> Self {
-        Asked { copy: None }
+        Asked {
+            copy: None,
+            repeats: None,
+        }
     }
 
     /// These bytes go up.
@@ -105,6 +124,13 @@ impl Asked {
             copy.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(data);
+        }
+    }
+
+    /// The last of them has gone up.
+    pub fn complete(self) {
+        if let Some((capture, repeats)) = self.repeats {
+            capture.push(Event::Retrying(repeats));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! by the requests in flight.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Copied};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening};
@@ -20,11 +20,20 @@ pub(super) enum Event {
         max_body: usize,
         piece: Piece,
     },
+    /// A request that repeats another is whole. Its body is read where time is not the client's.
+    Retrying(Repeats),
     /// An exchange is over, and this is the rest of its reply.
     Settled {
         exchange: Box<Exchange>,
         last: Piece,
     },
+}
+
+/// A request that repeats another, its body still where its observers have it.
+pub(super) struct Repeats {
+    pub(super) opening: Arc<Opening>,
+    pub(super) started_ns: u64,
+    pub(super) request: Arc<Mutex<Copied>>,
 }
 
 /// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning.
@@ -94,20 +103,30 @@ impl Capture {
         self.queue.changed.notify_all();
     }
 
-    /// All that waits, in the order it came, as soon as something does. None once closed and empty.
-    pub(super) fn take(&self) -> Option<Vec<Event>> {
+    /// All that waits, in the order it came, as soon as something does; nothing at `until`. None once closed and empty.
+    pub(super) fn take(&self, until: Option<Instant>) -> Option<Vec<Event>> {
         let waiting = self
             .queue
             .waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let waiting = self
-            .queue
-            .changed
-            .wait_while(waiting, |waiting| {
-                waiting.events.is_empty() && !waiting.closed
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let nothing = |waiting: &mut Waiting| waiting.events.is_empty() && !waiting.closed;
+        let changed = &self.queue.changed;
+        let waiting = match until {
+            None => changed
+                .wait_while(waiting, nothing)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                let (waiting, outcome) = changed
+                    .wait_timeout_while(waiting, left, nothing)
+                    .unwrap_or_else(PoisonError::into_inner);
+                if outcome.timed_out() {
+                    return Some(Vec::new());
+                }
+                waiting
+            }
+        };
         let (mut waiting, _) = self
             .queue
             .changed

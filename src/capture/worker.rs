@@ -1,16 +1,16 @@
-//! The one thread that reads what was copied: it assembles replies and gives every finished exchange, with its reply, to a sink.
+//! The one thread that reads what was copied: it assembles replies and gives every finished exchange, with its reply, to a [`Sink`].
 //!
 //! A defect here costs the content of one span: panics are caught for each exchange, and the sink is told of the exchange all the same.
 
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::budget::Budget;
-use super::exchange::{Answer, Exchange, ExchangeId};
+use super::exchange::{Answer, Exchange, ExchangeId, Retrying};
 use super::queue::{Capture, Event, Piece};
 use crate::openai::{ChatReply, ReplyReader};
 
@@ -31,25 +31,40 @@ pub struct Worker {
     thread: JoinHandle<()>,
 }
 
-/// Starts the thread. `sink` gets every exchange, in the order they ended, with its reply where one was kept.
+/// What becomes of what was seen. Called by the worker alone.
+pub trait Sink: Send + 'static {
+    /// A request that an SDK says it repeats is whole.
+    fn retrying(&mut self, retrying: &Retrying);
+
+    /// An exchange is over; its reply where one was kept. They come in the order they ended.
+    fn settled(&mut self, exchange: &Exchange, reading: Option<&Reading>);
+
+    /// All that was seen by now has been told. Gives when this should be called again, whatever happens.
+    fn rest(&mut self) -> Option<Instant>;
+
+    /// Nothing more will be told.
+    fn close(&mut self);
+}
+
+/// Starts the thread.
 ///
 /// # Errors
 /// When the operating system gives no thread.
-pub fn start(
-    budget: Arc<Budget>,
-    mut sink: impl FnMut(Exchange, Option<Reading>) + Send + 'static,
-) -> io::Result<(Capture, Worker)> {
+pub fn start(budget: Arc<Budget>, mut sink: impl Sink) -> io::Result<(Capture, Worker)> {
     let capture = Capture::new(budget);
     let queue = capture.clone();
     let thread = std::thread::Builder::new()
         .name("capture".to_owned())
         .spawn(move || {
             let mut open = HashMap::new();
-            while let Some(events) = queue.take() {
+            let mut until = None;
+            while let Some(events) = queue.take(until) {
                 for event in events {
                     handle(event, &mut open, &mut sink);
                 }
+                until = sink.rest();
             }
+            sink.close();
         })?;
     Ok((capture.clone(), Worker { capture, thread }))
 }
@@ -64,11 +79,7 @@ impl Worker {
     }
 }
 
-fn handle(
-    event: Event,
-    open: &mut HashMap<ExchangeId, Assembly>,
-    sink: &mut impl FnMut(Exchange, Option<Reading>),
-) {
+fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut impl Sink) {
     match event {
         Event::Piece {
             id,
@@ -86,6 +97,18 @@ fn handle(
                 open.insert(id, assembly);
             }
         }
+        Event::Retrying(repeats) => {
+            // Settled meanwhile, it has taken its body with it, and will be told as settled.
+            let request = repeats
+                .request
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(retrying) =
+                Retrying::of(&repeats.opening, repeats.started_ns, request.bytes())
+            {
+                sink.retrying(&retrying);
+            }
+        }
         Event::Settled { exchange, last } => {
             let assembly = open.remove(&exchange.opening.id);
             let answer = exchange.answer.clone();
@@ -97,7 +120,7 @@ fn handle(
                     assembly.finish()
                 })
             });
-            unharmed(AssertUnwindSafe(|| sink(*exchange, reading)).0);
+            unharmed(|| sink.settled(&exchange, reading.as_ref()));
         }
     }
 }

@@ -85,6 +85,7 @@ fn span(number: u8) -> Span {
         end_ns: 2,
         status: Status::Ok,
         attributes: Vec::new(),
+        events: Vec::new(),
     }
 }
 

@@ -32,6 +32,7 @@ fn span() -> Span {
         end_ns: 1,
         status: Status::Ok,
         attributes: Vec::new(),
+        events: Vec::new(),
     }
 }
 

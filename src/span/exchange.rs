@@ -66,6 +66,7 @@ pub fn span(exchange: &Exchange, reading: Option<&Reading>) -> Span {
             .saturating_add(nanoseconds(exchange.duration)),
         status: outcome.message.map_or(Status::Ok, Status::Error),
         attributes,
+        events: Vec::new(),
     }
 }
 

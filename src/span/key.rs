@@ -157,3 +157,5 @@ pub const URL_PATH: &str = "url.path";
 pub const HTTP_STATUS: &str = "http.response.status_code";
 /// Before the name of each response header that is kept.
 pub const RESPONSE_HEADER_PREFIX: &str = "http.response.header.";
+/// On the event of a failed attempt: which one it was, from 0.
+pub const ATTEMPT: &str = "spangate.attempt";

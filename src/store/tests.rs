@@ -15,6 +15,7 @@ fn span(number: u8, text: usize) -> Span {
         end_ns: 2,
         status: Status::Ok,
         attributes: Vec::new(),
+        events: Vec::new(),
     }
 }
 

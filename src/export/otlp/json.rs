@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::{KIND_INTERNAL, SERVICE, VERSION, status_code};
-use crate::span::{Span, Status, Value};
+use crate::span::{Event, Key, Span, Status, Value};
 
 pub(super) fn encode<'a>(
     spans: impl ExactSizeIterator<Item = &'a Span> + Clone,
@@ -118,16 +118,26 @@ impl Serialize for OneSpan<'_> {
         map.serialize_entry("startTimeUnixNano", &AsText(span.start_ns))?;
         map.serialize_entry("endTimeUnixNano", &AsText(span.end_ns))?;
         if !span.attributes.is_empty() {
-            map.serialize_entry(
-                "attributes",
-                &Each(
-                    span.attributes
-                        .iter()
-                        .map(|(key, value)| Attribute(key, value)),
-                ),
-            )?;
+            map.serialize_entry("attributes", &attributes(&span.attributes))?;
+        }
+        if !span.events.is_empty() {
+            map.serialize_entry("events", &Each(span.events.iter().map(OneEvent)))?;
         }
         map.serialize_entry("status", &SpanStatus(&span.status))?;
+        map.end()
+    }
+}
+
+struct OneEvent<'a>(&'a Event);
+
+impl Serialize for OneEvent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("timeUnixNano", &AsText(self.0.time_ns))?;
+        map.serialize_entry("name", &self.0.name)?;
+        if !self.0.attributes.is_empty() {
+            map.serialize_entry("attributes", &attributes(&self.0.attributes))?;
+        }
         map.end()
     }
 }
@@ -154,6 +164,10 @@ impl Serialize for TextAttribute {
         map.serialize_entry("value", &One("stringValue", self.1))?;
         map.end()
     }
+}
+
+fn attributes(held: &[(Key, Value)]) -> impl Serialize {
+    Each(held.iter().map(|(key, value)| Attribute(key, value)))
 }
 
 struct Attribute<'a>(&'a str, &'a Value);

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{self as proto, ResourceSpans, ScopeSpans};
 
 use super::{KIND_INTERNAL, SERVICE, VERSION, status_code};
-use crate::span::{Span, Status, Value};
+use crate::span::{Key, Span, Status, Value};
 
 pub(super) fn request<'a>(spans: impl Iterator<Item = &'a Span>) -> ExportTraceServiceRequest {
     let scope = InstrumentationScope {
@@ -58,10 +58,16 @@ fn span(span: &Span) -> proto::Span {
         kind: KIND_INTERNAL,
         start_time_unix_nano: span.start_ns,
         end_time_unix_nano: span.end_ns,
-        attributes: span
-            .attributes
+        attributes: attributes(&span.attributes),
+        events: span
+            .events
             .iter()
-            .map(|(key, held)| attribute(key, value(held)))
+            .map(|event| proto::span::Event {
+                time_unix_nano: event.time_ns,
+                name: event.name.to_string(),
+                attributes: attributes(&event.attributes),
+                ..Default::default()
+            })
             .collect(),
         status: Some(proto::Status {
             message,
@@ -69,6 +75,12 @@ fn span(span: &Span) -> proto::Span {
         }),
         ..Default::default()
     }
+}
+
+fn attributes(held: &[(Key, Value)]) -> Vec<KeyValue> {
+    held.iter()
+        .map(|(key, held)| attribute(key, value(held)))
+        .collect()
 }
 
 fn attribute(key: &str, value: any_value::Value) -> KeyValue {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::span::{SpanId, TraceId, Value};
+use crate::span::{Event, SpanId, TraceId, Value};
 
 fn small() -> Span {
     Span {
@@ -29,6 +29,11 @@ fn small() -> Span {
                 Value::Texts(vec!["\n".to_owned(), String::new()]),
             ),
         ],
+        events: vec![Event {
+            time_ns: 1_700_000_000_200_000_000,
+            name: "attempt failed".into(),
+            attributes: vec![("spangate.attempt".into(), Value::Int(0))],
+        }],
     }
 }
 
@@ -51,6 +56,7 @@ fn a_root_has_no_parent_and_a_good_span_no_message() {
         parent_span_id: None,
         status: Status::Ok,
         attributes: Vec::new(),
+        events: Vec::new(),
         ..small()
     };
     let request = as_json(&[root]);
@@ -58,6 +64,7 @@ fn a_root_has_no_parent_and_a_good_span_no_message() {
     assert!(!span.contains_key("parentSpanId"));
     assert_eq!(span["status"], json!({"code": 1}));
     assert!(!span.contains_key("attributes"));
+    assert!(!span.contains_key("events"));
 }
 
 #[test]
@@ -108,14 +115,28 @@ fn spans() -> impl Strategy<Value = Vec<Span>> {
         prop::collection::vec(any::<String>(), 0..4).prop_map(Value::Texts),
     ];
     let attributes = prop::collection::vec((any::<String>().prop_map(Into::into), value), 0..6);
+    let event = (any::<u64>(), any::<String>(), attributes.clone());
+    let event = event.prop_map(|(time_ns, name, attributes)| Event {
+        time_ns,
+        name: name.into(),
+        attributes,
+    });
+    let events = prop::collection::vec(event, 0..3);
     let status = prop_oneof![Just(Status::Ok), any::<String>().prop_map(Status::Error)];
     let ids = (
         any::<[u8; 16]>(),
         any::<[u8; 8]>(),
         any::<Option<[u8; 8]>>(),
     );
-    let span = (ids, any::<String>(), any::<[u64; 2]>(), status, attributes).prop_map(
-        |(ids, name, times, status, attributes)| Span {
+    let span = (
+        ids,
+        any::<String>(),
+        any::<[u64; 2]>(),
+        status,
+        attributes,
+        events,
+    )
+        .prop_map(|(ids, name, times, status, attributes, events)| Span {
             trace_id: TraceId(ids.0),
             span_id: SpanId(ids.1),
             parent_span_id: ids.2.map(SpanId),
@@ -124,8 +145,8 @@ fn spans() -> impl Strategy<Value = Vec<Span>> {
             end_ns: times[1],
             status,
             attributes,
-        },
-    );
+            events,
+        });
     prop::collection::vec(span, 0..4)
 }
 
@@ -143,6 +164,7 @@ proptest! {
             prop_assert_eq!(&decoded.name, &span.name);
             prop_assert_eq!(decoded.start_time_unix_nano, span.start_ns);
             prop_assert_eq!(decoded.attributes.len(), span.attributes.len());
+            prop_assert_eq!(decoded.events.len(), span.events.len());
         }
     }
 }

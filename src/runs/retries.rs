@@ -1,0 +1,232 @@
+//! Attempts of one call become one span: it starts with the first attempt, and each failed one is an event on it.
+//!
+//! An SDK that repeats a request repeats its body, and counts in `x-stainless-retry-count` (OpenAI's SDKs, from 0). So a failure that such
+//! an SDK would repeat is held back for its repetition: a request with the next count and the same body, path, credential and identity
+//! that comes in afterwards. What is not repeated within the time that the upstream announced, or `runs.idle`, was the last attempt.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use crate::capture::{CallKey, Ending, Exchange, ExchangeId, Retrying};
+use crate::span::{Event, Key, Span, Status, Value, key};
+use crate::store::weight;
+
+/// How much longer than an announced delay its repetition may take to come.
+const GRACE: Duration = Duration::from_secs(10);
+/// Bytes of spans held back; beyond them attempts are shown one by one.
+const MAX_HELD: usize = 64 << 20;
+
+/// Failed attempts that may be repeated.
+#[derive(Debug)]
+pub(super) struct Retries {
+    idle: Duration,
+    /// Waiting for their repetition, oldest first.
+    held: HashMap<CallKey, VecDeque<Held>>,
+    /// Being repeated, by the exchange that repeats them.
+    claimed: HashMap<ExchangeId, Held>,
+    bytes: usize,
+    /// No later than when the first of `held` expires.
+    next_expiry: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Held {
+    span: Span,
+    attempt: u32,
+    until: Instant,
+}
+
+impl Retries {
+    pub(super) fn new(idle: Duration) -> Self {
+        Retries {
+            idle,
+            held: HashMap::new(),
+            claimed: HashMap::new(),
+            bytes: 0,
+            next_expiry: None,
+        }
+    }
+
+    /// The attempt before is no longer waited for: it is being repeated. Telling it twice is telling it once.
+    pub(super) fn claim(&mut self, retrying: &Retrying) {
+        if self.claimed.contains_key(&retrying.id) {
+            return;
+        }
+        let Some(waiting) = self.held.get_mut(&retrying.key) else {
+            return;
+        };
+        let is_repeated = |held: &Held| {
+            held.attempt + 1 == retrying.attempt && held.span.end_ns <= retrying.started_ns
+        };
+        if let Some(held) = waiting
+            .iter()
+            .position(is_repeated)
+            .and_then(|place| waiting.remove(place))
+        {
+            self.claimed.insert(retrying.id, held);
+        }
+        if waiting.is_empty() {
+            self.held.remove(&retrying.key);
+        }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        exchange: &Exchange,
+        mut span: Span,
+        now: Instant,
+    ) -> Option<Span> {
+        if let Some(before) = self.claimed.remove(&exchange.opening.id) {
+            self.bytes = self.bytes.saturating_sub(weight(&before.span));
+            span = joined(before, span);
+        }
+        let (Some(attempt), true) = (exchange.opening.retry, is_repeatable(exchange)) else {
+            return Some(span);
+        };
+        let weight = weight(&span);
+        if self.bytes + weight > MAX_HELD {
+            return Some(span);
+        }
+        self.bytes += weight;
+        let until =
+            now + announced(exchange).map_or(self.idle, |delay| self.idle.max(delay + GRACE));
+        self.next_expiry = Some(self.next_expiry.map_or(until, |next| next.min(until)));
+        self.held
+            .entry(exchange.call_key())
+            .or_default()
+            .push_back(Held {
+                span,
+                attempt,
+                until,
+            });
+        None
+    }
+
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<Span> {
+        if self.next_expiry.is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let mut spans = Vec::new();
+        self.next_expiry = None;
+        self.held.retain(|_, waiting| {
+            // Delays differ, so those that expire need not be the first.
+            for held in std::mem::take(waiting) {
+                if held.until <= now {
+                    self.bytes = self.bytes.saturating_sub(weight(&held.span));
+                    spans.push(held.span);
+                } else {
+                    self.next_expiry = Some(
+                        self.next_expiry
+                            .map_or(held.until, |next| next.min(held.until)),
+                    );
+                    waiting.push_back(held);
+                }
+            }
+            !waiting.is_empty()
+        });
+        spans
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.next_expiry
+    }
+
+    pub(super) fn close(&mut self) -> Vec<Span> {
+        self.bytes = 0;
+        self.next_expiry = None;
+        let held = std::mem::take(&mut self.held).into_values().flatten();
+        held.chain(std::mem::take(&mut self.claimed).into_values())
+            .map(|held| held.span)
+            .collect()
+    }
+}
+
+/// The span of a call whose earlier attempts were `before`.
+fn joined(before: Held, mut span: Span) -> Span {
+    let event = failed_attempt(&before);
+    span.start_ns = span.start_ns.min(before.span.start_ns);
+    span.events = before.span.events;
+    span.events.push(event);
+    span
+}
+
+fn failed_attempt(held: &Held) -> Event {
+    let mut attributes: Vec<(Key, Value)> = vec![(
+        Cow::Borrowed(key::ATTEMPT),
+        Value::Int(i64::from(held.attempt)),
+    )];
+    if let Status::Error(message) = &held.span.status {
+        attributes.push((
+            Cow::Borrowed(key::ERROR_MESSAGE),
+            Value::Text(message.clone()),
+        ));
+    }
+    let told = [
+        key::STATUS_CODE,
+        key::ERROR_TYPE,
+        key::OUTCOME,
+        key::EXCHANGE,
+    ];
+    attributes.extend(
+        held.span
+            .attributes
+            .iter()
+            .filter(|(name, _)| told.contains(&name.as_ref()))
+            .cloned(),
+    );
+    Event {
+        time_ns: held.span.end_ns,
+        name: Cow::Borrowed("attempt failed"),
+        attributes,
+    }
+}
+
+/// Whether an SDK repeats a request that ended like this: what OpenAI's SDKs do, unless the upstream says otherwise.
+fn is_repeatable(exchange: &Exchange) -> bool {
+    if !exchange.opening.chat {
+        return false;
+    }
+    let status = exchange.answer.as_ref().map(|answer| answer.status);
+    match (&exchange.ending, status) {
+        (Ending::ClientLeft, _) => false,
+        (Ending::Unreachable(_) | Ending::Timeout(_), None) => true,
+        // A stream's break reaches the program; only a whole reply is asked for again.
+        (Ending::Broke(_), Some(status)) if status.is_success() => !exchange.is_streamed(),
+        (_, Some(status)) => match exchange.response_header("x-should-retry") {
+            Some("true") => true,
+            Some("false") => false,
+            _ => {
+                status.is_server_error()
+                    || matches!(
+                        status,
+                        StatusCode::REQUEST_TIMEOUT
+                            | StatusCode::CONFLICT
+                            | StatusCode::TOO_MANY_REQUESTS
+                    )
+            }
+        },
+        (_, None) => false,
+    }
+}
+
+/// How long the upstream asked to be left alone.
+fn announced(exchange: &Exchange) -> Option<Duration> {
+    let number = |name: &str| {
+        exchange
+            .response_header(name)?
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|number| *number > 0.0)
+    };
+    let seconds = number("retry-after-ms")
+        .map(|milliseconds| milliseconds / 1000.0)
+        .or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds.min(3600.0)).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Attempts meet when they are of one call, and only then.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use super::*;
+use crate::capture::{Answer, Opening};
+use crate::identity;
+use crate::span::exchange::span;
+
+const IDLE: Duration = Duration::from_secs(30);
+const SECOND: u64 = 1_000_000_000;
+
+/// One attempt of a call, a second long.
+struct Attempt {
+    number: Option<u32>,
+    body: &'static str,
+    started_ns: u64,
+    status: u16,
+    headers: Vec<(&'static str, &'static str)>,
+    ending: Ending,
+}
+
+const FIRST: Attempt = Attempt {
+    number: Some(0),
+    body: "{}",
+    started_ns: SECOND,
+    status: 500,
+    headers: Vec::new(),
+    ending: Ending::Complete,
+};
+
+impl Attempt {
+    fn next(number: u32) -> Self {
+        Attempt {
+            number: Some(number),
+            started_ns: SECOND * (1 + 2 * u64::from(number)),
+            ..FIRST
+        }
+    }
+
+    fn exchange(&self) -> Exchange {
+        let opening = Opening {
+            id: ExchangeId::new(),
+            identity: identity::read(&HeaderMap::new(), &identity::Defaults::default()),
+            method: Method::POST,
+            path: "/v1/chat/completions".to_owned(),
+            retry: self.number,
+            chat: true,
+            content: true,
+            entity_content: false,
+            max_body: 1024,
+            system: "openai",
+        };
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        let answer = (self.status != 0).then(|| Answer {
+            status: StatusCode::from_u16(self.status).unwrap(),
+            first_byte: Duration::ZERO,
+            content_type: Some("application/json".to_owned()),
+            content_encoding: None,
+            headers: headers.into(),
+        });
+        let opening = Arc::new(opening);
+        let duration = Duration::from_secs(1);
+        Exchange {
+            opening,
+            started_ns: self.started_ns,
+            duration,
+            request: self.body.into(),
+            answer,
+            ending: self.ending.clone(),
+        }
+    }
+}
+
+/// What is exported at once when these settle one after another.
+fn settled(retries: &mut Retries, attempts: &[Attempt], now: Instant) -> Vec<Span> {
+    let exchanges = attempts.iter().map(Attempt::exchange);
+    let settle = |exchange: Exchange| {
+        if let Some(retrying) = exchange.retrying() {
+            retries.claim(&retrying);
+        }
+        retries.settle(&exchange, span(&exchange, None), now)
+    };
+    exchanges.filter_map(settle).collect()
+}
+
+fn attempts_of(span: &Span) -> Vec<i64> {
+    let number = |event: &Event| {
+        event
+            .attributes
+            .iter()
+            .find_map(|(name, value)| match value {
+                Value::Int(number) if name == key::ATTEMPT => Some(*number),
+                _ => None,
+            })
+    };
+    span.events.iter().filter_map(number).collect()
+}
+
+#[test]
+fn attempts_of_one_call_are_one_span_from_the_first_to_the_last() {
+    let mut retries = Retries::new(IDLE);
+    let last = Attempt {
+        status: 200,
+        ..Attempt::next(2)
+    };
+    let spans = settled(
+        &mut retries,
+        &[FIRST, Attempt::next(1), last],
+        Instant::now(),
+    );
+    let [call] = &spans[..] else {
+        panic!("{spans:?}")
+    };
+    assert_eq!(
+        (call.start_ns, call.end_ns, &call.status),
+        (SECOND, 6 * SECOND, &Status::Ok)
+    );
+    assert_eq!(attempts_of(call), [0, 1]);
+    assert_eq!(call.events[0].time_ns, 2 * SECOND);
+    assert!(retries.close().is_empty());
+    assert_eq!(retries.bytes, 0);
+}
+
+#[test]
+fn a_failure_that_is_not_repeated_in_time_was_the_last() {
+    let (mut retries, now) = (Retries::new(IDLE), Instant::now());
+    assert!(settled(&mut retries, &[FIRST, Attempt::next(1)], now).is_empty());
+    assert_eq!(retries.next_expiry(), Some(now + IDLE));
+    assert!(retries.expired(now + IDLE / 2).is_empty());
+    let spans = retries.expired(now + IDLE);
+    assert_eq!(spans.iter().map(attempts_of).collect::<Vec<_>>(), [[0]]);
+    assert!(matches!(spans[0].status, Status::Error(_)));
+    assert_eq!((retries.next_expiry(), retries.bytes), (None, 0));
+}
+
+#[test]
+fn an_announced_delay_is_waited_for() {
+    for (name, value, expected) in [
+        ("retry-after", "60", 70),
+        ("retry-after-ms", "100000", 110),
+        ("retry-after", "5", 30),
+        ("retry-after", "soon", 30),
+    ] {
+        let (mut retries, now) = (Retries::new(IDLE), Instant::now());
+        let attempt = Attempt {
+            status: 429,
+            headers: vec![(name, value)],
+            ..FIRST
+        };
+        assert!(settled(&mut retries, &[attempt], now).is_empty());
+        assert_eq!(
+            retries.next_expiry(),
+            Some(now + Duration::from_secs(expected)),
+            "{name}: {value}"
+        );
+    }
+}
+
+#[test]
+fn only_what_an_sdk_repeats_is_waited_for() {
+    let waits =
+        |attempt: Attempt| settled(&mut Retries::new(IDLE), &[attempt], Instant::now()).is_empty();
+    for status in [408, 409, 429, 500, 503] {
+        assert!(waits(Attempt { status, ..FIRST }), "{status}");
+    }
+    for status in [200, 400, 401, 404, 422] {
+        assert!(!waits(Attempt { status, ..FIRST }), "{status}");
+    }
+    assert!(waits(Attempt {
+        status: 0,
+        ending: Ending::Unreachable(String::new()),
+        ..FIRST
+    }));
+    assert!(waits(Attempt {
+        status: 200,
+        ending: Ending::Broke(String::new()),
+        ..FIRST
+    }));
+    assert!(waits(Attempt {
+        status: 400,
+        headers: vec![("x-should-retry", "true")],
+        ..FIRST
+    }));
+    assert!(!waits(Attempt {
+        headers: vec![("x-should-retry", "false")],
+        ..FIRST
+    }));
+    assert!(!waits(Attempt {
+        ending: Ending::ClientLeft,
+        ..FIRST
+    }));
+    assert!(!waits(Attempt {
+        number: None,
+        ..FIRST
+    }));
+}
+
+#[test]
+fn other_calls_are_not_attempts_of_this_one() {
+    for stranger in [
+        Attempt {
+            body: "{\"other\":1}",
+            status: 200,
+            ..Attempt::next(1)
+        },
+        Attempt {
+            status: 200,
+            ..Attempt::next(2)
+        },
+        Attempt {
+            status: 200,
+            started_ns: SECOND,
+            ..Attempt::next(1)
+        },
+        Attempt {
+            number: None,
+            status: 200,
+            ..Attempt::next(1)
+        },
+    ] {
+        let mut retries = Retries::new(IDLE);
+        let spans = settled(&mut retries, &[FIRST, stranger], Instant::now());
+        assert_eq!(
+            spans.iter().map(attempts_of).collect::<Vec<_>>(),
+            [[0_i64; 0]]
+        );
+        assert_eq!(retries.close().len(), 1);
+    }
+}
+
+#[test]
+fn a_repetition_under_way_is_not_given_up() {
+    let (mut retries, now) = (Retries::new(IDLE), Instant::now());
+    settled(&mut retries, &[FIRST], now);
+    let second = Attempt {
+        status: 200,
+        ..Attempt::next(1)
+    }
+    .exchange();
+    retries.claim(&second.retrying().unwrap());
+    assert!(retries.expired(now + 2 * IDLE).is_empty());
+    let call = retries
+        .settle(&second, span(&second, None), now + 3 * IDLE)
+        .unwrap();
+    assert_eq!(attempts_of(&call), [0]);
+}
+
+#[test]
+fn equal_calls_at_once_each_keep_their_own_attempts() {
+    let mut retries = Retries::new(IDLE);
+    let second = || Attempt {
+        status: 200,
+        ..Attempt::next(1)
+    };
+    let spans = settled(
+        &mut retries,
+        &[FIRST, FIRST, second(), second()],
+        Instant::now(),
+    );
+    assert_eq!(
+        spans.iter().map(attempts_of).collect::<Vec<_>>(),
+        [[0], [0]]
+    );
+    assert!(retries.close().is_empty());
+}
