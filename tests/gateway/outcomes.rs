@@ -356,3 +356,42 @@ async fn a_compressed_reply_is_readable_on_the_span_and_untouched_for_the_client
     );
     assert_eq!(span.text("gen_ai.completion.0.content"), "It is packed.");
 }
+
+/// What an SDK sends again when it is told to try later.
+#[tokio::test]
+async fn attempts_of_one_call_are_one_span() {
+    let (mut upstream, respan, gateway) = parts().await;
+    let mut ids = Vec::new();
+    let late = json!({"error": {"message": "try later"}}).to_string();
+    let replies = [
+        json_reply("503 Service Unavailable", &late),
+        json_reply("429 Too Many Requests", &late),
+        chat_reply("It is Rust."),
+    ];
+    for (attempt, answer) in replies.into_iter().enumerate() {
+        let again = ask(false).header("x-stainless-retry-count", &attempt.to_string());
+        let call = Call::begin(Protocol::One, gateway.address, &again).await;
+        let mut peer = upstream.next().await;
+        peer.request().await;
+        peer.send(answer).await;
+        let reply = call.reply().await;
+        ids.push(request_id(&reply.headers).expect("an id").to_owned());
+        gateway.metrics().await.expect_balanced();
+    }
+    let span = respan.span_of(&ids[2]).await;
+    assert_eq!(respan.spans().len(), 1, "one span for one call");
+    assert_eq!(
+        (span.outcome().as_str(), span.text("status_code").as_str()),
+        ("complete", "200")
+    );
+    let failed: Vec<&str> = span
+        .events
+        .iter()
+        .map(|event| event["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(failed, ["attempt failed", "attempt failed"]);
+    assert!(
+        span.events[0].to_string().contains(&ids[0])
+            && span.events[1].to_string().contains(&ids[1])
+    );
+}

@@ -31,6 +31,7 @@ pub(crate) struct Span {
     /// 0 unset, 1 ok, 2 error.
     pub(crate) status: i64,
     pub(crate) attributes: BTreeMap<String, Value>,
+    pub(crate) events: Vec<Value>,
 }
 
 impl Span {
@@ -225,6 +226,7 @@ fn span(value: &Value, problems: &mut Vec<String>) -> Span {
         start: number("startTimeUnixNano"),
         end: number("endTimeUnixNano"),
         status: value["status"]["code"].as_i64().unwrap_or_default(),
+        events: value["events"].as_array().cloned().unwrap_or_default(),
         attributes: named,
     }
 }
