@@ -21,7 +21,7 @@ use tower::Service;
 
 use crate::config::{BaseUrl, Config, Scheme, Secret};
 use crate::gateway::{Gateway, StartError};
-use crate::server::{self, Listener, Patience, Shutdown};
+use crate::server::{self, Listener, Patience, Shutdown, Terms};
 use respan::Respan;
 
 /// Of a request to one of the demo's own servers.
@@ -123,10 +123,15 @@ where
         head: hour,
         keep_alive: hour,
     };
+    let terms = Terms {
+        patience,
+        max_headers: 100,
+        max_head: 64 * 1024,
+    };
     let listener = Listener::bind(
         (Ipv4Addr::LOCALHOST, 0).into(),
         Arc::new(ArcSwapOption::empty()),
-        patience,
+        terms,
     )?;
     let address = listener.local_address()?;
     tasks.spawn(server::serve(

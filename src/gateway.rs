@@ -106,9 +106,9 @@ impl Gateway {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let settings = Arc::new(ArcSwap::from_pointee(assembly::settings(&config, None)?));
         let tls = Arc::new(ArcSwapOption::from(assembly::tls(&config.server)?));
-        let patience = assembly::patience(&config.limits);
+        let terms = assembly::terms(&config.limits);
         let bind = |key, address, tls: &Arc<_>| {
-            Listener::bind(address, Arc::clone(tls), patience).map_err(|source| StartError::Bind {
+            Listener::bind(address, Arc::clone(tls), terms).map_err(|source| StartError::Bind {
                 key,
                 address,
                 source,
@@ -211,8 +211,8 @@ impl Gateway {
                 tls.is_some() != self.tls.load().is_some(),
             ),
             (
-                "limits.*_timeout and limits.keep_alive",
-                assembly::patience(&config.limits) != assembly::patience(&self.config.limits),
+                "limits of connections and heads",
+                assembly::terms(&config.limits) != assembly::terms(&self.config.limits),
             ),
             (
                 "respan.max_pending",

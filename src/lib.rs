@@ -39,6 +39,7 @@ pub mod logging;
 pub mod metrics;
 pub mod openai;
 pub mod proxy;
+pub mod redact;
 pub mod runs;
 pub mod server;
 pub mod span;

@@ -43,16 +43,29 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a connection that hyper does not watch is asked whether its client is still there.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// hyper answers what breaks its own limits with a bare status, so they lie above those that are answered with a reason.
-const HARD_MAX_HEADERS: usize = 512;
-const HARD_MAX_HEADER_LIST: u32 = 512 * 1024;
+/// hyper answers what breaks its own limits with a bare status, so they lie this much above those that are answered with a reason.
+const HEADERS_ABOVE: usize = 32;
+const HEAD_ABOVE: usize = 128 * 1024;
+/// hyper's own bound of a read buffer, which also bounds a head.
+const LEAST_BUFFER: usize = 8 * 1024 + 4096 * 100;
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How long it may take.
+    pub patience: Patience,
+    /// Headers of a request for which the application has an answer, if only that they are too many.
+    pub max_headers: usize,
+    /// Bytes of a request's head, target included, likewise.
+    pub max_head: usize,
+}
 
 /// Where and how connections come in.
 pub struct Listener {
     socket: TcpListener,
     /// Present when connections speak TLS. Replaced when certificates are read again.
     tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-    patience: Patience,
+    terms: Terms,
 }
 
 impl Listener {
@@ -63,7 +76,7 @@ impl Listener {
     pub fn bind(
         address: SocketAddr,
         tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-        patience: Patience,
+        terms: Terms,
     ) -> io::Result<Self> {
         let socket = RawSocket::new(
             Domain::for_address(address),
@@ -77,7 +90,7 @@ impl Listener {
         Ok(Listener {
             socket: TcpListener::from_std(socket.into())?,
             tls,
-            patience,
+            terms,
         })
     }
 
@@ -115,10 +128,10 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    let server = Arc::new(protocol(Tracked(tasks.clone())));
+    let server = Arc::new(protocol(Tracked(tasks.clone()), &listener.terms));
     let admit = |stream: TcpStream| {
         let (app, server, shutdown) = (app.clone(), Arc::clone(&server), shutdown.clone());
-        let (tls, patience) = (listener.tls.load_full(), listener.patience);
+        let (tls, patience) = (listener.tls.load_full(), listener.terms.patience);
         tasks.spawn(async move {
             tune(&stream);
             let Some(transport) = secure(stream, tls, patience.head).await else {
@@ -146,20 +159,21 @@ where
     }
 }
 
-fn protocol(tasks: Tracked) -> auto::Builder<Tracked> {
+fn protocol(tasks: Tracked, terms: &Terms) -> auto::Builder<Tracked> {
     let mut server = auto::Builder::new(tasks);
     // The upstream's Date is passed on; none is made up.
     server
         .http1()
         .auto_date_header(false)
-        .max_headers(HARD_MAX_HEADERS)
+        .max_headers(terms.max_headers + HEADERS_ABOVE)
+        .max_buf_size(LEAST_BUFFER.max(terms.max_head + HEAD_ABOVE))
         .header_read_timeout(None)
         .timer(TokioTimer::new());
     server
         .http2()
         .auto_date_header(false)
         .max_concurrent_streams(1000)
-        .max_header_list_size(HARD_MAX_HEADER_LIST)
+        .max_header_list_size(u32::try_from(terms.max_head + HEAD_ABOVE).unwrap_or(u32::MAX))
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
         .max_send_buf_size(64 * 1024)

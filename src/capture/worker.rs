@@ -13,6 +13,7 @@ use super::budget::Budget;
 use super::exchange::{Answer, Exchange, ExchangeId, Retrying};
 use super::queue::{Capture, Event, Piece};
 use crate::openai::{ChatReply, ReplyReader};
+use crate::redact::redact;
 
 /// A reply, read.
 #[derive(Debug)]
@@ -179,6 +180,13 @@ impl Assembly {
         let ended = self.reader.ended();
         let mut reply = self.reader.finish();
         reply.cut |= self.cut;
+        if let Some(message) = reply
+            .error
+            .as_mut()
+            .and_then(|error| error.message.as_mut())
+        {
+            *message = redact(message).into_owned();
+        }
         Reading {
             reply,
             ended,

@@ -13,7 +13,7 @@ use crate::config::{self, Config, Content};
 use crate::export::{ApiKey, Encoding, ExportSettings};
 use crate::identity;
 use crate::proxy::{self, AskBody, Limits};
-use crate::server::Patience;
+use crate::server::{Patience, Terms};
 use crate::upstream::{self, Upstream};
 
 type Settings = proxy::Settings<Upstream<AskBody>>;
@@ -100,11 +100,16 @@ pub(super) fn tls(
     Ok(Some(Arc::new(settings)))
 }
 
-pub(super) fn patience(limits: &config::Limits) -> Patience {
-    Patience {
-        first_byte: limits.first_byte_timeout,
-        head: limits.header_timeout,
-        keep_alive: limits.keep_alive,
+/// What connections may take.
+pub(super) fn terms(limits: &config::Limits) -> Terms {
+    Terms {
+        patience: Patience {
+            first_byte: limits.first_byte_timeout,
+            head: limits.header_timeout,
+            keep_alive: limits.keep_alive,
+        },
+        max_headers: limits.max_headers,
+        max_head: limits.max_head + limits.max_target,
     }
 }
 

@@ -81,6 +81,31 @@ async fn limits_can_be_set() {
 }
 
 #[tokio::test]
+async fn limits_can_be_raised_beyond_those_of_the_transport() {
+    let upstream = Upstream::always(OK).await;
+    let setup = Setup::before(&upstream.url("/v1"))
+        .set("limits.max_headers", "1000")
+        .set("limits.max_head", "1MiB");
+    let gateway = setup.start().await;
+    for protocol in Protocol::BOTH {
+        let many = (0..900).fold(Ask::new("GET", "/v1/x"), |ask, n| {
+            ask.header(&format!("x-{n}"), "v")
+        });
+        assert_eq!(
+            many.over(protocol, gateway.address).await.status,
+            200,
+            "{protocol:?}"
+        );
+        let large = Ask::new("GET", "/v1/x").header("x-large", &"v".repeat(900_000));
+        assert_eq!(
+            large.over(protocol, gateway.address).await.status,
+            200,
+            "{protocol:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_with_a_length_beyond_its_limit_is_413_before_the_upstream_hears_of_it() {
     let upstream = Upstream::always(OK).await;
     let gateway = Setup::before(&upstream.url("/v1"))

@@ -250,6 +250,19 @@ async fn an_error_status_is_a_refusal() {
 }
 
 #[tokio::test]
+async fn a_key_that_an_error_repeats_stays_out_of_the_span() {
+    let body = json!({"error": {"message": "Incorrect API key provided: sk-client-****cret."}})
+        .to_string();
+    let (reply, span) = exchange(json_reply("401 Unauthorized", &body), false, false).await;
+    assert_eq!((reply.status, reply.body), (401, body.into_bytes()));
+    expect_error(&span, "refused", Some("401"));
+    assert_eq!(
+        span.text("error.message"),
+        "Incorrect API key provided: [redacted]"
+    );
+}
+
+#[tokio::test]
 async fn an_upstream_that_does_not_listen_is_unreachable() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
