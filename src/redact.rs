@@ -36,8 +36,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
             out.push_str(REDACTED);
             kept = start + word.len();
         }
-        after_bearer =
-            word.eq_ignore_ascii_case("bearer") && text[start + word.len()..].starts_with(' ');
+        after_bearer = word == "Bearer" && text[start + word.len()..].starts_with(' ');
     }
     if kept == 0 {
         return Cow::Borrowed(text);
