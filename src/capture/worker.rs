@@ -163,3 +163,6 @@ impl Assembly {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
