@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::Service;
 
+use crate::bearer;
 use crate::config::Secret;
 use crate::metrics::{self, Metrics};
 use crate::server::Shutdown;
@@ -143,16 +143,7 @@ fn is_known_host<B>(request: &Request<B>, known: &[String]) -> bool {
 
 fn may_look<B>(request: &Request<B>, token: Option<&Secret>) -> bool {
     let Some(token) = token else { return true };
-    let presented = request
-        .headers()
-        .get(AUTHORIZATION)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    presented
-        .split_at_checked(7)
-        .is_some_and(|(scheme, presented)| {
-            scheme.eq_ignore_ascii_case(b"bearer ") && token.matches(presented.trim_ascii())
-        })
+    bearer::presented(request.headers()).is_some_and(|presented| token.matches(presented))
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
@@ -170,6 +161,8 @@ fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::*;
 
     fn admin(access: Access) -> Admin {

@@ -4,6 +4,7 @@ mod assembly;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{error, fmt};
@@ -238,9 +239,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry` ends the waiting at any of them.
+    /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry` ends the waiting at any of them; the flush
+    /// after that is given the least time, and none where it was under way already.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         let began = Instant::now();
+        let mut hurry = pin!(hurry);
         let (delay, deadline) = (
             self.config.server.drain_delay,
             self.config.server.drain_deadline,
@@ -262,10 +265,13 @@ impl Gateway {
                 );
             }
         };
-        tokio::select! {
-            () = serving => {}
-            () = hurry => tracing::warn!("told twice to stop; cutting what still runs"),
-        }
+        let hurried = tokio::select! {
+            () = serving => false,
+            () = hurry.as_mut() => {
+                tracing::warn!("told twice to stop; cutting what still runs");
+                true
+            }
+        };
         self.shutdown.cut();
         self.connections.close();
         self.connections.wait().await;
@@ -277,10 +283,19 @@ impl Gateway {
         {
             tracing::error!("the capture thread could not be waited for");
         }
-        let flush = deadline.saturating_sub(began.elapsed()).max(LEAST_FLUSH);
-        let left = self.exporter.drain((Instant::now() + flush).into()).await;
-        if left > 0 {
-            tracing::warn!(spans = left, "these could not be exported and are lost");
+        let left = if hurried {
+            Duration::ZERO
+        } else {
+            deadline.saturating_sub(began.elapsed())
+        };
+        let flush = Instant::now() + left.max(LEAST_FLUSH);
+        tokio::select! {
+            left = self.exporter.drain(flush.into()) => if left > 0 {
+                tracing::warn!(spans = left, "these could not be exported and are lost");
+            },
+            () = hurry, if !hurried => {
+                tracing::warn!("told twice to stop; spans that were not exported yet are lost");
+            }
         }
         self.admin_shutdown.cut();
         tracing::info!("stopped");

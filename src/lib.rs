@@ -25,6 +25,7 @@
 //! ```
 
 pub mod admin;
+mod bearer;
 pub mod capture;
 pub mod check;
 pub mod cli;

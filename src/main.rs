@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match line.command() {
+    let code = match line.command() {
         Command::Serve => runtime.block_on(serve(config, &sources)),
         Command::Demo { once } => runtime.block_on(run_demo(config, once)),
         Command::Check { online } => {
@@ -66,7 +66,10 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-    }
+    };
+    // A name that is being looked up cannot be cancelled, and nobody waits for it any more.
+    runtime.shutdown_background();
+    code
 }
 
 fn sources(written: &Written) -> Sources {

@@ -12,7 +12,7 @@ mod upload;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -187,11 +187,11 @@ where
     let (asked, answered) = watch(settings, around, &request, identity, id, endpoint);
     let client = tunnel::is_asked_for(&request).then(|| hyper::upgrade::on(&mut request));
     let pulse = Pulse::default();
-    let excess = Excess::default();
+    let fault = Fault::default();
     let going = Going {
         asked,
         pulse: pulse.clone(),
-        excess: excess.clone(),
+        fault: fault.clone(),
     };
     let request = upward(settings, request, target, client.is_some(), going, pulse)?;
     let mut coming = Coming {
@@ -204,11 +204,19 @@ where
     let mut response = match settings.upstream.clone().oneshot(request).await {
         Ok(response) => response,
         Err(error) => {
-            coming.fail(&error);
-            return Err(if excess.is_told() {
-                Refusal::BodyTooLarge(settings.limits.max_body.unwrap_or_default())
-            } else {
-                Refusal::Upstream(error)
+            return Err(match fault.told() {
+                Some(Blame::Length) => {
+                    let refusal =
+                        Refusal::BodyTooLarge(settings.limits.max_body.unwrap_or_default());
+                    coming.refuse(&refusal);
+                    refusal
+                }
+                // Dropped, the watch tells that the client left, which is nearly always why.
+                Some(Blame::Client) => Refusal::Malformed("its body broke off or is badly framed"),
+                None => {
+                    coming.fail(&error);
+                    Refusal::Upstream(error)
+                }
             });
         }
     };
@@ -296,11 +304,12 @@ fn upward<U>(
     pulse: Pulse,
 ) -> Result<Request<AskBody>, Refusal> {
     let (mut parts, body) = request.into_parts();
+    let came_over = parts.version;
     let chunked = !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH);
     let rules = Upward {
         host: &settings.host,
         authorization: settings.authorization.as_ref(),
-        version: parts.version,
+        version: came_over,
         upgrade,
         chunked,
     };
@@ -313,28 +322,43 @@ fn upward<U>(
     parts.extensions.insert(pulse);
     Ok(Request::from_parts(
         parts,
-        Tap::new(Upload::new(body, settings.limits.max_body), going),
+        Tap::new(
+            Upload::new(body, settings.limits.max_body, came_over),
+            going,
+        ),
     ))
 }
 
-/// Watches a request's body: copies it, shows that it moves, and tells when it was too long.
+/// Watches a request's body: copies it, shows that it moves, and tells when it was at fault.
 pub struct Going {
     asked: Asked,
     pulse: Pulse,
-    excess: Excess,
+    fault: Fault,
 }
 
-/// Whether a request's body turned out to be longer than the limit.
+/// What was wrong with a request's body, if anything: an upstream call that fails on it is not the upstream's failure.
 #[derive(Clone, Debug, Default)]
-struct Excess(Arc<std::sync::atomic::AtomicBool>);
+struct Fault(Arc<OnceLock<Blame>>);
 
-impl Excess {
-    fn tell(&self) {
-        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+#[derive(Clone, Copy, Debug)]
+enum Blame {
+    /// It is longer than the limit.
+    Length,
+    /// The client broke it off, or what it sent is no body.
+    Client,
+}
+
+impl Fault {
+    fn tell(&self, error: &UploadError) {
+        let blame = match error {
+            UploadError::TooLarge => Blame::Length,
+            UploadError::Client(_) | UploadError::Withdrawn => Blame::Client,
+        };
+        self.0.get_or_init(|| blame);
     }
 
-    fn is_told(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    fn told(&self) -> Option<Blame> {
+        self.0.get().copied()
     }
 }
 
@@ -347,8 +371,8 @@ impl Observer<UploadError> for Going {
     fn end(self, end: End<'_, UploadError>) {
         match end {
             End::Complete => self.asked.complete(),
-            End::Failed(UploadError::TooLarge) => self.excess.tell(),
-            End::Failed(UploadError::Client(_)) | End::Abandoned => {}
+            End::Failed(error) => self.fault.tell(error),
+            End::Abandoned => {}
         }
     }
 }
@@ -369,6 +393,12 @@ impl Coming {
         self.stream = streams.then(|| metrics.stream_opens());
         if let Some(answered) = &mut self.answered {
             answered.head(response.status(), response.headers());
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        if let Some(answered) = self.answered.take() {
+            answered.refused(refusal.status(), refusal.to_string());
         }
     }
 

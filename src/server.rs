@@ -134,9 +134,11 @@ where
         let (tls, patience) = (listener.tls.load_full(), listener.terms.patience);
         tasks.spawn(async move {
             tune(&stream);
-            let Some(transport) = secure(stream, tls, patience.head).await else {
-                return;
+            let secured = tokio::select! {
+                secured = secure(stream, tls, patience.head) => secured,
+                () = shutdown.cutting() => None,
             };
+            let Some(transport) = secured else { return };
             connection(transport, patience, &server, app, shutdown).await;
         });
     };
@@ -147,6 +149,8 @@ where
         };
         match accepted {
             Ok((stream, _)) => admit(stream),
+            // Its client left before it was accepted: no reason to keep others waiting.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; check the limit of open files");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

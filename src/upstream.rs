@@ -145,9 +145,12 @@ where
                 .unless_silent(shared.idle_timeout, client.request(request))
                 .await
                 .ok_or(CallError::Silent)?;
-            Ok(response
-                .map_err(|error| explain(&error))?
-                .map(|body| Vigil::new(body, shared.idle_timeout, place)))
+            let response = response.map_err(|error| explain(&error))?;
+            // hyper takes RST_STREAM(NO_ERROR) for an end, since a server may so refuse the rest of a request that it has answered whole (RFC 9113,
+            // section 8.1). Some proxies send it for any stream that they give up; a request that succeeded was not refused.
+            let says_its_end =
+                response.version() == http::Version::HTTP_2 && response.status().is_success();
+            Ok(response.map(|body| Vigil::new(body, shared.idle_timeout, says_its_end, place)))
         })
     }
 }

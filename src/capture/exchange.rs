@@ -21,6 +21,12 @@ impl ExchangeId {
         ExchangeId(Uuid::now_v7())
     }
 
+    /// The same id each time, for snapshots.
+    #[cfg(test)]
+    pub(crate) fn fixed(bytes: [u8; 16]) -> Self {
+        ExchangeId(Uuid::from_bytes(bytes))
+    }
+
     /// What ids of spans are derived from.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
@@ -206,6 +212,8 @@ pub enum Ending {
     Complete,
     /// The client went away.
     ClientLeft,
+    /// The gateway refused to go on, and this is what it answered.
+    Refused(StatusCode, String),
     /// The upstream broke off.
     Broke(String),
     /// The upstream could not be reached.

@@ -175,6 +175,11 @@ impl Answered {
         });
     }
 
+    /// The gateway itself refused, after the upstream was called.
+    pub fn refused(mut self, status: StatusCode, why: String) {
+        self.settle(Ending::Refused(status, why));
+    }
+
     fn settle(&mut self, ending: Ending) {
         if let Some(mut watching) = self.0.take() {
             let last = watching.piece();
@@ -248,7 +253,9 @@ impl Observer<Broken> for Answered {
         self.settle(match end {
             End::Complete => Ending::Complete,
             End::Abandoned => Ending::ClientLeft,
-            End::Failed(broken @ Broken::Upstream(_)) => Ending::Broke(broken.to_string()),
+            End::Failed(broken @ (Broken::Upstream(_) | Broken::Withdrawn)) => {
+                Ending::Broke(broken.to_string())
+            }
             End::Failed(broken @ Broken::Silent(_)) => Ending::Timeout(broken.to_string()),
         });
     }

@@ -194,3 +194,6 @@ impl Assembly {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

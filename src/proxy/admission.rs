@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
 
 use super::refusal::Refusal;
 use super::target::has_dot_segment;
+use crate::bearer;
 use crate::config::Secret;
 
 /// Bounds of a request.
@@ -77,14 +78,7 @@ pub(super) fn check_path<B>(request: &Request<B>) -> Result<(), Refusal> {
 
 /// The client must present one of `keys`; all are compared, in constant time.
 pub(super) fn check_key(headers: &HeaderMap, keys: &[Secret]) -> Result<(), Refusal> {
-    let presented = headers
-        .get(AUTHORIZATION)
-        .map(HeaderValue::as_bytes)
-        .unwrap_or_default();
-    let presented = match presented.split_at_checked(7) {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
-        _ => b"",
-    };
+    let presented = bearer::presented(headers).unwrap_or_default();
     let matches = keys
         .iter()
         .fold(false, |found, key| key.matches(presented) | found);
@@ -167,6 +161,8 @@ impl Drop for Admission {
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::*;
 
     const LIMITS: Limits = Limits {

@@ -41,7 +41,7 @@ struct Error {
 }
 
 impl Refusal {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Refusal::Malformed(_) | Refusal::DotSegments => StatusCode::BAD_REQUEST,
             Refusal::Unauthorised => StatusCode::UNAUTHORIZED,

@@ -9,7 +9,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TE, TRAILER,
     TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -22,6 +22,7 @@ pin_project! {
         #[pin]
         body: Incoming,
         left: u64,
+        says_its_end: bool,
     }
 }
 
@@ -32,6 +33,8 @@ pub enum UploadError {
     TooLarge,
     /// The client broke off, or what it sent is no body.
     Client(hyper::Error),
+    /// The client took its stream back.
+    Withdrawn,
 }
 
 impl fmt::Display for UploadError {
@@ -41,6 +44,9 @@ impl fmt::Display for UploadError {
                 formatter.write_str("the request's body is longer than limits.max_body")
             }
             UploadError::Client(error) => error.fmt(formatter),
+            UploadError::Withdrawn => {
+                formatter.write_str("the client reset its stream before the end")
+            }
         }
     }
 }
@@ -49,9 +55,11 @@ impl std::error::Error for UploadError {}
 
 impl Upload {
     /// `limit` in bytes; none for any length.
-    pub(super) fn new(body: Incoming, limit: Option<u64>) -> Self {
+    pub(super) fn new(body: Incoming, limit: Option<u64>, version: Version) -> Self {
         Upload {
             body,
+            // hyper takes RST_STREAM(NO_ERROR) for an end; a request that was cut short must not go up as if whole.
+            says_its_end: version == Version::HTTP_2,
             left: limit.unwrap_or(u64::MAX),
         }
     }
@@ -65,10 +73,13 @@ impl Body for Upload {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let this = self.project();
-        let frame = match ready!(this.body.poll_frame(context)) {
+        let mut this = self.project();
+        let frame = match ready!(this.body.as_mut().poll_frame(context)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready(Some(Err(UploadError::Client(error)))),
+            None if *this.says_its_end && !this.body.is_end_stream() => {
+                return Poll::Ready(Some(Err(UploadError::Withdrawn)));
+            }
             None => return Poll::Ready(None),
         };
         if let Some(data) = frame.data_ref() {

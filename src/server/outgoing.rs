@@ -146,3 +146,6 @@ impl<B: Body<Data = Bytes>> Body for Outgoing<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,9 @@ impl Outcome {
         match (&exchange.ending, status) {
             (Ending::Unreachable(why), _) => ended("unreachable", why, Some(502)),
             (Ending::Timeout(why), _) => ended("timeout", why, status_code.or(Some(504))),
+            (Ending::Refused(status, why), _) => {
+                ended("refused", why, Some(i64::from(status.as_u16())))
+            }
             (Ending::Broke(why), _) => ended("upstream_broke", why, status_code),
             // A client may close as soon as it has read the reply's own end.
             (Ending::ClientLeft, _) if !says_it_ended => ended(
@@ -321,3 +324,6 @@ fn text(text: &str) -> Value {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

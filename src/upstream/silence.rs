@@ -70,11 +70,13 @@ impl Pulse {
 }
 
 pin_project! {
-    /// A body that fails when its source is silent for too long. It holds `keep` until it is dropped.
+    /// A body that fails when its source is silent for too long, or stops without having said that it ended. It holds `keep` until it is
+    /// dropped.
     pub struct Vigil<B, K> {
         #[pin]
         body: B,
         limit: Duration,
+        says_its_end: bool,
         last: Instant,
         // Made when the body first has nothing to give, moved on only when it fires: most frames cost no timer.
         alarm: Option<Pin<Box<Sleep>>>,
@@ -87,6 +89,8 @@ pin_project! {
 pub enum Broken {
     /// The upstream broke off.
     Upstream(hyper::Error),
+    /// The upstream took its stream back, without an error and without an end.
+    Withdrawn,
     /// The upstream was silent for this long.
     Silent(Duration),
 }
@@ -98,6 +102,9 @@ impl fmt::Display for Broken {
                 Some(cause) => write!(formatter, "{error}: {cause}"),
                 None => error.fmt(formatter),
             },
+            Broken::Withdrawn => {
+                formatter.write_str("the upstream reset its stream before the end")
+            }
             Broken::Silent(limit) => write!(formatter, "the upstream was silent for {limit:?}"),
         }
     }
@@ -107,16 +114,18 @@ impl std::error::Error for Broken {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Broken::Upstream(error) => Some(error),
-            Broken::Silent(_) => None,
+            Broken::Withdrawn | Broken::Silent(_) => None,
         }
     }
 }
 
 impl<B, K> Vigil<B, K> {
-    pub(super) fn new(body: B, limit: Duration, keep: K) -> Self {
+    /// `says_its_end` for a body whose `is_end_stream` is true at its end, whenever that is a clean one.
+    pub(super) fn new(body: B, limit: Duration, says_its_end: bool, keep: K) -> Self {
         Vigil {
             body,
             limit,
+            says_its_end,
             last: Instant::now(),
             alarm: None,
             keep,
@@ -137,9 +146,12 @@ impl<B: Body<Data = Bytes, Error = hyper::Error>, K> Body for Vigil<B, K> {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = self.project();
-        if let Poll::Ready(frame) = this.body.poll_frame(context) {
+        let mut this = self.project();
+        if let Poll::Ready(frame) = this.body.as_mut().poll_frame(context) {
             *this.last = Instant::now();
+            if frame.is_none() && *this.says_its_end && !this.body.is_end_stream() {
+                return Poll::Ready(Some(Err(Broken::Withdrawn)));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Upstream)));
         }
         let deadline = *this.last + *this.limit;

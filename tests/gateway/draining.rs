@@ -181,3 +181,24 @@ async fn an_interrupt_stops_it_like_sigterm() {
     gateway.signal(Signal::INT);
     assert_eq!(gateway.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_a_respan_that_does_not_answer() {
+    let upstream = Upstream::always(OK).await;
+    let mut respan = Upstream::listen().await;
+    let mut gateway = draining(&upstream, "0s", "300s")
+        .set("respan.base_url", &respan.url("/api/v2/traces"))
+        .set("respan.api_key", "key")
+        .start()
+        .await;
+    gateway.ask(&Ask::new("GET", "/v1/models")).await;
+    let mut post = respan.next().await;
+    post.request().await;
+    gateway.signal(Signal::TERM);
+    until("the listener to close", async || {
+        tokio::net::TcpStream::connect(gateway.address).await.err()
+    })
+    .await;
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.ended().await.code(), Some(0));
+}

@@ -1,6 +1,8 @@
 //! Watches over the limits: what is within passes, what is beyond gets its own status, and none of it holds up the others.
 
-use crate::harness::{Ask, Call, Payload, Protocol, Setup, Upstream, Wire, value};
+use crate::harness::{
+    Ask, Call, Payload, Protocol, Respan, Setup, Upstream, Wire, request_id, value,
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -132,7 +134,8 @@ async fn a_body_with_a_length_beyond_its_limit_is_413_before_the_upstream_hears_
 #[tokio::test]
 async fn a_body_that_grows_beyond_its_limit_is_413_and_the_upstream_sees_no_whole_request() {
     let mut upstream = Upstream::listen().await;
-    let gateway = Setup::before(&upstream.url("/v1"))
+    let respan = Respan::start().await;
+    let gateway = Setup::between(&upstream, &respan)
         .set("limits.max_body", "1KiB")
         .start()
         .await;
@@ -151,7 +154,16 @@ async fn a_body_that_grows_beyond_its_limit_is_413_and_the_upstream_sees_no_whol
         let (body, _, end) = peer.rest(&mut framing).await;
         assert!(body.len() <= 1024, "{}", body.len());
         assert_ne!(end, crate::harness::End::Clean);
-        call.reply().await.expect_own_error(413);
+        let reply = call.reply().await;
+        reply.expect_own_error(413);
+        let span = respan
+            .span_of(request_id(&reply.headers).expect("an id"))
+            .await;
+        assert_eq!(
+            (span.outcome().as_str(), span.text("status_code").as_str()),
+            ("refused", "413"),
+            "not the upstream's failure: {span:?}"
+        );
     }
 }
 

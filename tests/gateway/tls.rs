@@ -263,7 +263,16 @@ async fn an_upstream_that_offers_http_2_is_spoken_to_in_http_2() {
 async fn an_http_2_upstream_that_resets_is_a_break_and_one_that_is_left_sees_a_reset() {
     let certificate = Certificate::make();
     for protocol in Protocol::BOTH {
-        for (leaves, before_head) in [(true, true), (true, false), (false, true), (false, false)] {
+        for (leaves, before_head, reason) in [
+            (true, true, None),
+            (true, false, None),
+            (false, true, Some(h2::Reason::INTERNAL_ERROR)),
+            (false, false, Some(h2::Reason::INTERNAL_ERROR)),
+            (false, false, Some(h2::Reason::CANCEL)),
+            // Not an error, and not an end either.
+            (false, false, Some(h2::Reason::NO_ERROR)),
+        ] {
+            let reason = reason.unwrap_or(h2::Reason::NO_ERROR);
             let (gateway, listener) = secured(&certificate).await;
             let mut call = Call::begin(
                 protocol,
@@ -296,7 +305,7 @@ async fn an_http_2_upstream_that_resets_is_a_break_and_one_that_is_left_sees_a_r
                     .await
                     .expect("a code");
                 } else {
-                    respond.send_reset(h2::Reason::INTERNAL_ERROR);
+                    respond.send_reset(reason);
                     call.reply().await.expect_own_error(502);
                 }
             } else {
@@ -317,8 +326,8 @@ async fn an_http_2_upstream_that_resets_is_a_break_and_one_that_is_left_sees_a_r
                     .await
                     .expect("a code");
                 } else {
-                    sending.send_reset(h2::Reason::INTERNAL_ERROR);
-                    assert_ne!(call.rest().await.2, End::Clean, "{protocol:?}");
+                    sending.send_reset(reason);
+                    assert_ne!(call.rest().await.2, End::Clean, "{protocol:?} {reason}");
                 }
             }
             drop(driver);

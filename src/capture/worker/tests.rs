@@ -1,0 +1,119 @@
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::*;
+use crate::capture::{Ending, Opening};
+use crate::identity::{self, Defaults};
+use crate::tap::{End, Observer};
+
+fn opening(path: &str) -> Opening {
+    Opening {
+        id: ExchangeId::new(),
+        identity: identity::read(&HeaderMap::new(), &Defaults::default()),
+        method: Method::POST,
+        path: path.to_owned(),
+        retry: None,
+        chat: true,
+        content: true,
+        entity_content: false,
+        max_body: 1 << 20,
+        system: "openai",
+    }
+}
+
+type Seen = Arc<Mutex<Vec<(Exchange, Option<Reading>)>>>;
+
+fn started(budget: usize) -> (Capture, Worker, Seen) {
+    let seen = Seen::default();
+    let sink = Arc::clone(&seen);
+    let (capture, worker) = start(Budget::new(budget), move |exchange, reading| {
+        assert_ne!(exchange.opening.path, "/panics", "as this test wants");
+        sink.lock().unwrap().push((exchange, reading));
+    })
+    .unwrap();
+    (capture, worker, seen)
+}
+
+fn events() -> HeaderMap {
+    [(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))]
+        .into_iter()
+        .collect()
+}
+
+fn event(content: &str) -> Bytes {
+    format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n").into()
+}
+
+#[test]
+fn a_reply_that_came_in_many_pieces_is_put_together() {
+    let (capture, worker, seen) = started(1 << 24);
+    let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    answered.head(StatusCode::OK, &events());
+    let word = "x".repeat(1000);
+    for _ in 0..100 {
+        answered.data(&event(&word));
+    }
+    answered.data(&Bytes::from_static(b"data: [DONE]\n\n"));
+    answered.end(End::Complete);
+    drop(asked);
+    worker.finish();
+    let seen = seen.lock().unwrap();
+    let [(exchange, Some(reading))] = seen.as_slice() else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(exchange.ending, Ending::Complete);
+    assert!(reading.ended && !reading.reply.cut);
+    assert!(
+        reading
+            .first_token
+            .is_some_and(|first| first <= exchange.duration)
+    );
+    assert!(
+        format!("{:?}", reading.reply).contains(&word.repeat(100)),
+        "all of the content, in order"
+    );
+}
+
+#[test]
+fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same() {
+    let (capture, worker, seen) = started(100);
+    let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    answered.head(StatusCode::OK, &events());
+    answered.data(&event(&"x".repeat(1000)));
+    answered.end(End::Complete);
+    drop(asked);
+    worker.finish();
+    let seen = seen.lock().unwrap();
+    assert!(
+        matches!(seen.as_slice(), [(_, Some(reading))] if reading.reply.cut),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn an_exchange_without_an_answer_has_no_reading() {
+    let (capture, worker, seen) = started(100);
+    drop(capture.open(opening("/v1/chat/completions"), None));
+    worker.finish();
+    let seen = seen.lock().unwrap();
+    assert!(
+        matches!(seen.as_slice(), [(exchange, None)] if exchange.ending == Ending::ClientLeft),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_sink_that_panics_over_one_exchange_gets_the_next() {
+    let (capture, worker, seen) = started(100);
+    drop(capture.open(opening("/panics"), None));
+    drop(capture.open(opening("/v1/models"), None));
+    worker.finish();
+    let seen = seen.lock().unwrap();
+    assert!(
+        matches!(seen.as_slice(), [(exchange, None)] if exchange.opening.path == "/v1/models"),
+        "{seen:?}"
+    );
+}

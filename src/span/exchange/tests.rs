@@ -1,0 +1,303 @@
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::*;
+use crate::capture::{Budget, Opening, worker};
+use crate::identity::{self, Defaults};
+use crate::tap::{End, Observer};
+use crate::upstream::{Broken, CallError};
+
+const REQUEST: &str =
+    r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Why?"}]}"#;
+const WHOLE: &str = "data: {\"id\":\"c1\",\"model\":\"gpt-4o-mini-2024\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Because.\"},\"finish_reason\":\"stop\"}]}\n\n\
+    data: {\"id\":\"c1\",\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2,\"total_tokens\":7}}\n\n\
+    data: [DONE]\n\n";
+const HALF: &str =
+    "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bec\"}}]}\n\n";
+const FAILED: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bec\"}}]}\n\n\
+    data: {\"error\":{\"message\":\"it broke over Why?\",\"type\":\"server_error\"}}\n\n";
+const REFUSED: &str =
+    r#"{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded"}}"#;
+
+/// How an exchange goes.
+#[derive(Clone, Copy)]
+enum Goes {
+    /// There is no head.
+    Fails(fn() -> CallError),
+    /// The gateway itself answers with this.
+    Refused(u16),
+    /// The client leaves before the head.
+    Nowhere,
+    /// A head with this status, this body, this end of it.
+    Answered(u16, &'static str, Ends),
+}
+
+#[derive(Clone, Copy)]
+enum Ends {
+    Well,
+    ClientLeft,
+    Silent,
+    Broken,
+}
+
+fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        })
+        .collect();
+    Opening {
+        id: ExchangeId::fixed(*b"an exchange's id"),
+        identity: identity::read(&headers, &Defaults::default()),
+        method: Method::POST,
+        path: "/v1/chat/completions".to_owned(),
+        retry: None,
+        chat,
+        content: true,
+        entity_content: false,
+        max_body: 1 << 20,
+        system: "openai",
+    }
+}
+
+/// The exchange as the observers and the worker make it, at times that are always the same.
+fn made(opening: Opening, goes: Goes) -> (Exchange, Option<Reading>) {
+    let seen = Arc::new(Mutex::new(None));
+    let sink = Arc::clone(&seen);
+    let (capture, worker) = worker::start(Budget::new(1 << 20), move |exchange, reading| {
+        *sink.lock().unwrap() = Some((exchange, reading));
+    })
+    .unwrap();
+    let (mut asked, mut answered) = capture.open(opening, None);
+    asked.data(&Bytes::from_static(REQUEST.as_bytes()));
+    match goes {
+        Goes::Fails(error) => answered.failed(&error()),
+        Goes::Refused(status) => answered.refused(
+            StatusCode::from_u16(status).unwrap(),
+            "the body is too long".to_owned(),
+        ),
+        Goes::Nowhere => drop(answered),
+        Goes::Answered(status, body, ends) => {
+            let kind = if body.starts_with("data:") {
+                "text/event-stream"
+            } else {
+                "application/json"
+            };
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static(kind)),
+                (
+                    HeaderName::from_static("x-request-id"),
+                    HeaderValue::from_static("req_1"),
+                ),
+                (
+                    HeaderName::from_static("set-cookie"),
+                    HeaderValue::from_static("secret"),
+                ),
+            ];
+            answered.head(
+                StatusCode::from_u16(status).unwrap(),
+                &headers.into_iter().collect(),
+            );
+            answered.data(&Bytes::from_static(body.as_bytes()));
+            let silent = Broken::Silent(Duration::from_secs(1));
+            answered.end(match ends {
+                Ends::Well => End::Complete,
+                Ends::ClientLeft => End::Abandoned,
+                Ends::Silent => End::Failed(&silent),
+                Ends::Broken => End::Failed(&Broken::Withdrawn),
+            });
+        }
+    }
+    worker.finish();
+    let (mut exchange, mut reading) = seen.lock().unwrap().take().unwrap();
+    exchange.started_ns = 1_700_000_000_000_000_000;
+    exchange.duration = Duration::from_millis(250);
+    if let Some(first) = reading
+        .as_mut()
+        .and_then(|reading| reading.first_token.as_mut())
+    {
+        *first = Duration::from_millis(100);
+    }
+    (exchange, reading)
+}
+
+fn span_of(opening: Opening, goes: Goes) -> Span {
+    let (exchange, reading) = made(opening, goes);
+    span(&exchange, reading.as_ref())
+}
+
+fn text_of(span: &Span, wanted: &str) -> Option<String> {
+    span.attributes
+        .iter()
+        .find(|(key, _)| key == wanted)
+        .map(|(_, value)| match value {
+            Value::Text(text) => text.clone(),
+            Value::Int(number) => number.to_string(),
+            other => format!("{other:?}"),
+        })
+}
+
+#[test]
+fn the_outcome_says_how_an_exchange_truly_ended() {
+    use Ends::{Broken, ClientLeft, Silent, Well};
+    use Goes::{Answered, Fails, Nowhere, Refused};
+    let unreachable = || CallError::Unreachable("refused".to_owned());
+    let broke = || CallError::Broke("reset".to_owned());
+    for (goes, word, code) in [
+        (Answered(200, WHOLE, Well), "complete", Some("200")),
+        (Answered(200, WHOLE, ClientLeft), "complete", Some("200")),
+        (Answered(200, HALF, ClientLeft), "client_left", Some("499")),
+        (Nowhere, "client_left", Some("499")),
+        (Answered(200, HALF, Broken), "upstream_broke", Some("200")),
+        // Without a told length, a dead upstream's reply ends like a whole one.
+        (Answered(200, HALF, Well), "upstream_broke", Some("200")),
+        (Answered(200, HALF, Silent), "timeout", Some("200")),
+        (Answered(200, FAILED, Well), "stream_error", Some("200")),
+        (Answered(429, REFUSED, Well), "refused", Some("429")),
+        (Refused(413), "refused", Some("413")),
+        (Fails(unreachable), "unreachable", Some("502")),
+        (Fails(broke), "unreachable", Some("502")),
+        (Fails(|| CallError::Silent), "timeout", Some("504")),
+        (Fails(|| CallError::ConnectTimeout), "timeout", Some("504")),
+    ] {
+        let span = span_of(opening(true, &[]), goes);
+        assert_eq!(
+            (
+                text_of(&span, key::OUTCOME).as_deref(),
+                text_of(&span, key::STATUS_CODE).as_deref()
+            ),
+            (Some(word), code)
+        );
+        assert_eq!(span.status == Status::Ok, word == "complete", "{word}");
+        assert_eq!(
+            text_of(&span, key::ERROR_MESSAGE).is_none_or(|message| message.is_empty()),
+            word == "complete",
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn without_content_an_error_does_not_quote_what_was_sent() {
+    let opening = Opening {
+        content: false,
+        ..opening(true, &[])
+    };
+    let span = span_of(opening, Goes::Answered(200, FAILED, Ends::Well));
+    assert!(!format!("{span:?}").contains("Why?"), "{span:?}");
+    assert_eq!(
+        text_of(&span, key::ERROR_TYPE).as_deref(),
+        Some("server_error")
+    );
+}
+
+#[test]
+fn ids_are_functions_of_the_exchange_and_of_what_it_was_told() {
+    let goes = Goes::Answered(200, WHOLE, Ends::Well);
+    let (first, again) = (
+        span_of(opening(true, &[]), goes),
+        span_of(opening(true, &[]), goes),
+    );
+    assert_eq!(first, again, "made twice it is the same span");
+    let other = span_of(
+        Opening {
+            id: ExchangeId::fixed(*b"other exchange's"),
+            ..opening(true, &[])
+        },
+        goes,
+    );
+    assert_ne!(first.span_id, other.span_id);
+    assert_ne!(first.trace_id, other.trace_id);
+
+    let told = [(
+        "traceparent",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )];
+    let told = span_of(opening(true, &told), goes);
+    assert_eq!(
+        told.span_id, first.span_id,
+        "whoever asks, it is this exchange's span"
+    );
+    assert_eq!(
+        told.trace_id.0,
+        0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes()
+    );
+    assert_eq!(
+        told.parent_span_id,
+        Some(SpanId(0xb7ad_6b71_6920_3331_u64.to_be_bytes()))
+    );
+}
+
+#[test]
+fn each_attribute_is_there_once() {
+    for goes in [
+        Goes::Answered(200, WHOLE, Ends::Well),
+        Goes::Answered(200, FAILED, Ends::Well),
+        Goes::Answered(429, REFUSED, Ends::Well),
+        Goes::Nowhere,
+    ] {
+        for chat in [true, false] {
+            let span = span_of(opening(chat, &[]), goes);
+            let mut keys: Vec<&Key> = span.attributes.iter().map(|(key, _)| key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), span.attributes.len(), "{span:?}");
+        }
+    }
+}
+
+#[test]
+fn a_call_becomes_a_chat_span() {
+    let headers = [
+        ("x-respan-customer-identifier", "ann"),
+        ("x-respan-thread-identifier", "t-1"),
+        ("x-respan-metadata", "{\"plan\":\"pro\"}"),
+        ("authorization", "Bearer sk-secret"),
+    ];
+    let opening = Opening {
+        retry: Some(1),
+        ..opening(true, &headers)
+    };
+    insta::assert_snapshot!(lines(&span_of(
+        opening,
+        Goes::Answered(200, WHOLE, Ends::Well)
+    )));
+}
+
+#[test]
+fn any_other_exchange_becomes_a_task_span() {
+    let opening = Opening {
+        method: Method::GET,
+        path: "/v1/models".to_owned(),
+        ..opening(false, &[])
+    };
+    insta::assert_snapshot!(lines(&span_of(
+        opening,
+        Goes::Answered(200, r#"{"object":"list"}"#, Ends::Well)
+    )));
+}
+
+fn lines(span: &Span) -> String {
+    let mut lines = format!(
+        "{}\ntrace {:02x?}\nspan {:02x?} in {:?}\nfrom {} to {}\n{:?}\n",
+        span.name,
+        span.trace_id.0,
+        span.span_id.0,
+        span.parent_span_id,
+        span.start_ns,
+        span.end_ns,
+        span.status
+    );
+    for (key, value) in &span.attributes {
+        writeln!(lines, "{key} = {value:?}").unwrap();
+    }
+    lines
+}
