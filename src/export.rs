@@ -10,7 +10,7 @@
 //! One task takes batches, each batch has a task that ends when all its spans are settled. At most [`POSTS`] posts are under way and at
 //! most [`BATCHES`] batches are out of the store, so a post that hangs or is refused again and again stops no other, and memory stays
 //! bounded. There is no limit on how long a span is tried: the store's bound decides. When the address or the key is what is wrong,
-//! nothing is given up and one post at a time asks whether that is still so ([`gate`]).
+//! nothing is given up and one post at a time asks whether that is still so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
