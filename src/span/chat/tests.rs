@@ -90,6 +90,39 @@ fn what_is_not_known_has_no_attribute() {
 }
 
 #[test]
+fn what_the_rarer_members_ask_for_is_told_and_their_texts_only_with_content() {
+    let request = r#"{"safety_identifier":"s1","prompt_cache_key":"k1","stream_options":{"include_usage":true},"modalities":["text","audio"],
+ "audio":{"voice":"alloy"},"prediction":{"type":"content","content":"a draft"},"web_search_options":{"user_location":{"city":"Rome"}},"moderation":{"mode":"on"}}"#;
+    let always = [
+        ("llm.request.safety_identifier", "s1"),
+        ("llm.request.prompt_cache_key", "k1"),
+        ("llm.request.stream_options", r#"{"include_usage":true}"#),
+        ("llm.request.modalities", r#"["text","audio"]"#),
+    ];
+    let with_content = [
+        ("llm.request.audio", r#"{"voice":"alloy"}"#),
+        (
+            "llm.request.prediction",
+            r#"{"type":"content","content":"a draft"}"#,
+        ),
+        (
+            "llm.request.web_search_options",
+            r#"{"user_location":{"city":"Rome"}}"#,
+        ),
+        ("llm.request.moderation", r#"{"mode":"on"}"#),
+    ];
+    for content in [true, false] {
+        let out = attributes(request, "{}", content);
+        let told = |(name, text): (&'static str, &str)| {
+            out.contains(&(name.into(), Value::Text(text.to_owned())))
+        };
+        assert!(always.into_iter().all(told), "{}", lines(&out));
+        let texts = with_content.into_iter().filter(|each| told(*each)).count();
+        assert_eq!(texts, if content { 4 } else { 0 }, "{}", lines(&out));
+    }
+}
+
+#[test]
 fn a_message_of_a_strange_kind_keeps_its_number() {
     let request =
         ChatRequest::parse(br#"{"messages":[null,7,{"role":"user","content":"hi"}]}"#).unwrap();
