@@ -205,9 +205,9 @@ fn spoken(choice: &Choice) -> Option<&str> {
         .or(calls.then_some(""))
 }
 
-/// The conversation as one JSON object, `{"messages":[…]}`, for [`key::ENTITY_INPUT`].
+/// The conversation as one JSON array of messages, for [`key::ENTITY_INPUT`]: the form of respan-instrumentation-openai 1.3.0.
 pub fn entity_input(request: &ChatRequest<'_>) -> String {
-    let mut json = String::from(r#"{"messages":["#);
+    let mut json = String::from("[");
     for (number, message) in request.messages.iter().enumerate() {
         if number > 0 {
             json.push(',');
@@ -225,7 +225,7 @@ pub fn entity_input(request: &ChatRequest<'_>) -> String {
         object.text("refusal", message.refusal.as_deref());
         object.close();
     }
-    json.push_str("]}");
+    json.push(']');
     json
 }
 
