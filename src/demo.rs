@@ -51,8 +51,7 @@ pub async fn run(
     config.respan.encoding = crate::config::Encoding::Json;
     config.respan.flush_interval = Duration::from_millis(100);
     config.server.drain_delay = Duration::ZERO;
-    let tls = config.server.tls_cert.is_some();
-    if tls {
+    if config.server.tls_cert.is_some() {
         return Err(
             "unset server.tls_cert and server.tls_key: the demo's conversation speaks plain HTTP"
                 .into(),
@@ -122,6 +121,7 @@ where
         first_byte: hour,
         head: hour,
         keep_alive: hour,
+        stalled: hour,
     };
     let terms = Terms {
         patience,

@@ -9,8 +9,9 @@
 //!
 //! One task takes batches, each batch has a task that ends when all its spans are settled. At most [`POSTS`] posts are under way and at
 //! most [`BATCHES`] batches are out of the store, so a post that hangs or is refused again and again stops no other, and memory stays
-//! bounded. There is no limit on how long a span is tried: the store's bound decides. When the address or the key is what is wrong,
-//! nothing is given up and one post at a time asks whether that is still so ([`gate`]).
+//! bounded. There is no limit on how long a span is tried: the store's bound decides. Spans that fail alone, over and over, are set aside
+//! in the store and tried one at a time by a task of their own, so that not even many of them hold the places of others. When the address or the key is what is wrong,
+//! nothing is given up and one post at a time asks whether that is still so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -182,6 +183,7 @@ impl Exporter {
             gave_up: AtomicBool::new(false),
             stop: CancellationToken::new(),
         });
+        tasks.spawn(Arc::clone(&work).try_those_set_aside());
         let taker = tasks.spawn(Arc::clone(&work).take_batches(tasks.clone()));
         Self { work, taker }
     }
@@ -208,13 +210,23 @@ impl Exporter {
 
 impl Work {
     async fn take_batches(self: Arc<Self>, tasks: TaskTracker) {
-        let stopped = Arc::clone(&self);
-        tokio::select! {
-            () = Arc::clone(&self).take_until_drained(&tasks) => {}
-            () = stopped.stop.cancelled() => {}
+        loop {
+            tokio::select! {
+                () = Arc::clone(&self).take_until_drained(&tasks) => {}
+                () = self.stop.cancelled() => {}
+            }
+            // Every place is free again when every batch is settled or back in the store; the semaphore is never closed.
+            drop(self.batches.acquire_many(BATCHES).await);
+            // A span may have been set aside while the last batches were taken.
+            if self.stop.is_cancelled() || self.hopeless() || self.store.counts().pending == 0 {
+                return;
+            }
         }
-        // Every place is free again when every batch is settled or back in the store; the semaphore is never closed.
-        drop(self.batches.acquire_many(BATCHES).await);
+    }
+
+    /// Whether trying on while the exporter drains would lead nowhere.
+    fn hopeless(&self) -> bool {
+        self.settings.borrow().api_key.is_none() || self.gave_up()
     }
 
     async fn take_until_drained(self: Arc<Self>, tasks: &TaskTracker) {
@@ -239,11 +251,12 @@ impl Work {
         loop {
             let settings = signals.settings();
             if signals.deadline().is_some() {
-                let pointless = settings.api_key.is_none() || self.gave_up();
-                return if pointless {
+                return if self.hopeless() {
                     None
                 } else {
-                    self.store.take(BATCH_SPANS, BATCH_BYTES)
+                    self.store
+                        .take(BATCH_SPANS, BATCH_BYTES)
+                        .or_else(|| self.store.take_aside())
                 };
             }
             if settings.api_key.is_none() {
@@ -257,6 +270,31 @@ impl Work {
             if let Some(batch) = self.store.take(BATCH_SPANS, BATCH_BYTES) {
                 return Some(batch);
             }
+        }
+    }
+
+    /// One at a time, until the exporter drains: then they are the last that batches are made of.
+    async fn try_those_set_aside(self: Arc<Self>) {
+        let mut signals = delivery::Signals::of(&self);
+        while signals.deadline().is_none() {
+            tokio::select! {
+                () = self.store.some_aside() => {}
+                () = signals.changed() => continue,
+            }
+            // A place like any batch's, for the end of the exporter waits until all are free.
+            let Ok(place) = self.batches.acquire().await else {
+                return;
+            };
+            if signals.deadline().is_some() {
+                return;
+            }
+            if let Some(batch) = self.store.take_aside() {
+                tokio::select! {
+                    () = self.deliver(batch) => {}
+                    () = self.stop.cancelled() => {}
+                }
+            }
+            drop(place);
         }
     }
 

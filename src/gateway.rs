@@ -100,6 +100,17 @@ impl StartError {
 }
 
 impl Gateway {
+    /// Opens every file that `config` names, and uses it as [`Gateway::start`] would.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn verify(config: &Config) -> Result<(), StartError> {
+        assembly::settings(config, None)?;
+        assembly::tls(&config.server)?;
+        assembly::export(&config.respan)?;
+        Ok(())
+    }
+
     /// Binds both ports and serves. Must be called within a Tokio runtime.
     ///
     /// # Errors
@@ -107,7 +118,7 @@ impl Gateway {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let settings = Arc::new(ArcSwap::from_pointee(assembly::settings(&config, None)?));
         let tls = Arc::new(ArcSwapOption::from(assembly::tls(&config.server)?));
-        let terms = assembly::terms(&config.limits);
+        let terms = assembly::terms(&config);
         let bind = |key, address, tls: &Arc<_>| {
             Listener::bind(address, Arc::clone(tls), terms).map_err(|source| StartError::Bind {
                 key,
@@ -213,12 +224,13 @@ impl Gateway {
             ),
             (
                 "limits of connections and heads",
-                assembly::terms(&config.limits) != assembly::terms(&self.config.limits),
+                assembly::terms(&config) != assembly::terms(&self.config),
             ),
             (
                 "respan.max_pending",
                 config.respan.max_pending != self.config.respan.max_pending,
             ),
+            ("log", config.log != self.config.log),
             (
                 "capture.max_memory",
                 config.capture.max_memory != self.config.capture.max_memory,
@@ -314,12 +326,12 @@ impl Sink for Seen {
         self.runs.retrying(retrying);
     }
 
-    fn settled(&mut self, exchange: &Exchange, reading: Option<&Reading>) {
-        if exchange.request.is_cut() || reading.is_some_and(|reading| reading.reply.cut) {
+    fn settled(&mut self, exchange: Exchange, reading: Option<Reading>) {
+        if exchange.request.is_cut() || reading.as_ref().is_some_and(|reading| reading.reply.cut) {
             self.metrics.capture_cut();
         }
         self.runs
-            .settled(exchange, reading, Instant::now())
+            .settled(&exchange, reading.as_ref(), Instant::now())
             .into_iter()
             .for_each(|span| self.store.add(span));
     }

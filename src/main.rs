@@ -50,22 +50,7 @@ fn main() -> ExitCode {
     let code = match line.command() {
         Command::Serve => runtime.block_on(serve(config, &sources)),
         Command::Demo { once } => runtime.block_on(run_demo(config, once)),
-        Command::Check { online } => {
-            println!(
-                "{}",
-                check::describe(&config, sources.chosen_file().as_deref())
-            );
-            if !online {
-                return ExitCode::SUCCESS;
-            }
-            let found = runtime.block_on(check::online(&config));
-            println!("{found}");
-            if found.is_well() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+        Command::Check { online } => runtime.block_on(run_check(&config, &sources, online)),
     };
     // A name that is being looked up cannot be cancelled, and nobody waits for it any more.
     runtime.shutdown_background();
@@ -135,6 +120,27 @@ fn reload(gateway: &mut Gateway, sources: &Sources) {
             }
         }
         Err(problems) => tracing::error!("the configuration was not taken:\n{problems}"),
+    }
+}
+
+async fn run_check(config: &Config, sources: &Sources, online: bool) -> ExitCode {
+    if let Err(error) = Gateway::verify(config) {
+        eprintln!("{error}");
+        return ExitCode::from(WRONG);
+    }
+    println!(
+        "{}",
+        check::describe(config, sources.chosen_file().as_deref())
+    );
+    if !online {
+        return ExitCode::SUCCESS;
+    }
+    let found = check::online(config).await;
+    println!("{found}");
+    if found.is_well() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

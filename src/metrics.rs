@@ -215,6 +215,13 @@ impl Metrics {
         }
     }
 
+    /// A request's client left before it was answered; counted as 499, nginx's word for it.
+    pub fn left(&self, endpoint: Endpoint) {
+        if let Some(count) = self.requests[endpoint as usize].get(499) {
+            add_one(count);
+        }
+    }
+
     /// The time from a request's arrival to the first byte of its answer that was passed on.
     pub fn first_byte(&self, took: Duration) {
         self.first_byte.observe(took);

@@ -143,6 +143,11 @@ where
             }
             let id = ExchangeId::new();
             let endpoint = endpoint(request.uri().path());
+            let mut count = Count {
+                metrics: Arc::clone(&around.metrics),
+                endpoint,
+                status: None,
+            };
             let response = answer(&settings, &around, request, id, endpoint)
                 .await
                 .unwrap_or_else(|refusal| {
@@ -152,9 +157,25 @@ where
                         .insert(GATEWAY_REQUEST_ID, id.header_value());
                     response.map(Either::Left)
                 });
-            around.metrics.answered(endpoint, response.status());
+            count.status = Some(response.status());
             Ok(response)
         })
+    }
+}
+
+/// Counts a request when it is answered, or when its client left before that.
+struct Count {
+    metrics: Arc<Metrics>,
+    endpoint: Endpoint,
+    status: Option<StatusCode>,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        match self.status {
+            Some(status) => self.metrics.answered(self.endpoint, status),
+            None => self.metrics.left(self.endpoint),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Exchanges become what an operator thinks in. Each kind of evidence is a part of its own; so far there is one: attempts that an SDK
-//! repeated are one call ([`retries`]).
+//! repeated are one call (`retries`).
 //!
 //! Plain data and plain functions of exchanges and times: one caller at a time, no clock, no sockets.
 

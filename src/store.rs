@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The queue is bounded in bytes. Beyond the bound the oldest waiting spans go, for the newest are what somebody is looking at; a span
-//! that is under way in a post is never taken away from it.
+//! that is under way in a post is never taken away from it. Spans that fail alone can be set aside, so that they are asked about without
+//! standing before the others; when one of them is accepted after all, it was not them, and all wait with the others again.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,6 +78,8 @@ pub struct Store {
     queue: Mutex<Queue>,
     /// Rung when as much waits as the exporter asked for.
     enough: Notify,
+    /// Rung when a span is set aside.
+    set_aside: Notify,
     max_bytes: usize,
 }
 
@@ -91,7 +94,10 @@ struct Waiting {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    /// Spans that failed alone; they count as waiting.
+    aside: VecDeque<Waiting>,
     waiting_bytes: usize,
+    aside_bytes: usize,
     under_way_bytes: usize,
     counts: Counts,
     /// The spans or bytes for which the exporter is waiting: it is woken once for many spans, since a wake-up per span costs more than
@@ -110,11 +116,15 @@ impl Queue {
     }
 
     fn drop_oldest_beyond(&mut self, max_bytes: usize) {
-        while self.waiting_bytes + self.under_way_bytes > max_bytes {
-            let Some(oldest) = self.waiting.pop_front() else {
+        while self.waiting_bytes + self.aside_bytes + self.under_way_bytes > max_bytes {
+            // What fails again and again goes first.
+            if let Some(oldest) = self.aside.pop_front() {
+                self.aside_bytes -= oldest.weight;
+            } else if let Some(oldest) = self.waiting.pop_front() {
+                self.waiting_bytes -= oldest.weight;
+            } else {
                 return;
-            };
-            self.waiting_bytes -= oldest.weight;
+            }
             self.drop_span(DropReason::Memory);
         }
     }
@@ -126,6 +136,7 @@ impl Store {
         Self {
             queue: Mutex::default(),
             enough: Notify::new(),
+            set_aside: Notify::new(),
             max_bytes,
         }
     }
@@ -196,6 +207,43 @@ impl Store {
         queue.under_way_bytes += taken_bytes;
         drop(queue);
         (!taken.is_empty()).then(|| Batch::new(Arc::clone(self), taken))
+    }
+
+    /// Returns once a span is set aside. For one caller at a time, the exporter.
+    pub async fn some_aside(&self) {
+        while self.lock().aside.is_empty() {
+            self.set_aside.notified().await;
+        }
+    }
+
+    /// Takes the span that was set aside first; none when there is none. When it is accepted, all others wait with the rest again.
+    pub fn take_aside(self: &Arc<Self>) -> Option<Batch> {
+        let mut queue = self.lock();
+        let taken = queue.aside.pop_front()?;
+        queue.aside_bytes -= taken.weight;
+        queue.under_way_bytes += taken.weight;
+        drop(queue);
+        Some(Batch::from_aside(Arc::clone(self), taken))
+    }
+
+    fn put_aside(&self, spans: Vec<Waiting>) {
+        let mut queue = self.lock();
+        for waiting in spans {
+            queue.under_way_bytes -= waiting.weight;
+            queue.aside_bytes += waiting.weight;
+            queue.aside.push_back(waiting);
+        }
+        self.set_aside.notify_one();
+    }
+
+    fn bring_back_aside(&self) {
+        let mut queue = self.lock();
+        let aside = std::mem::take(&mut queue.aside);
+        queue.waiting_bytes += std::mem::take(&mut queue.aside_bytes);
+        for waiting in aside.into_iter().rev() {
+            queue.waiting.push_front(waiting);
+        }
+        self.ring_when_enough(&mut queue);
     }
 
     fn settle(&self, spans: usize, bytes: usize, settled: Settled) {

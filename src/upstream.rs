@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use tower::Service;
 
 use connect::{Connector, TookTooLong};
-pub use connect::{InvalidRoots, trusted_roots};
+pub use connect::{InvalidRoots, trusted_roots, usual_roots};
 use lanes::Lanes;
 pub use lanes::Place;
 pub use silence::{Broken, Pulse, Vigil};

@@ -33,6 +33,8 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Copied {
     bytes: Vec<u8>,
+    /// Of the budget.
+    held: usize,
     cut: bool,
     limit: usize,
     budget: Arc<Budget>,
@@ -42,6 +44,7 @@ impl Copied {
     pub(super) fn new(limit: usize, budget: Arc<Budget>) -> Self {
         Copied {
             bytes: Vec::new(),
+            held: 0,
             cut: false,
             limit,
             budget,
@@ -63,6 +66,7 @@ impl Copied {
         let affordable = self.budget.take(fitting);
         if affordable {
             self.bytes.extend_from_slice(&data[..fitting]);
+            self.held += fitting;
         }
         self.cut = !affordable || fitting < data.len();
     }
@@ -75,10 +79,17 @@ impl Copied {
         self.cut
     }
 
+    /// Lets the bytes go but not their part of the budget: they live on in another form.
+    pub(super) fn hollow(mut self) -> Self {
+        self.bytes = Vec::new();
+        self
+    }
+
     /// What was copied; an empty copy of the same limit stays behind, cut if this one was.
     pub(super) fn take(&mut self) -> Copied {
         let next = Copied {
             bytes: Vec::new(),
+            held: 0,
             cut: self.cut,
             limit: self.limit,
             budget: Arc::clone(&self.budget),
@@ -89,9 +100,7 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        self.budget
-            .held
-            .fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.budget.held.fetch_sub(self.held, Ordering::Relaxed);
     }
 }
 

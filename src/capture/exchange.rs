@@ -166,11 +166,7 @@ impl Exchange {
 
     /// Whether the upstream answered with a stream of events.
     pub fn is_streamed(&self) -> bool {
-        let kind = self
-            .answer
-            .as_ref()
-            .and_then(|answer| answer.content_type.as_deref());
-        kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+        self.answer.as_ref().is_some_and(Answer::is_streamed)
     }
 }
 
@@ -203,6 +199,14 @@ pub struct Answer {
     pub content_encoding: Option<String>,
     /// Headers worth keeping: request ids, processing time, rate limits.
     pub headers: Arc<[(&'static str, String)]>,
+}
+
+impl Answer {
+    /// Whether it is a stream of events.
+    pub fn is_streamed(&self) -> bool {
+        let kind = self.content_type.as_deref();
+        kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+    }
 }
 
 /// How an exchange's transport ended. Whether what came was whole is the reply's to say.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::budget::Copied;
 use super::exchange::{Answer, Ending, Exchange, Kept, Opening};
@@ -57,6 +57,11 @@ struct Watching {
     keep: bool,
     reply: Copied,
     marks: Vec<(usize, Duration)>,
+}
+
+fn kept((name, value): (&HeaderName, &HeaderValue)) -> Option<(&'static str, String)> {
+    let name = KEPT_HEADERS.iter().find(|kept| **kept == name.as_str())?;
+    Some((name, value.to_str().ok()?.to_owned()))
 }
 
 /// Begins to watch an exchange.
@@ -159,10 +164,7 @@ impl Answered {
             first_byte: watching.started.elapsed(),
             content_type: text(header::CONTENT_TYPE.as_str()),
             content_encoding: text(header::CONTENT_ENCODING.as_str()),
-            headers: KEPT_HEADERS
-                .iter()
-                .filter_map(|name| Some((*name, text(name)?)))
-                .collect(),
+            headers: headers.iter().filter_map(kept).collect(),
         });
     }
 
@@ -170,7 +172,8 @@ impl Answered {
     pub fn failed(mut self, error: &CallError) {
         let why = error.to_string();
         self.settle(match error {
-            CallError::Unreachable(_) | CallError::Broke(_) => Ending::Unreachable(why),
+            CallError::Unreachable(_) => Ending::Unreachable(why),
+            CallError::Broke(_) => Ending::Broke(why),
             CallError::ConnectTimeout | CallError::Silent => Ending::Timeout(why),
         });
     }

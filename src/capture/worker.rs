@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
+use super::budget::{Budget, Copied};
 use super::exchange::{Answer, Exchange, ExchangeId, Retrying};
 use super::queue::{Capture, Event, Piece};
 use crate::openai::{ChatReply, ReplyReader};
@@ -38,13 +38,28 @@ pub trait Sink: Send + 'static {
     fn retrying(&mut self, retrying: &Retrying);
 
     /// An exchange is over; its reply where one was kept. They come in the order they ended.
-    fn settled(&mut self, exchange: &Exchange, reading: Option<&Reading>);
+    fn settled(&mut self, exchange: Exchange, reading: Option<Reading>);
 
     /// All that was seen by now has been told. Gives when this should be called again, whatever happens.
     fn rest(&mut self) -> Option<Instant>;
 
     /// Nothing more will be told.
     fn close(&mut self);
+}
+
+#[cfg(test)]
+impl<F: FnMut(Exchange, Option<Reading>) + Send + 'static> Sink for F {
+    fn retrying(&mut self, _: &Retrying) {}
+
+    fn settled(&mut self, exchange: Exchange, reading: Option<Reading>) {
+        self(exchange, reading);
+    }
+
+    fn rest(&mut self) -> Option<Instant> {
+        None
+    }
+
+    fn close(&mut self) {}
 }
 
 /// Starts the thread.
@@ -92,7 +107,7 @@ fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut imp
                 .remove(&id)
                 .unwrap_or_else(|| Assembly::new(&answer, max_body));
             if let Some(assembly) = unharmed(move || {
-                assembly.take(&piece);
+                assembly.take(piece);
                 assembly
             }) {
                 open.insert(id, assembly);
@@ -117,11 +132,11 @@ fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut imp
             let reading = answer.and_then(|answer| {
                 unharmed(move || {
                     let mut assembly = assembly.unwrap_or_else(|| Assembly::new(&answer, max_body));
-                    assembly.take(&last);
+                    assembly.take(last);
                     assembly.finish()
                 })
             });
-            unharmed(|| sink.settled(&exchange, reading.as_ref()));
+            unharmed(|| sink.settled(*exchange, reading));
         }
     }
 }
@@ -142,6 +157,10 @@ struct Assembly {
     reader: ReplyReader,
     first_token: Option<Duration>,
     cut: bool,
+    /// How much more the reader keeps.
+    room: usize,
+    /// What it keeps still counts.
+    kept: Vec<Copied>,
 }
 
 impl Assembly {
@@ -155,10 +174,13 @@ impl Assembly {
             reader,
             first_token: None,
             cut: false,
+            // Of a stream only its text is kept, of any other reply as much as this, until it is read.
+            room: if answer.is_streamed() { 0 } else { max_body },
+            kept: Vec::new(),
         }
     }
 
-    fn take(&mut self, piece: &Piece) {
+    fn take(&mut self, piece: Piece) {
         let bytes = piece.bytes.bytes();
         let mut done = 0;
         // Frame by frame only until the first token was seen: after that nobody asks when a frame came.
@@ -174,6 +196,10 @@ impl Assembly {
         }
         self.reader.push(&bytes[done..]);
         self.cut |= piece.bytes.is_cut();
+        if self.room > 0 {
+            self.room = self.room.saturating_sub(bytes.len());
+            self.kept.push(piece.bytes.hollow());
+        }
     }
 
     fn finish(self) -> Reading {

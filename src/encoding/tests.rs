@@ -1,3 +1,5 @@
+//! Every coding is undone as it comes, within bounds.
+
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use proptest::prelude::*;

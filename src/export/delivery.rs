@@ -17,8 +17,12 @@ use crate::metrics::PostOutcome;
 use crate::store::{Batch, Settled};
 
 /// After each so many failed tries a part makes way for the others of its batch. If anything was accepted meanwhile, it is not Respan
-/// that is down but the part that makes it fail, and it is halved to find the span.
+/// that is down but the part that makes it fail: it is halved to find the span, and the span, once found, is set aside.
 const PATIENCE: u32 = 5;
+
+/// After so many failed tries a single span is set aside also when nothing was accepted meanwhile, if no other batch has a place: perhaps
+/// it is spans like this one that hold them all.
+const LONG_PATIENCE: u32 = 2 * PATIENCE;
 
 /// What ends a wait early.
 pub(super) struct Signals {
@@ -43,6 +47,8 @@ enum Ending {
     Halve(String),
     /// Not yet, and it is another part's turn.
     OthersFirst,
+    /// Perhaps never, and others shall not wait for it.
+    SetAside,
     /// The exporter ends, and the next try would come too late.
     GivenUp,
 }
@@ -103,6 +109,7 @@ impl Work {
                     }
                 },
                 Ending::OthersFirst => parts.push_back(part),
+                Ending::SetAside => part.batch.set_aside(),
                 Ending::GivenUp => {
                     self.gave_up.store(true, Ordering::Release);
                     self.gate.wake();
@@ -167,11 +174,14 @@ impl Work {
                 return Ending::GivenUp;
             }
             if part.failures.is_multiple_of(PATIENCE) {
-                let alone_fails = self.accepted.load(Ordering::Relaxed) > part.accepted_before;
-                return if alone_fails && part.batch.count() > 1 {
-                    Ending::Halve(reason)
-                } else {
-                    Ending::OthersFirst
+                let others_pass = self.accepted.load(Ordering::Relaxed) > part.accepted_before;
+                let all_wait =
+                    part.failures >= LONG_PATIENCE && self.batches.available_permits() == 0;
+                return match (part.batch.count(), signals.deadline()) {
+                    (2.., _) if others_pass => Ending::Halve(reason),
+                    // While draining, what is set aside would be taken again at once.
+                    (1, None) if others_pass || all_wait => Ending::SetAside,
+                    _ => Ending::OthersFirst,
                 };
             }
         }

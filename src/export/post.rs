@@ -12,11 +12,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as HyperClient, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::respan::{Verdict, judge};
 use super::{ApiKey, ExportSettings, Pace};
+use crate::upstream;
 
 /// How much of an answer is read.
 const ANSWER_LIMIT: usize = 4 << 20;
@@ -36,8 +37,11 @@ impl Client {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(pace.connect_timeout));
+        let tls = ClientConfig::builder()
+            .with_root_certificates(upstream::usual_roots())
+            .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls())
+            .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(tcp);
@@ -116,24 +120,6 @@ async fn beginning_of(mut body: Incoming, deadline: Instant) -> Bytes {
         }
     }
     read.freeze()
-}
-
-/// TLS with the platform's roots, or webpki's where the platform has none, as in an image made from scratch.
-fn tls() -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    #[expect(
-        clippy::expect_used,
-        reason = "aws-lc-rs supports the versions that rustls deems safe; no input has a say in it"
-    )]
-    ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
 
 /// An error with its causes: hyper's own text says only which step failed.

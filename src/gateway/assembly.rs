@@ -101,12 +101,14 @@ pub(super) fn tls(
 }
 
 /// What connections may take.
-pub(super) fn terms(limits: &config::Limits) -> Terms {
+pub(super) fn terms(config: &Config) -> Terms {
+    let limits = &config.limits;
     Terms {
         patience: Patience {
             first_byte: limits.first_byte_timeout,
             head: limits.header_timeout,
             keep_alive: limits.keep_alive,
+            stalled: config.upstream.idle_timeout,
         },
         max_headers: limits.max_headers,
         max_head: limits.max_head + limits.max_target,

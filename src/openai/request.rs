@@ -67,6 +67,20 @@ pub struct ChatRequest<'a> {
     pub store: Option<bool>,
     /// Metadata of the stored completion, as JSON.
     pub metadata: Option<Cow<'a, str>>,
+    /// The end user for abuse detection, hashed by the client: what takes the place of `user`.
+    pub safety_identifier: Option<Cow<'a, str>>,
+    /// What requests that shall share a cached prompt have in common.
+    pub prompt_cache_key: Option<Cow<'a, str>>,
+    /// Kinds of output that are wanted (`text`, `audio`), as JSON.
+    pub modalities: Option<Cow<'a, str>>,
+    /// Voice and format of a spoken answer, as JSON.
+    pub audio: Option<Cow<'a, str>>,
+    /// What the answer is expected to be, as JSON.
+    pub prediction: Option<Cow<'a, str>>,
+    /// How the web may be searched, as JSON.
+    pub web_search_options: Option<Cow<'a, str>>,
+    /// How input and output are to be moderated, as JSON.
+    pub moderation: Option<Cow<'a, str>>,
     /// The body ended or went bad before its object did: what is here is what came before that.
     pub incomplete: bool,
 }
@@ -179,6 +193,13 @@ impl<'de> Members<'de> for ChatRequest<'de> {
             "top_logprobs" => json::take(map, &mut self.top_logprobs, json::count),
             "store" => json::take(map, &mut self.store, json::flag),
             "metadata" => json::take(map, &mut self.metadata, json::written),
+            "safety_identifier" => json::take(map, &mut self.safety_identifier, json::text),
+            "prompt_cache_key" => json::take(map, &mut self.prompt_cache_key, json::text),
+            "modalities" => json::take(map, &mut self.modalities, json::written),
+            "audio" => json::take(map, &mut self.audio, json::written),
+            "prediction" => json::take(map, &mut self.prediction, json::written),
+            "web_search_options" => json::take(map, &mut self.web_search_options, json::written),
+            "moderation" => json::take(map, &mut self.moderation, json::written),
             _ => json::skip(map),
         }
     }

@@ -192,7 +192,7 @@ fn is_repeatable(exchange: &Exchange) -> bool {
     let status = exchange.answer.as_ref().map(|answer| answer.status);
     match (&exchange.ending, status) {
         (Ending::ClientLeft, _) => false,
-        (Ending::Unreachable(_) | Ending::Timeout(_), None) => true,
+        (Ending::Unreachable(_) | Ending::Broke(_) | Ending::Timeout(_), None) => true,
         // A stream's break reaches the program; only a whole reply is asked for again.
         (Ending::Broke(_), Some(status)) if status.is_success() => !exchange.is_streamed(),
         (_, Some(status)) => match exchange.response_header("x-should-retry") {

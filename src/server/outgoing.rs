@@ -48,6 +48,16 @@ struct Failure<E> {
     limit: Pin<Box<Sleep>>,
 }
 
+impl<E> Failure<E> {
+    fn new(error: E, before: Before) -> Self {
+        Failure {
+            error,
+            before,
+            limit: Box::pin(tokio::time::sleep(PATIENCE)),
+        }
+    }
+}
+
 enum Before {
     /// HTTP/1: hyper writes what it holds when the body has nothing more to give; then the socket may be full.
     Written { glance: Pin<Box<Sleep>> },
@@ -90,30 +100,20 @@ impl<B: Body<Data = Bytes>> Body for Outgoing<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        if this.failure.is_none() {
-            let error = match ready!(this.body.poll_frame(context)) {
-                Some(Err(error)) => error,
+        let mut failure = match this.failure.take() {
+            Some(failure) => failure,
+            None => match ready!(this.body.poll_frame(context)) {
+                Some(Err(error)) if *this.framing == Framing::Http2 => {
+                    let (sender, marker) = oneshot::channel();
+                    *this.failure = Some(Failure::new(error, Before::Released { marker }));
+                    return Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(Marker(sender))))));
+                }
+                Some(Err(error)) => {
+                    let glance = Box::pin(tokio::time::sleep(GLANCE));
+                    Failure::new(error, Before::Written { glance })
+                }
                 other => return Poll::Ready(other),
-            };
-            let limit = Box::pin(tokio::time::sleep(PATIENCE));
-            if *this.framing == Framing::Http2 {
-                let (sender, marker) = oneshot::channel();
-                *this.failure = Some(Failure {
-                    error,
-                    before: Before::Released { marker },
-                    limit,
-                });
-                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(Marker(sender))))));
-            }
-            let glance = Box::pin(tokio::time::sleep(GLANCE));
-            *this.failure = Some(Failure {
-                error,
-                before: Before::Written { glance },
-                limit,
-            });
-        }
-        let Some(mut failure) = this.failure.take() else {
-            return Poll::Ready(None);
+            },
         };
         let has_left = match &mut failure.before {
             Before::Released { marker } => Pin::new(marker).poll(context).is_ready(),

@@ -2,7 +2,7 @@
 //!
 //! hyper has one timer for a request's head, and it runs on an idle keep-alive connection too, while the sniffing of HTTP/1 or 2 before
 //! the first byte has none. Here are three: until the first byte of a connection, from a head's first byte to its request, and
-//! between requests. None runs while a request is in flight. They cost nothing where heads arrive in one piece.
+//! between requests. None of these runs while a request is in flight; one more does while a client takes nothing of its response. They cost nothing where heads arrive in one piece.
 
 use std::io;
 use std::pin::Pin;
@@ -26,6 +26,8 @@ pub struct Patience {
     pub head: Duration,
     /// Between requests.
     pub keep_alive: Duration,
+    /// While the client takes nothing of what is written.
+    pub stalled: Duration,
 }
 
 /// What the socket, the service and the bodies of one connection tell each other.
@@ -100,6 +102,8 @@ struct State {
     since: Instant,
     dispatched: usize,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while a write waits for the client.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// What the socket is being read for.
@@ -152,6 +156,7 @@ impl Socket {
             since: Instant::now(),
             dispatched: 0,
             timer: None,
+            stall: None,
         })))
     }
 
@@ -253,7 +258,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(|transport| match transport {
+        self.write(context, |transport, context| match transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         })
@@ -264,7 +269,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(|transport| match transport {
+        self.write(context, |transport, context| match transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         })
@@ -278,14 +283,14 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(|transport| match transport {
+        self.write(context, |transport, context| match transport {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
             Transport::Tls(stream) => Pin::new(stream).poll_flush(context),
         })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(|transport| match transport {
+        self.write(context, |transport, context| match transport {
             Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Transport::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         })
@@ -295,14 +300,29 @@ impl AsyncWrite for Socket {
 impl Socket {
     fn write<T>(
         &self,
-        write: impl FnOnce(&mut Transport) -> Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+        write: impl FnOnce(&mut Transport, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let mut state = self.state();
-        let polled = write(&mut state.transport);
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let polled = write(&mut state.transport, context);
         state
             .connection
             .write_blocked
             .store(polled.is_pending(), Ordering::Relaxed);
-        polled
+        if polled.is_ready() {
+            state.stall = None;
+            return polled;
+        }
+        let limit = state.patience.stalled;
+        let stall = state
+            .stall
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        stall.poll_unpin(context).map(|()| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client took nothing in time",
+            ))
+        })
     }
 }

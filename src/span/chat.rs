@@ -51,17 +51,29 @@ pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut Ve
         key::REQUEST_SERVICE_TIER,
         request.service_tier.as_deref(),
     );
-    put(out, key::USER, request.user.as_deref());
+    for (name, text) in [
+        (key::USER, &request.user),
+        (key::SAFETY_IDENTIFIER, &request.safety_identifier),
+        (key::PROMPT_CACHE_KEY, &request.prompt_cache_key),
+        (key::STREAM_OPTIONS, &request.stream_options),
+        (key::MODALITIES, &request.modalities),
+    ] {
+        put(out, name, text.as_deref());
+    }
     if !content {
         return;
     }
-    put(out, key::TOOL_CHOICE, request.tool_choice.as_deref());
-    put(
-        out,
-        key::RESPONSE_FORMAT,
-        request.response_format.as_deref(),
-    );
-    put(out, key::REQUEST_METADATA, request.metadata.as_deref());
+    for (name, text) in [
+        (key::TOOL_CHOICE, &request.tool_choice),
+        (key::RESPONSE_FORMAT, &request.response_format),
+        (key::REQUEST_METADATA, &request.metadata),
+        (key::AUDIO, &request.audio),
+        (key::PREDICTION, &request.prediction),
+        (key::WEB_SEARCH_OPTIONS, &request.web_search_options),
+        (key::MODERATION, &request.moderation),
+    ] {
+        put(out, name, text.as_deref());
+    }
     if !request.stop.is_empty() {
         let stop = request
             .stop
@@ -193,9 +205,9 @@ fn spoken(choice: &Choice) -> Option<&str> {
         .or(calls.then_some(""))
 }
 
-/// The conversation as one JSON object, `{"messages":[…]}`, for [`key::ENTITY_INPUT`].
+/// The conversation as one JSON array of messages, for [`key::ENTITY_INPUT`]: the form of respan-instrumentation-openai 1.3.0.
 pub fn entity_input(request: &ChatRequest<'_>) -> String {
-    let mut json = String::from(r#"{"messages":["#);
+    let mut json = String::from("[");
     for (number, message) in request.messages.iter().enumerate() {
         if number > 0 {
             json.push(',');
@@ -213,7 +225,7 @@ pub fn entity_input(request: &ChatRequest<'_>) -> String {
         object.text("refusal", message.refusal.as_deref());
         object.close();
     }
-    json.push_str("]}");
+    json.push(']');
     json
 }
 

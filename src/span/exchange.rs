@@ -103,7 +103,7 @@ impl Outcome {
             (Ending::Refused(status, why), _) => {
                 ended("refused", why, Some(i64::from(status.as_u16())))
             }
-            (Ending::Broke(why), _) => ended("upstream_broke", why, status_code),
+            (Ending::Broke(why), _) => ended("upstream_broke", why, status_code.or(Some(502))),
             // A client may close as soon as it has read the reply's own end.
             (Ending::ClientLeft, _) if !says_it_ended => ended(
                 "client_left",

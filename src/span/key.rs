@@ -100,6 +100,22 @@ pub const STORE: &str = "llm.request.store";
 pub const REQUEST_METADATA: &str = "llm.request.metadata";
 /// OpenAI's `user` of the request.
 pub const USER: &str = "llm.user";
+/// OpenAI's `safety_identifier` of the request.
+pub const SAFETY_IDENTIFIER: &str = "llm.request.safety_identifier";
+/// What requests that shall share a cached prompt have in common.
+pub const PROMPT_CACHE_KEY: &str = "llm.request.prompt_cache_key";
+/// Options of the stream, as JSON: they say whether its tokens were asked for.
+pub const STREAM_OPTIONS: &str = "llm.request.stream_options";
+/// Kinds of output that were asked for, as JSON.
+pub const MODALITIES: &str = "llm.request.modalities";
+/// Voice and format of a spoken answer, as JSON.
+pub const AUDIO: &str = "llm.request.audio";
+/// What the answer was expected to be, as JSON.
+pub const PREDICTION: &str = "llm.request.prediction";
+/// How the web could be searched, as JSON.
+pub const WEB_SEARCH_OPTIONS: &str = "llm.request.web_search_options";
+/// How input and output were to be moderated, as JSON.
+pub const MODERATION: &str = "llm.request.moderation";
 /// The tier that was asked for.
 pub const REQUEST_SERVICE_TIER: &str = "openai.request.service_tier";
 /// The tier that served.

@@ -1,3 +1,5 @@
+//! Events are found wherever they are cut, within bounds.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Spans on their way to Respan: taken from the store together, settled together or in parts.
 //!
-//! Every span of a batch ends in exactly one way: settled, or back in the store. The second is what dropping a batch does, so no path
-//! out of the exporter, a cancelled one included, can lose a span.
+//! Every span of a batch ends in exactly one way: settled, or back in the store, set aside there or not. Back is what dropping a batch
+//! does, so no path out of the exporter, a cancelled one included, can lose a span.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::span::Span;
 pub struct Batch {
     store: Arc<Store>,
     spans: Vec<Waiting>,
+    was_aside: bool,
 }
 
 /// How a batch ended at Respan.
@@ -24,7 +25,19 @@ pub struct Settled {
 
 impl Batch {
     pub(super) fn new(store: Arc<Store>, spans: Vec<Waiting>) -> Self {
-        Self { store, spans }
+        Self {
+            store,
+            spans,
+            was_aside: false,
+        }
+    }
+
+    pub(super) fn from_aside(store: Arc<Store>, span: Waiting) -> Self {
+        Self {
+            store,
+            spans: vec![span],
+            was_aside: true,
+        }
     }
 
     /// The spans, oldest first.
@@ -45,6 +58,15 @@ impl Batch {
             spans.iter().map(|waiting| waiting.weight).sum(),
             settled,
         );
+        if self.was_aside && settled.rejected == 0 {
+            self.store.bring_back_aside();
+        }
+    }
+
+    /// Ends the batch for now: its spans are asked about apart from the others.
+    pub fn set_aside(mut self) {
+        let spans = std::mem::take(&mut self.spans);
+        self.store.put_aside(spans);
     }
 
     /// The older and the newer half; the batch itself when it is a single span.
@@ -59,6 +81,7 @@ impl Batch {
         let newer = Self {
             store: Arc::clone(&self.store),
             spans: newer,
+            was_aside: self.was_aside,
         };
         Ok((self, newer))
     }

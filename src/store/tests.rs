@@ -155,3 +155,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_span_that_was_set_aside_is_taken_alone_and_goes_first_when_the_store_is_full() {
+    let store = Arc::new(Store::new(3 * weight(&span(0, 0))));
+    for number in 1..=3 {
+        store.add(span(number, 0));
+        store.take(1, usize::MAX).unwrap().set_aside();
+    }
+    assert!(store.take(9, usize::MAX).is_none());
+    assert_eq!(store.counts().pending, 3);
+    let first = store.take_aside().unwrap();
+    assert_eq!(numbers(&first), [1]);
+    store.add(span(4, 0));
+    assert_eq!(store.counts().dropped(DropReason::Memory), 1);
+    first.settle(Settled { rejected: 0 });
+    assert_adds_up(&store);
+    // One of them was accepted, so the others wait like any.
+    assert_eq!(numbers(&store.take(9, usize::MAX).unwrap()), [3, 4]);
+    assert!(store.take_aside().is_none());
+}

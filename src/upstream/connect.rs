@@ -96,16 +96,22 @@ impl fmt::Display for InvalidRoots {
 
 impl std::error::Error for InvalidRoots {}
 
-/// The platform's trusted roots, or Mozilla's where the platform has none, and those of `further`.
-///
-/// # Errors
-/// When `further` cannot be read or holds no certificate.
-pub fn trusted_roots(further: Option<&Path>) -> Result<Arc<RootCertStore>, InvalidRoots> {
+/// The platform's trusted roots, or Mozilla's where the platform has none, as in an image made from scratch.
+pub fn usual_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
+    roots
+}
+
+/// The [`usual_roots`] and those of `further`.
+///
+/// # Errors
+/// When `further` cannot be read or holds no certificate.
+pub fn trusted_roots(further: Option<&Path>) -> Result<Arc<RootCertStore>, InvalidRoots> {
+    let mut roots = usual_roots();
     if let Some(path) = further {
         let invalid = |why: String| InvalidRoots {
             path: path.to_owned(),

@@ -27,7 +27,7 @@ pub(super) struct Lanes<B> {
 }
 
 struct Lane<B> {
-    client: Client<Connector, B>,
+    client: Arc<Client<Connector, B>>,
     calls: Arc<AtomicUsize>,
 }
 
@@ -54,21 +54,21 @@ where
     }
 
     /// The first client with room, or a new one.
-    pub(super) fn take(&self) -> (Client<Connector, B>, Place) {
+    pub(super) fn take(&self) -> (Arc<Client<Connector, B>>, Place) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let with_room = lanes
             .iter()
             .position(|lane| lane.calls.load(Ordering::Relaxed) < CALLS_PER_LANE);
         let index = with_room.unwrap_or_else(|| {
             lanes.push(Lane {
-                client: client(self.connector.clone()),
+                client: Arc::new(client(self.connector.clone())),
                 calls: Arc::default(),
             });
             lanes.len() - 1
         });
         let lane = &lanes[index];
         lane.calls.fetch_add(1, Ordering::Relaxed);
-        (lane.client.clone(), Place(Arc::clone(&lane.calls)))
+        (Arc::clone(&lane.client), Place(Arc::clone(&lane.calls)))
     }
 }
 

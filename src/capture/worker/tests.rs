@@ -1,3 +1,5 @@
+//! Whatever comes in pieces, late or broken, the sink is told of every exchange once.
+
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -29,7 +31,7 @@ type Seen = Arc<Mutex<Vec<(Exchange, Option<Reading>)>>>;
 fn started(budget: usize) -> (Capture, Worker, Seen) {
     let seen = Seen::default();
     let sink = Arc::clone(&seen);
-    let (capture, worker) = start(Budget::new(budget), move |exchange, reading| {
+    let (capture, worker) = start(Budget::new(budget), move |exchange: Exchange, reading| {
         assert_ne!(exchange.opening.path, "/panics", "as this test wants");
         sink.lock().unwrap().push((exchange, reading));
     })

@@ -196,6 +196,56 @@ async fn a_span_that_makes_the_server_fail_is_found_while_others_are_accepted() 
 }
 
 #[tokio::test]
+async fn spans_that_always_make_the_server_fail_stop_no_other_however_many_there_are() {
+    let mut scene = Scene::new().await;
+    let poison = u8::try_from(BATCHES).unwrap() + 4;
+    let mut seen = std::collections::BTreeSet::new();
+    // One after the other, so that each is a batch of its own and together they take every place.
+    for number in 1..=poison {
+        scene.add([number]);
+        while !seen.contains(&number) {
+            let post = scene.post().await;
+            seen.extend(post.spans());
+            post.answer(500);
+        }
+    }
+    scene.add([100]);
+    while scene.store.counts().exported == 0 {
+        let post = scene.post().await;
+        let status = if post.spans().contains(&100) {
+            200
+        } else {
+            500
+        };
+        post.answer(status);
+        tokio::task::yield_now().await;
+        if status == 200 {
+            break;
+        }
+    }
+    // It was the server after all.
+    assert_eq!(scene.settled().await.exported, u64::from(poison) + 1);
+}
+
+#[tokio::test]
+async fn what_was_set_aside_is_tried_once_more_at_the_end() {
+    let mut scene = Scene::new().await;
+    scene.add([1]);
+    for _ in 0..3 {
+        scene.post().await.answer(500);
+    }
+    scene.add([2]);
+    let mut failures = 3;
+    while failures < 6 {
+        let post = scene.post().await;
+        let status = if post.spans() == [1] { 500 } else { 200 };
+        failures += u32::from(status == 500);
+        post.answer(status);
+    }
+    assert_eq!(scene.drained(200).await, 0);
+}
+
+#[tokio::test]
 async fn a_partial_success_is_counted_and_never_sent_again() {
     let mut scene = Scene::with(Some("key"), Duration::from_hours(1), pace()).await;
     scene.add((0..BATCH_SPANS).map(|_| 1));

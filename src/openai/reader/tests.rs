@@ -1,3 +1,5 @@
+//! Every shape of a reply is read, however it is cut in pieces.
+
 use super::*;
 use crate::openai::{CallKind, Choice, Failure, FunctionCall, ToolCall, Usage};
 

@@ -1,3 +1,5 @@
+//! A request is read as far as it can be, whatever is wrong with the rest.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! A failure lets what came before it leave first.
+
 use std::sync::Arc;
 
 use futures_util::{FutureExt, stream};

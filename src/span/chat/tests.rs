@@ -1,3 +1,5 @@
+//! Calls as Respan reads them.
+
 use std::fmt::Write;
 
 use super::*;
@@ -90,6 +92,39 @@ fn what_is_not_known_has_no_attribute() {
 }
 
 #[test]
+fn what_the_rarer_members_ask_for_is_told_and_their_texts_only_with_content() {
+    let request = r#"{"safety_identifier":"s1","prompt_cache_key":"k1","stream_options":{"include_usage":true},"modalities":["text","audio"],
+ "audio":{"voice":"alloy"},"prediction":{"type":"content","content":"a draft"},"web_search_options":{"user_location":{"city":"Rome"}},"moderation":{"mode":"on"}}"#;
+    let always = [
+        ("llm.request.safety_identifier", "s1"),
+        ("llm.request.prompt_cache_key", "k1"),
+        ("llm.request.stream_options", r#"{"include_usage":true}"#),
+        ("llm.request.modalities", r#"["text","audio"]"#),
+    ];
+    let with_content = [
+        ("llm.request.audio", r#"{"voice":"alloy"}"#),
+        (
+            "llm.request.prediction",
+            r#"{"type":"content","content":"a draft"}"#,
+        ),
+        (
+            "llm.request.web_search_options",
+            r#"{"user_location":{"city":"Rome"}}"#,
+        ),
+        ("llm.request.moderation", r#"{"mode":"on"}"#),
+    ];
+    for content in [true, false] {
+        let out = attributes(request, "{}", content);
+        let told = |(name, text): (&'static str, &str)| {
+            out.contains(&(name.into(), Value::Text(text.to_owned())))
+        };
+        assert!(always.into_iter().all(told), "{}", lines(&out));
+        let texts = with_content.into_iter().filter(|each| told(*each)).count();
+        assert_eq!(texts, if content { 4 } else { 0 }, "{}", lines(&out));
+    }
+}
+
+#[test]
 fn a_message_of_a_strange_kind_keeps_its_number() {
     let request =
         ChatRequest::parse(br#"{"messages":[null,7,{"role":"user","content":"hi"}]}"#).unwrap();
@@ -102,10 +137,10 @@ fn a_message_of_a_strange_kind_keeps_its_number() {
 fn entity_input_and_output_are_json_of_the_same() {
     let request = ChatRequest::parse(TOOLS_REQUEST.as_bytes()).unwrap();
     let input: serde_json::Value = serde_json::from_str(&entity_input(&request)).unwrap();
-    assert_eq!(input["messages"][1]["content"][0]["text"], "And in Paris?");
-    assert_eq!(input["messages"][2]["tool_calls"][0]["id"], "call_1");
-    assert_eq!(input["messages"][2]["content"], "");
-    assert_eq!(input["messages"][3]["content"], "73 degrees");
+    assert_eq!(input[1]["content"][0]["text"], "And in Paris?");
+    assert_eq!(input[2]["tool_calls"][0]["id"], "call_1");
+    assert_eq!(input[2]["content"], "");
+    assert_eq!(input[3]["content"], "73 degrees");
 
     let read = |text: &str| {
         let mut reader = ReplyReader::new(None, None, 1 << 20);
@@ -120,5 +155,5 @@ fn entity_input_and_output_are_json_of_the_same() {
         (&"Because.".into(), &"No.".into())
     );
     assert_eq!(read(r#"{"error":"no"}"#), None);
-    assert_eq!(entity_input(&ChatRequest::default()), r#"{"messages":[]}"#);
+    assert_eq!(entity_input(&ChatRequest::default()), "[]");
 }

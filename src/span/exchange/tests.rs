@@ -1,3 +1,5 @@
+//! How each exchange ended, and what its span holds.
+
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
@@ -72,10 +74,11 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
 fn made(opening: Opening, goes: Goes) -> (Exchange, Option<Reading>) {
     let seen = Arc::new(Mutex::new(None));
     let sink = Arc::clone(&seen);
-    let (capture, worker) = worker::start(Budget::new(1 << 20), move |exchange, reading| {
-        *sink.lock().unwrap() = Some((exchange, reading));
-    })
-    .unwrap();
+    let (capture, worker) =
+        worker::start(Budget::new(1 << 20), move |exchange: Exchange, reading| {
+            *sink.lock().unwrap() = Some((exchange, reading));
+        })
+        .unwrap();
     let (mut asked, mut answered) = capture.open(opening, None);
     asked.data(&Bytes::from_static(REQUEST.as_bytes()));
     match goes {
