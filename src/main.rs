@@ -9,6 +9,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use spangate::cli::{Command, CommandLine, Written};
 use spangate::config::{Config, Sources};
 use spangate::gateway::Gateway;
@@ -57,6 +58,23 @@ fn main() -> ExitCode {
     code
 }
 
+/// Every stream takes two sockets, and the soft limit of many systems would end at some five hundred of them.
+fn raise_open_files(wanted: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the soft limit of open files could not be raised");
+    }
+    let needed = wanted as u64 * 2;
+    if let Some(most) = limit.maximum.filter(|most| *most < needed) {
+        tracing::warn!(
+            most,
+            needed,
+            "the limit of open files is lower than limits.max_in_flight needs; raise it, or lower that"
+        );
+    }
+}
+
 fn sources(written: &Written) -> Sources {
     Sources {
         file: written.config.clone(),
@@ -75,6 +93,7 @@ async fn serve(config: Config, sources: &Sources) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    raise_open_files(config.limits.max_in_flight);
     let mut gateway = match Gateway::start(config) {
         Ok(gateway) => gateway,
         Err(error) => {

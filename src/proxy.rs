@@ -303,6 +303,10 @@ fn watch<U>(
             .headers()
             .get("x-stainless-retry-count")
             .and_then(|count| count.to_str().ok()?.parse().ok()),
+        content_encoding: request
+            .headers()
+            .get(header::CONTENT_ENCODING)
+            .and_then(|coding| Some(coding.to_str().ok()?.to_owned())),
         chat: endpoint == Endpoint::ChatCompletions && request.method() == Method::POST,
         content: settings.content && identity.log == Log::Full,
         entity_content: settings.entity_content,

@@ -68,6 +68,11 @@ impl Framer {
         }
     }
 
+    /// Bytes of the event under way.
+    pub fn held(&self) -> usize {
+        self.event.len()
+    }
+
     /// How many events were over the limit and left out so far.
     pub fn skipped(&self) -> u64 {
         self.skipped

@@ -29,25 +29,51 @@ impl Budget {
     }
 }
 
+/// A part of the budget, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    held: usize,
+    budget: Arc<Budget>,
+}
+
+impl Reservation {
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Reservation { held: 0, budget }
+    }
+
+    /// Makes it at least `bytes` large, if the budget has room for that.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.held);
+        let fits = self.budget.take(more);
+        if fits {
+            self.held += more;
+        }
+        fits
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
 /// A growing copy of a body, cut where its limit or the shared budget ends.
 #[derive(Debug)]
 pub(super) struct Copied {
     bytes: Vec<u8>,
-    /// Of the budget.
-    held: usize,
     cut: bool,
     limit: usize,
-    budget: Arc<Budget>,
+    reserved: Reservation,
 }
 
 impl Copied {
     pub(super) fn new(limit: usize, budget: Arc<Budget>) -> Self {
         Copied {
             bytes: Vec::new(),
-            held: 0,
             cut: false,
             limit,
-            budget,
+            reserved: Reservation::new(budget),
         }
     }
 
@@ -63,10 +89,9 @@ impl Copied {
             return;
         }
         let fitting = data.len().min(self.limit - self.bytes.len());
-        let affordable = self.budget.take(fitting);
+        let affordable = self.reserved.grow(self.bytes.len() + fitting);
         if affordable {
             self.bytes.extend_from_slice(&data[..fitting]);
-            self.held += fitting;
         }
         self.cut = !affordable || fitting < data.len();
     }
@@ -79,28 +104,16 @@ impl Copied {
         self.cut
     }
 
-    /// Lets the bytes go but not their part of the budget: they live on in another form.
-    pub(super) fn hollow(mut self) -> Self {
-        self.bytes = Vec::new();
-        self
-    }
-
     /// What was copied; an empty copy of the same limit stays behind, cut if this one was.
     pub(super) fn take(&mut self) -> Copied {
+        let reserved = Reservation::new(Arc::clone(&self.reserved.budget));
         let next = Copied {
             bytes: Vec::new(),
-            held: 0,
             cut: self.cut,
             limit: self.limit,
-            budget: Arc::clone(&self.budget),
+            reserved,
         };
         std::mem::replace(self, next)
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.held, Ordering::Relaxed);
     }
 }
 
@@ -130,6 +143,16 @@ mod tests {
             (false, true, &b""[..])
         );
         drop((first, second));
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_reservation_grows_as_far_as_the_budget_goes() {
+        let budget = Budget::new(10);
+        let mut reserved = Reservation::new(Arc::clone(&budget));
+        assert!(reserved.grow(8) && reserved.grow(3) && reserved.grow(10));
+        assert!(!reserved.grow(11));
+        drop(reserved);
         assert_eq!(budget.held.load(Ordering::Relaxed), 0);
     }
 

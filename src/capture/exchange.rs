@@ -65,6 +65,8 @@ pub struct Opening {
     pub path: String,
     /// `x-stainless-retry-count`: which attempt of an SDK this is, 0 for the first.
     pub retry: Option<u32>,
+    /// The request's `content-encoding`.
+    pub content_encoding: Option<String>,
     /// Copy the bodies: they are read for the span.
     pub chat: bool,
     /// The bodies' content goes into the span, not only what they tell about the call.

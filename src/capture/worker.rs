@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Copied};
+use super::budget::{Budget, Reservation};
 use super::exchange::{Answer, Exchange, ExchangeId, Retrying};
 use super::queue::{Capture, Event, Piece};
 use crate::openai::{ChatReply, ReplyReader};
@@ -76,7 +76,7 @@ pub fn start(budget: Arc<Budget>, mut sink: impl Sink) -> io::Result<(Capture, W
             let mut until = None;
             while let Some(events) = queue.take(until) {
                 for event in events {
-                    handle(event, &mut open, &mut sink);
+                    handle(event, &mut open, queue.budget(), &mut sink);
                 }
                 until = sink.rest();
             }
@@ -95,7 +95,12 @@ impl Worker {
     }
 }
 
-fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut impl Sink) {
+fn handle(
+    event: Event,
+    open: &mut HashMap<ExchangeId, Assembly>,
+    budget: &Arc<Budget>,
+    sink: &mut impl Sink,
+) {
     match event {
         Event::Piece {
             id,
@@ -105,9 +110,9 @@ fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut imp
         } => {
             let mut assembly = open
                 .remove(&id)
-                .unwrap_or_else(|| Assembly::new(&answer, max_body));
+                .unwrap_or_else(|| Assembly::new(&answer, max_body, Arc::clone(budget)));
             if let Some(assembly) = unharmed(move || {
-                assembly.take(piece);
+                assembly.take(&piece);
                 assembly
             }) {
                 open.insert(id, assembly);
@@ -131,8 +136,9 @@ fn handle(event: Event, open: &mut HashMap<ExchangeId, Assembly>, sink: &mut imp
             let max_body = exchange.opening.max_body;
             let reading = answer.and_then(|answer| {
                 unharmed(move || {
-                    let mut assembly = assembly.unwrap_or_else(|| Assembly::new(&answer, max_body));
-                    assembly.take(last);
+                    let mut assembly = assembly
+                        .unwrap_or_else(|| Assembly::new(&answer, max_body, Arc::clone(budget)));
+                    assembly.take(&last);
                     assembly.finish()
                 })
             });
@@ -157,14 +163,12 @@ struct Assembly {
     reader: ReplyReader,
     first_token: Option<Duration>,
     cut: bool,
-    /// How much more the reader keeps.
-    room: usize,
-    /// What it keeps still counts.
-    kept: Vec<Copied>,
+    /// For what the reader keeps.
+    reserved: Reservation,
 }
 
 impl Assembly {
-    fn new(answer: &Answer, max_body: usize) -> Self {
+    fn new(answer: &Answer, max_body: usize, budget: Arc<Budget>) -> Self {
         let reader = ReplyReader::new(
             answer.content_type.as_deref(),
             answer.content_encoding.as_deref(),
@@ -174,13 +178,15 @@ impl Assembly {
             reader,
             first_token: None,
             cut: false,
-            // Of a stream only its text is kept, of any other reply as much as this, until it is read.
-            room: if answer.is_streamed() { 0 } else { max_body },
-            kept: Vec::new(),
+            reserved: Reservation::new(budget),
         }
     }
 
-    fn take(&mut self, piece: Piece) {
+    fn take(&mut self, piece: &Piece) {
+        // What follows a gap means nothing.
+        if self.cut {
+            return;
+        }
         let bytes = piece.bytes.bytes();
         let mut done = 0;
         // Frame by frame only until the first token was seen: after that nobody asks when a frame came.
@@ -195,11 +201,7 @@ impl Assembly {
             }
         }
         self.reader.push(&bytes[done..]);
-        self.cut |= piece.bytes.is_cut();
-        if self.room > 0 {
-            self.room = self.room.saturating_sub(bytes.len());
-            self.kept.push(piece.bytes.hollow());
-        }
+        self.cut = piece.bytes.is_cut() || !self.reserved.grow(self.reader.held());
     }
 
     fn finish(self) -> Reading {

@@ -30,9 +30,10 @@ pub(super) struct Assembly {
     done: bool,
 }
 
-/// What is left of the limit, in bytes.
+/// A limit and what is left of it, in bytes.
 #[derive(Debug)]
 struct Room {
+    limit: usize,
     left: usize,
     cut: bool,
 }
@@ -72,9 +73,15 @@ impl Room {
 }
 
 impl Assembly {
+    /// Bytes of text that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.room.limit - self.room.left
+    }
+
     /// An assembly that keeps at most `limit` bytes of text.
     pub(super) fn new(limit: usize) -> Self {
         let room = Room {
+            limit,
             left: limit,
             cut: false,
         };

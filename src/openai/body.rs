@@ -32,6 +32,11 @@ impl Body {
         self.look_for_end(bytes);
     }
 
+    /// Bytes that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether the JSON value is over, whether or not it was kept.
     pub(super) fn ended(&self) -> bool {
         self.place == Place::End

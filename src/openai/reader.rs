@@ -64,6 +64,16 @@ impl ReplyReader {
         self.decoder.push(bytes, |decoded| reading.push(decoded));
     }
 
+    /// Bytes that are kept of the reply so far.
+    pub fn held(&self) -> usize {
+        let form = match &self.reading.form {
+            Form::Unknown(head) => head.len(),
+            Form::Events(framer) => framer.held(),
+            Form::Body(body) => body.held(),
+        };
+        form + self.reading.assembly.held()
+    }
+
     /// Whether a chunk of a stream had something to say: content, refusal, reasoning, a tool call or audio. A role alone is not a token, and a
     /// body that is no stream has no first token.
     pub fn saw_token(&self) -> bool {

@@ -85,6 +85,8 @@ impl Upward<'_> {
 /// The headers for the client, with the exchange's id.
 pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -> HeaderMap {
     let named = named_by_connection(&headers).unwrap_or_default();
+    // Chunks win over a length (RFC 9112, section 6.3), and hyper has read them by then.
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
     let mut rewritten = HeaderMap::with_capacity(headers.len() + 1);
     let mut last = None;
     for (name, value) in headers.drain() {
@@ -95,6 +97,7 @@ pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -
                 && *name != TE
                 && !named.contains(name)
                 && *name != GATEWAY_REQUEST_ID
+                && !(chunked && *name == CONTENT_LENGTH)
         {
             rewritten.append(name, value);
         }
@@ -304,6 +307,20 @@ mod tests {
         assert_eq!(
             lines(&rewritten),
             [("host", "upstream"), ("cookie", "a=1; b=2"), ("x", "y")]
+        );
+    }
+
+    #[test]
+    fn a_length_beside_chunks_is_no_length() {
+        let came = appended(&[
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("x", "y"),
+        ]);
+        let rewritten = downward(came, HeaderValue::from_static("ours"), false);
+        assert_eq!(
+            lines(&rewritten),
+            [("x", "y"), ("x-respan-gateway-request-id", "ours")]
         );
     }
 

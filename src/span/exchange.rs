@@ -9,6 +9,7 @@ use super::chat;
 use super::{Key, Span, SpanId, Status, TraceId, Value, key};
 use crate::capture::worker::Reading;
 use crate::capture::{Ending, Exchange, ExchangeId};
+use crate::encoding::Decoder;
 use crate::openai::{ChatReply, ChatRequest};
 
 /// What a client that left is recorded as, there being no status for it; nginx's word.
@@ -124,7 +125,7 @@ impl Outcome {
             },
             _ if lacks_its_end(exchange, reading) => ended(
                 "upstream_broke",
-                "the reply ended before its last event",
+                "the reply is not whole, although the upstream ended it as if it were",
                 status_code,
             ),
             _ => Outcome {
@@ -163,7 +164,8 @@ fn put_call(
     reading: Option<&Reading>,
 ) -> Option<String> {
     let opening = &exchange.opening;
-    let request = ChatRequest::parse(exchange.request.bytes()).ok();
+    let body = plain_body(exchange);
+    let request = ChatRequest::parse(&body).ok();
     if let Some(request) = &request {
         chat::request_attributes(request, opening.content, put);
         if opening.content && opening.entity_content {
@@ -195,6 +197,20 @@ fn put_call(
     }
     let answered = reading.and_then(|reading| reading.reply.model.clone());
     answered.or_else(|| request.and_then(|request| request.model.map(Cow::into_owned)))
+}
+
+/// The request's body without its coding.
+fn plain_body(exchange: &Exchange) -> Cow<'_, [u8]> {
+    let opening = &exchange.opening;
+    if opening.content_encoding.is_none() {
+        return Cow::Borrowed(exchange.request.bytes());
+    }
+    let mut plain = Vec::new();
+    let mut decoder = Decoder::new(opening.content_encoding.as_deref(), opening.max_body);
+    decoder.push(exchange.request.bytes(), |decoded| {
+        plain.extend_from_slice(decoded);
+    });
+    Cow::Owned(plain)
 }
 
 fn put_transport(put: &mut Vec<(Key, Value)>, exchange: &Exchange, outcome: &Outcome) {

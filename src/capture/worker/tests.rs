@@ -18,6 +18,7 @@ fn opening(path: &str) -> Opening {
         method: Method::POST,
         path: path.to_owned(),
         retry: None,
+        content_encoding: None,
         chat: true,
         content: true,
         entity_content: false,

@@ -47,6 +47,7 @@ impl Attempt {
             method: Method::POST,
             path: "/v1/chat/completions".to_owned(),
             retry: self.number,
+            content_encoding: None,
             chat: true,
             content: true,
             entity_content: false,

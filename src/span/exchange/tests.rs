@@ -62,6 +62,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         method: Method::POST,
         path: "/v1/chat/completions".to_owned(),
         retry: None,
+        content_encoding: None,
         chat,
         content: true,
         entity_content: false,
@@ -167,7 +168,7 @@ fn the_outcome_says_how_an_exchange_truly_ended() {
         (Answered(429, REFUSED, Well), "refused", Some("429")),
         (Refused(413), "refused", Some("413")),
         (Fails(unreachable), "unreachable", Some("502")),
-        (Fails(broke), "unreachable", Some("502")),
+        (Fails(broke), "upstream_broke", Some("502")),
         (Fails(|| CallError::Silent), "timeout", Some("504")),
         (Fails(|| CallError::ConnectTimeout), "timeout", Some("504")),
     ] {
