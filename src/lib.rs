@@ -18,11 +18,38 @@
 //!                                  capture ──► Exchange (what was asked, what came back, when, how it ended)
 //!                                                 │ openai, sse: bytes become requests and replies
 //!                                                 ▼
-//!                                               span ──► store (what is not yet accepted)
-//!                                                           │
-//!                                                           ▼
-//!                                         export: batch, encode, post, retry ──► Respan
+//!                                               runs: attempts of one call become one
+//!                                                 │ span
+//!                                                 ▼
+//!                                               store (what is not yet accepted)
+//!                                                 │
+//!                                                 ▼
+//!                                               export: batch, encode, post, retry ──► Respan
 //! ```
+//!
+//! Left to right, never back: the proxy knows nothing of runs, runs know nothing of HTTP, export knows nothing of OpenAI.
+//!
+//! | module | one sentence |
+//! |---|---|
+//! | [`cli`], [`logging`] | words on the command line become one call; what happens is said on stderr |
+//! | [`config`] | what was written becomes what is meant; a `Config` in hand is valid |
+//! | [`gateway`] | the whole, put together, and its orderly end |
+//! | [`server`] | accepts, limits, drains |
+//! | [`proxy`] | the order of one request; the only place that knows all of it |
+//! | [`identity`] | headers become who is asking: customer, thread, run, agent |
+//! | [`tap`] | forwards frames, tells an observer what it saw and, once, how it ended |
+//! | [`upstream`] | where requests go: TLS, pool, and what a silence is |
+//! | [`capture`] | the observers: bytes within limits, times, outcome; makes the `Exchange` |
+//! | [`encoding`], [`sse`], [`openai`] | bytes become requests and replies; tolerant of everything |
+//! | [`redact`] | keys are taken out of what others wrote |
+//! | [`runs`] | exchanges become what an operator thinks in; so far, attempts become calls |
+//! | [`span`] | the model of a span, Respan's names for its attributes, and who sets them |
+//! | [`store`] | what is not yet accepted, and the account of it |
+//! | [`export`] | spans become posts, and posts become accepted |
+//! | [`metrics`], [`admin`] | what is counted, and the port that shows it |
+//! | [`check`], [`demo`] | what a configuration amounts to; a first look at all of it |
+//!
+//! `encoding`, `sse`, `openai`, `runs`, `span` and `export::otlp` are plain functions of bytes and times: no sockets, tasks or clocks inside.
 
 pub mod admin;
 mod bearer;
