@@ -9,10 +9,11 @@ mod refusal;
 mod target;
 mod tunnel;
 mod upload;
+mod watch;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -29,15 +30,17 @@ use crate::capture::{Answered, Asked, Capture, ExchangeId, Opening};
 use crate::config::{BaseUrl, Secret};
 use crate::health;
 use crate::identity::{self, Identity, Log};
-use crate::metrics::{Counted, Endpoint, Metrics};
+use crate::metrics::{Endpoint, Metrics};
 use crate::server::Shutdown;
-use crate::tap::{End, Observer, Tap};
-use crate::upstream::{Broken, CallError, Pulse, ReplyBody};
-use admission::{Admission, check_head, check_key, check_path, content_length};
+use crate::tap::Tap;
+use crate::upstream::{CallError, Pulse, ReplyBody};
 pub use admission::{Gate, Limits};
+use admission::{check_head, check_key, check_path, content_length};
 use headers::{GATEWAY_REQUEST_ID, Upward, downward};
 use refusal::Refusal;
 pub use upload::{Upload, UploadError};
+use watch::{Blame, Count, Fault};
+pub use watch::{Coming, Going};
 
 /// What can be changed while the gateway runs. `U` is the upstream: a service of requests with bodies of type [`AskBody`].
 pub struct Settings<U> {
@@ -163,22 +166,6 @@ where
     }
 }
 
-/// Counts a request when it is answered, or when its client left before that.
-struct Count {
-    metrics: Arc<Metrics>,
-    endpoint: Endpoint,
-    status: Option<StatusCode>,
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        match self.status {
-            Some(status) => self.metrics.answered(self.endpoint, status),
-            None => self.metrics.left(self.endpoint),
-        }
-    }
-}
-
 async fn answer<U>(
     settings: &Settings<U>,
     around: &Around,
@@ -215,11 +202,7 @@ where
         fault: fault.clone(),
     };
     let request = upward(settings, request, target, client.is_some(), going, pulse)?;
-    let mut coming = Coming {
-        answered: Some(answered),
-        _counted: (admission, around.metrics.request_begins()),
-        stream: None,
-    };
+    let mut coming = Coming::new(answered, admission, &around.metrics);
 
     let called = Instant::now();
     let mut response = match settings.upstream.clone().oneshot(request).await {
@@ -352,98 +335,4 @@ fn upward<U>(
             going,
         ),
     ))
-}
-
-/// Watches a request's body: copies it, shows that it moves, and tells when it was at fault.
-pub struct Going {
-    asked: Asked,
-    pulse: Pulse,
-    fault: Fault,
-}
-
-/// What was wrong with a request's body, if anything: an upstream call that fails on it is not the upstream's failure.
-#[derive(Clone, Debug, Default)]
-struct Fault(Arc<OnceLock<Blame>>);
-
-#[derive(Clone, Copy, Debug)]
-enum Blame {
-    /// It is longer than the limit.
-    Length,
-    /// The client broke it off, or what it sent is no body.
-    Client,
-}
-
-impl Fault {
-    fn tell(&self, error: &UploadError) {
-        let blame = match error {
-            UploadError::TooLarge => Blame::Length,
-            UploadError::Client(_) | UploadError::Withdrawn => Blame::Client,
-        };
-        self.0.get_or_init(|| blame);
-    }
-
-    fn told(&self) -> Option<Blame> {
-        self.0.get().copied()
-    }
-}
-
-impl Observer<UploadError> for Going {
-    fn data(&mut self, data: &Bytes) {
-        self.pulse.beat();
-        self.asked.data(data);
-    }
-
-    fn end(self, end: End<'_, UploadError>) {
-        match end {
-            End::Complete => self.asked.complete(),
-            End::Failed(error) => self.fault.tell(error),
-            End::Abandoned => {}
-        }
-    }
-}
-
-/// Watches a response, from before it exists until its body has ended, and keeps what is held for a request in flight.
-pub struct Coming {
-    answered: Option<Answered>,
-    stream: Option<Counted>,
-    _counted: (Admission, Counted),
-}
-
-impl Coming {
-    fn head<B>(&mut self, metrics: &Arc<Metrics>, response: &Response<B>) {
-        let streams = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        self.stream = streams.then(|| metrics.stream_opens());
-        if let Some(answered) = &mut self.answered {
-            answered.head(response.status(), response.headers());
-        }
-    }
-
-    fn refuse(&mut self, refusal: &Refusal) {
-        if let Some(answered) = self.answered.take() {
-            answered.refused(refusal.status(), refusal.to_string());
-        }
-    }
-
-    fn fail(&mut self, error: &CallError) {
-        if let Some(answered) = self.answered.take() {
-            answered.failed(error);
-        }
-    }
-}
-
-impl Observer<Broken> for Coming {
-    fn data(&mut self, data: &Bytes) {
-        if let Some(answered) = &mut self.answered {
-            answered.data(data);
-        }
-    }
-
-    fn end(mut self, end: End<'_, Broken>) {
-        if let Some(answered) = self.answered.take() {
-            answered.end(end);
-        }
-    }
 }

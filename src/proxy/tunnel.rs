@@ -6,7 +6,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use super::Coming;
+use super::watch::Coming;
 use crate::server::Shutdown;
 use crate::tap::{End, Observer};
 
