@@ -11,6 +11,8 @@ mod queue;
 pub mod worker;
 
 pub use budget::Budget;
-pub use exchange::{Answer, CallKey, Ending, Exchange, ExchangeId, Kept, Opening, Retrying};
+pub use exchange::{
+    Answer, CallKey, Ending, Exchange, ExchangeId, Kept, Opening, Reading, Retrying,
+};
 pub use observers::{Answered, Asked};
 pub use queue::Capture;

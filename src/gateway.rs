@@ -17,7 +17,7 @@ pub(crate) use assembly::export as export_settings;
 
 use crate::admin::Admin;
 use crate::capture::Budget;
-use crate::capture::worker::{self, Reading, Sink, Worker};
+use crate::capture::worker::{self, Sink, Worker};
 use crate::capture::{Exchange, Retrying};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
@@ -326,21 +326,22 @@ impl Sink for Seen {
         self.runs.retrying(retrying);
     }
 
-    fn settled(&mut self, exchange: Exchange, reading: Option<Reading>) {
-        if exchange.request.is_cut() || reading.as_ref().is_some_and(|reading| reading.reply.cut) {
+    fn settled(&mut self, exchange: Exchange) {
+        let reading = exchange.reading.as_ref();
+        if exchange.request.is_cut() || reading.is_some_and(|reading| reading.reply.cut) {
             self.metrics.capture_cut();
         }
         self.runs
-            .settled(&exchange, reading.as_ref(), Instant::now())
+            .settled(Arc::new(exchange), Instant::now())
             .into_iter()
-            .for_each(|span| self.store.add(span));
+            .for_each(|made| self.store.add(made.span()));
     }
 
     fn rest(&mut self) -> Option<Instant> {
         self.runs
             .expired(Instant::now())
             .into_iter()
-            .for_each(|span| self.store.add(span));
+            .for_each(|made| self.store.add(made.span()));
         self.runs.next_expiry()
     }
 
@@ -348,6 +349,6 @@ impl Sink for Seen {
         self.runs
             .close()
             .into_iter()
-            .for_each(|span| self.store.add(span));
+            .for_each(|made| self.store.add(made.span()));
     }
 }

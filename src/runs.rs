@@ -5,12 +5,12 @@
 
 mod retries;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::worker::Reading;
 use crate::capture::{Exchange, Retrying};
-use crate::span::Span;
 use crate::span::exchange::span;
+use crate::span::{Place, Span};
 
 use retries::Retries;
 
@@ -18,6 +18,27 @@ use retries::Retries;
 #[derive(Debug)]
 pub struct Runs {
     retries: Retries,
+}
+
+/// A span that is complete.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// The span of an exchange, and where it stands.
+    Call {
+        /// The exchange; of a call that was tried several times, the last.
+        exchange: Arc<Exchange>,
+        /// Where its span stands.
+        place: Place,
+    },
+}
+
+impl Made {
+    /// The span itself.
+    pub fn span(&self) -> Span {
+        match self {
+            Made::Call { exchange, place } => span(exchange).placed(place),
+        }
+    }
 }
 
 impl Runs {
@@ -34,20 +55,15 @@ impl Runs {
     }
 
     /// An exchange is over. Gives its span, unless more of the same call may follow.
-    pub fn settled(
-        &mut self,
-        exchange: &Exchange,
-        reading: Option<&Reading>,
-        now: Instant,
-    ) -> Option<Span> {
+    pub fn settled(&mut self, exchange: Arc<Exchange>, now: Instant) -> Option<Made> {
         if let Some(retrying) = exchange.retrying() {
             self.retries.claim(&retrying);
         }
-        self.retries.settle(exchange, span(exchange, reading), now)
+        self.retries.settle(exchange, now)
     }
 
     /// Spans for which nothing more is waited for at `now`.
-    pub fn expired(&mut self, now: Instant) -> Vec<Span> {
+    pub fn expired(&mut self, now: Instant) -> Vec<Made> {
         self.retries.expired(now)
     }
 
@@ -57,7 +73,7 @@ impl Runs {
     }
 
     /// Everything that is left, at the end.
-    pub fn close(&mut self) -> Vec<Span> {
+    pub fn close(&mut self) -> Vec<Made> {
         self.retries.close()
     }
 }

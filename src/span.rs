@@ -40,6 +40,34 @@ pub struct Span {
     pub events: Vec<Event>,
 }
 
+/// Where the span of an exchange stands: what the exchange itself does not know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// The trace it belongs to.
+    pub trace_id: TraceId,
+    /// The span it happened in; none for a root.
+    pub parent_span_id: Option<SpanId>,
+    /// When it began, in nanoseconds since the Unix epoch: with its first attempt, which may have been another exchange.
+    pub start_ns: u64,
+    /// Attempts that failed before it.
+    pub events: Vec<Event>,
+    /// How it came to stand here, as attributes that the exchange has not.
+    pub notes: Vec<(Key, Value)>,
+}
+
+impl Span {
+    /// The same span, standing there.
+    #[must_use]
+    pub fn placed(mut self, place: &Place) -> Self {
+        self.trace_id = place.trace_id;
+        self.parent_span_id = place.parent_span_id;
+        self.start_ns = place.start_ns;
+        self.events.clone_from(&place.events);
+        self.attributes.extend_from_slice(&place.notes);
+        self
+    }
+}
+
 /// Something that happened during a span.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::budget::Copied;
 use crate::identity::Identity;
+use crate::openai::ChatReply;
 
 /// Names an exchange: ordered by time, and random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +95,19 @@ pub struct Exchange {
     pub answer: Option<Answer>,
     /// How it ended.
     pub ending: Ending,
+    /// The reply, where one was kept.
+    pub reading: Option<Reading>,
+}
+
+/// A reply, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// What it says.
+    pub reply: ChatReply,
+    /// Whether the reply's own end was seen, which tells more than how its transport ended.
+    pub ended: bool,
+    /// From the exchange's beginning to the first part of the reply that says something.
+    pub first_token: Option<Duration>,
 }
 
 /// A request of a call that an SDK says it repeats, as soon as it is known whole.
@@ -147,9 +161,25 @@ impl CallKey {
 }
 
 impl Exchange {
+    /// About how many bytes it takes: those of its bodies, and a bit for all else.
+    pub fn weight(&self) -> usize {
+        const REST: usize = 2048;
+        let reply = self
+            .reading
+            .as_ref()
+            .map_or(0, |reading| reading.reply.weight());
+        REST + self.request.bytes().len() + reply
+    }
+
     /// What its other attempts have in common with it.
     pub fn call_key(&self) -> CallKey {
         CallKey::of(&self.opening, self.request.bytes())
+    }
+
+    /// When it ended, in nanoseconds since the Unix epoch.
+    pub fn ended_ns(&self) -> u64 {
+        let nanoseconds = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        self.started_ns.saturating_add(nanoseconds)
     }
 
     /// What it repeats, when an SDK says that it does.
@@ -226,6 +256,8 @@ pub enum Ending {
     Unreachable(String),
     /// The upstream was silent, or connecting to it took too long.
     Timeout(String),
+    /// The gateway was killed before it ended, and found it unfinished when it started again.
+    Recovered,
 }
 
 #[cfg(test)]

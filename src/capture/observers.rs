@@ -209,6 +209,7 @@ impl Answered {
                 request,
                 answer,
                 ending,
+                reading: None,
             };
             capture.push(Event::Settled {
                 exchange: Box::new(exchange),

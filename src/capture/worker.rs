@@ -10,21 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Reservation};
-use super::exchange::{Answer, Exchange, ExchangeId, Retrying};
+use super::exchange::{Answer, Exchange, ExchangeId, Reading, Retrying};
 use super::queue::{Capture, Event, Piece};
-use crate::openai::{ChatReply, ReplyReader};
+use crate::openai::ReplyReader;
 use crate::redact::redact;
-
-/// A reply, read.
-#[derive(Debug)]
-pub struct Reading {
-    /// What it says.
-    pub reply: ChatReply,
-    /// Whether the reply's own end was seen, which tells more than how its transport ended.
-    pub ended: bool,
-    /// From the exchange's beginning to the first part of the reply that says something.
-    pub first_token: Option<Duration>,
-}
 
 /// The worker's thread; ends when it is told that nothing more will come.
 pub struct Worker {
@@ -37,8 +26,8 @@ pub trait Sink: Send + 'static {
     /// A request that an SDK says it repeats is whole.
     fn retrying(&mut self, retrying: &Retrying);
 
-    /// An exchange is over; its reply where one was kept. They come in the order they ended.
-    fn settled(&mut self, exchange: Exchange, reading: Option<Reading>);
+    /// An exchange is over. They come in the order they ended.
+    fn settled(&mut self, exchange: Exchange);
 
     /// All that was seen by now has been told. Gives when this should be called again, whatever happens.
     fn rest(&mut self) -> Option<Instant>;
@@ -48,11 +37,11 @@ pub trait Sink: Send + 'static {
 }
 
 #[cfg(test)]
-impl<F: FnMut(Exchange, Option<Reading>) + Send + 'static> Sink for F {
+impl<F: FnMut(Exchange) + Send + 'static> Sink for F {
     fn retrying(&mut self, _: &Retrying) {}
 
-    fn settled(&mut self, exchange: Exchange, reading: Option<Reading>) {
-        self(exchange, reading);
+    fn settled(&mut self, exchange: Exchange) {
+        self(exchange);
     }
 
     fn rest(&mut self) -> Option<Instant> {
@@ -130,11 +119,11 @@ fn handle(
                 sink.retrying(&retrying);
             }
         }
-        Event::Settled { exchange, last } => {
+        Event::Settled { mut exchange, last } => {
             let assembly = open.remove(&exchange.opening.id);
             let answer = exchange.answer.clone();
             let max_body = exchange.opening.max_body;
-            let reading = answer.and_then(|answer| {
+            exchange.reading = answer.and_then(|answer| {
                 unharmed(move || {
                     let mut assembly = assembly
                         .unwrap_or_else(|| Assembly::new(&answer, max_body, Arc::clone(budget)));
@@ -142,7 +131,7 @@ fn handle(
                     assembly.finish()
                 })
             });
-            unharmed(|| sink.settled(*exchange, reading));
+            unharmed(|| sink.settled(*exchange));
         }
     }
 }

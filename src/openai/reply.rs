@@ -122,6 +122,28 @@ pub struct Failure {
     pub param: Option<String>,
 }
 
+impl ChatReply {
+    /// About how many bytes its texts take.
+    pub fn weight(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let call = |call: &ToolCall| call.id.len() + call.name.len() + call.arguments.len();
+        let choice = |choice: &Choice| {
+            size_of::<Choice>()
+                + text(&choice.content)
+                + text(&choice.refusal)
+                + text(&choice.reasoning)
+                + text(&choice.audio_transcript)
+                + choice.tool_calls.iter().map(call).sum::<usize>()
+                + choice
+                    .function_call
+                    .as_ref()
+                    .map_or(0, |call| call.arguments.len())
+        };
+        let message = self.error.as_ref().map_or(0, |error| text(&error.message));
+        self.choices.iter().map(choice).sum::<usize>() + message
+    }
+}
+
 impl Choice {
     /// The tool calls as one JSON array in OpenAI's shape, `[{"id","type":"function","function":{"name","arguments"}}]`; none when there
     /// are none.

@@ -6,17 +6,19 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
+use super::Made;
 use crate::capture::{CallKey, Ending, Exchange, ExchangeId, Retrying};
-use crate::span::{Event, Key, Span, Status, Value, key};
-use crate::store::weight;
+use crate::span::exchange::{span, told_place};
+use crate::span::{Event, Key, Place, Status, Value, key};
 
 /// How much longer than an announced delay its repetition may take to come.
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes of spans held back; beyond them attempts are shown one by one.
+/// Bytes of exchanges held back; beyond them attempts are shown one by one.
 const MAX_HELD: usize = 64 << 20;
 
 /// Failed attempts that may be repeated.
@@ -34,7 +36,9 @@ pub(super) struct Retries {
 
 #[derive(Debug)]
 struct Held {
-    span: Span,
+    exchange: Arc<Exchange>,
+    /// Where it would stand if it was the last attempt.
+    place: Place,
     attempt: u32,
     until: Instant,
 }
@@ -59,7 +63,7 @@ impl Retries {
             return;
         };
         let is_repeated = |held: &Held| {
-            held.attempt + 1 == retrying.attempt && held.span.end_ns <= retrying.started_ns
+            held.attempt + 1 == retrying.attempt && held.exchange.ended_ns() <= retrying.started_ns
         };
         if let Some(held) = waiting
             .iter()
@@ -73,50 +77,46 @@ impl Retries {
         }
     }
 
-    pub(super) fn settle(
-        &mut self,
-        exchange: &Exchange,
-        mut span: Span,
-        now: Instant,
-    ) -> Option<Span> {
+    pub(super) fn settle(&mut self, exchange: Arc<Exchange>, now: Instant) -> Option<Made> {
+        let mut place = told_place(&exchange);
         if let Some(before) = self.claimed.remove(&exchange.opening.id) {
-            self.bytes = self.bytes.saturating_sub(weight(&before.span));
-            span = joined(before, span);
+            self.bytes = self.bytes.saturating_sub(before.exchange.weight());
+            place = joined(before, place);
         }
-        let (Some(attempt), true) = (exchange.opening.retry, is_repeatable(exchange)) else {
-            return Some(span);
+        let (Some(attempt), true) = (exchange.opening.retry, is_repeatable(&exchange)) else {
+            return Some(Made::Call { exchange, place });
         };
-        let weight = weight(&span);
-        if self.bytes + weight > MAX_HELD {
-            return Some(span);
+        if self.bytes + exchange.weight() > MAX_HELD {
+            return Some(Made::Call { exchange, place });
         }
-        self.bytes += weight;
+        self.bytes += exchange.weight();
         let until =
-            now + announced(exchange).map_or(self.idle, |delay| self.idle.max(delay + GRACE));
+            now + announced(&exchange).map_or(self.idle, |delay| self.idle.max(delay + GRACE));
         self.next_expiry = Some(self.next_expiry.map_or(until, |next| next.min(until)));
         self.held
             .entry(exchange.call_key())
             .or_default()
             .push_back(Held {
-                span,
+                exchange,
+                place,
                 attempt,
                 until,
             });
         None
     }
 
-    pub(super) fn expired(&mut self, now: Instant) -> Vec<Span> {
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<Made> {
         if self.next_expiry.is_none_or(|next| next > now) {
             return Vec::new();
         }
-        let mut spans = Vec::new();
+        let mut made = Vec::new();
         self.next_expiry = None;
         self.held.retain(|_, waiting| {
             // Delays differ, so those that expire need not be the first.
             for held in std::mem::take(waiting) {
                 if held.until <= now {
-                    self.bytes = self.bytes.saturating_sub(weight(&held.span));
-                    spans.push(held.span);
+                    self.bytes = self.bytes.saturating_sub(held.exchange.weight());
+                    made.push(held.made());
                 } else {
                     self.next_expiry = Some(
                         self.next_expiry
@@ -127,42 +127,49 @@ impl Retries {
             }
             !waiting.is_empty()
         });
-        spans
+        made
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.next_expiry
     }
 
-    pub(super) fn close(&mut self) -> Vec<Span> {
+    pub(super) fn close(&mut self) -> Vec<Made> {
         self.bytes = 0;
         self.next_expiry = None;
         let held = std::mem::take(&mut self.held).into_values().flatten();
         held.chain(std::mem::take(&mut self.claimed).into_values())
-            .map(|held| held.span)
+            .map(Held::made)
             .collect()
     }
 }
 
-/// The span of a call whose earlier attempts were `before`.
-fn joined(before: Held, mut span: Span) -> Span {
+impl Held {
+    fn made(self) -> Made {
+        Made::Call {
+            exchange: self.exchange,
+            place: self.place,
+        }
+    }
+}
+
+/// Where a call stands whose earlier attempts were `before`.
+fn joined(before: Held, mut place: Place) -> Place {
     let event = failed_attempt(&before);
-    span.start_ns = span.start_ns.min(before.span.start_ns);
-    span.events = before.span.events;
-    span.events.push(event);
-    span
+    place.start_ns = place.start_ns.min(before.place.start_ns);
+    place.events = before.place.events;
+    place.events.push(event);
+    place
 }
 
 fn failed_attempt(held: &Held) -> Event {
+    let span = span(&held.exchange);
     let mut attributes: Vec<(Key, Value)> = vec![(
         Cow::Borrowed(key::ATTEMPT),
         Value::Int(i64::from(held.attempt)),
     )];
-    if let Status::Error(message) = &held.span.status {
-        attributes.push((
-            Cow::Borrowed(key::ERROR_MESSAGE),
-            Value::Text(message.clone()),
-        ));
+    if let Status::Error(message) = span.status {
+        attributes.push((Cow::Borrowed(key::ERROR_MESSAGE), Value::Text(message)));
     }
     let told = [
         key::STATUS_CODE,
@@ -171,14 +178,12 @@ fn failed_attempt(held: &Held) -> Event {
         key::EXCHANGE,
     ];
     attributes.extend(
-        held.span
-            .attributes
-            .iter()
-            .filter(|(name, _)| told.contains(&name.as_ref()))
-            .cloned(),
+        span.attributes
+            .into_iter()
+            .filter(|(name, _)| told.contains(&name.as_ref())),
     );
     Event {
-        time_ns: held.span.end_ns,
+        time_ns: span.end_ns,
         name: Cow::Borrowed("attempt failed"),
         attributes,
     }
@@ -191,7 +196,7 @@ fn is_repeatable(exchange: &Exchange) -> bool {
     }
     let status = exchange.answer.as_ref().map(|answer| answer.status);
     match (&exchange.ending, status) {
-        (Ending::ClientLeft, _) => false,
+        (Ending::ClientLeft | Ending::Recovered, _) => false,
         (Ending::Unreachable(_) | Ending::Broke(_) | Ending::Timeout(_), None) => true,
         // A stream's break reaches the program; only a whole reply is asked for again.
         (Ending::Broke(_), Some(status)) if status.is_success() => !exchange.is_streamed(),

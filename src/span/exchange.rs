@@ -1,23 +1,21 @@
 //! An exchange becomes its span: a model call's, with what was asked and answered, or a plain task's for every other endpoint.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::chat;
-use super::{Key, Span, SpanId, Status, TraceId, Value, key};
-use crate::capture::worker::Reading;
-use crate::capture::{Ending, Exchange, ExchangeId};
+use super::{Key, Place, Span, SpanId, Status, TraceId, Value, key};
+use crate::capture::{Ending, Exchange, ExchangeId, Reading};
 use crate::encoding::Decoder;
 use crate::openai::{ChatReply, ChatRequest};
 
 /// What a client that left is recorded as, there being no status for it; nginx's word.
 const CLIENT_CLOSED_REQUEST: i64 = 499;
 
-/// The span of `exchange`, whose reply, where one was kept, reads as `reading`. Everything in it is a function of these two.
-pub fn span(exchange: &Exchange, reading: Option<&Reading>) -> Span {
-    let opening = &exchange.opening;
+/// The span of `exchange`. Everything in it is a function of the exchange.
+pub fn span(exchange: &Exchange) -> Span {
+    let (opening, reading) = (&exchange.opening, exchange.reading.as_ref());
     let outcome = Outcome::of(exchange, reading);
     let mut attributes = Vec::with_capacity(48);
     let put = &mut attributes;
@@ -49,25 +47,32 @@ pub fn span(exchange: &Exchange, reading: Option<&Reading>) -> Span {
             (None, true) => "llm.unknown".to_owned(),
             (_, false) => "task".to_owned(),
         });
+    let place = told_place(exchange);
     Span {
-        trace_id: opening
-            .identity
-            .trace
-            .map_or_else(|| own_trace(opening.id), |told| told.id),
+        trace_id: place.trace_id,
         span_id: span_id(opening.id),
-        // A parent is in a trace: without one that was told it would point nowhere.
-        parent_span_id: opening
-            .identity
-            .parent
-            .filter(|_| opening.identity.trace.is_some()),
+        parent_span_id: place.parent_span_id,
         name,
-        start_ns: exchange.started_ns,
-        end_ns: exchange
-            .started_ns
-            .saturating_add(nanoseconds(exchange.duration)),
+        start_ns: place.start_ns,
+        end_ns: exchange.ended_ns(),
         status: outcome.message.map_or(Status::Ok, Status::Error),
         attributes,
+        events: place.events,
+    }
+}
+
+/// Where the span of `exchange` stands by what its own headers say: in the trace that they name, else in a trace of its own.
+pub fn told_place(exchange: &Exchange) -> Place {
+    let identity = &exchange.opening.identity;
+    Place {
+        trace_id: identity
+            .trace
+            .map_or_else(|| own_trace(exchange.opening.id), |told| told.id),
+        // A parent is in a trace: without one that was told it would point nowhere.
+        parent_span_id: identity.parent.filter(|_| identity.trace.is_some()),
+        start_ns: exchange.started_ns,
         events: Vec::new(),
+        notes: Vec::new(),
     }
 }
 
@@ -104,6 +109,11 @@ impl Outcome {
             (Ending::Refused(status, why), _) => {
                 ended("refused", why, Some(i64::from(status.as_u16())))
             }
+            (Ending::Recovered, _) => ended(
+                "recovered",
+                "the gateway was killed before this ended; what is here was known by then",
+                None,
+            ),
             (Ending::Broke(why), _) => ended("upstream_broke", why, status_code.or(Some(502))),
             // A client may close as soon as it has read the reply's own end.
             (Ending::ClientLeft, _) if !says_it_ended => ended(
@@ -298,8 +308,8 @@ fn own_trace(id: ExchangeId) -> TraceId {
     TraceId(trace)
 }
 
-/// A function of the exchange: made again after a crash it is the same.
-fn span_id(id: ExchangeId) -> SpanId {
+/// The id of an exchange's span: made again after a crash it is the same.
+pub fn span_id(id: ExchangeId) -> SpanId {
     let mut span = [0; 8];
     span.copy_from_slice(&derived(b"spangate span of an exchange", id)[..8]);
     SpanId(span)
@@ -335,10 +345,6 @@ fn set(put: &mut Vec<(Key, Value)>, key: &'static str, value: Value) {
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -27,14 +27,14 @@ fn opening(path: &str) -> Opening {
     }
 }
 
-type Seen = Arc<Mutex<Vec<(Exchange, Option<Reading>)>>>;
+type Seen = Arc<Mutex<Vec<Exchange>>>;
 
 fn started(budget: usize) -> (Capture, Worker, Seen) {
     let seen = Seen::default();
     let sink = Arc::clone(&seen);
-    let (capture, worker) = start(Budget::new(budget), move |exchange: Exchange, reading| {
+    let (capture, worker) = start(Budget::new(budget), move |exchange: Exchange| {
         assert_ne!(exchange.opening.path, "/panics", "as this test wants");
-        sink.lock().unwrap().push((exchange, reading));
+        sink.lock().unwrap().push(exchange);
     })
     .unwrap();
     (capture, worker, seen)
@@ -64,9 +64,10 @@ fn a_reply_that_came_in_many_pieces_is_put_together() {
     drop(asked);
     worker.finish();
     let seen = seen.lock().unwrap();
-    let [(exchange, Some(reading))] = seen.as_slice() else {
+    let [exchange] = seen.as_slice() else {
         panic!("{seen:?}")
     };
+    let reading = exchange.reading.as_ref().unwrap();
     assert_eq!(exchange.ending, Ending::Complete);
     assert!(reading.ended && !reading.reply.cut);
     assert!(
@@ -91,7 +92,7 @@ fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same()
     worker.finish();
     let seen = seen.lock().unwrap();
     assert!(
-        matches!(seen.as_slice(), [(_, Some(reading))] if reading.reply.cut),
+        matches!(seen.as_slice(), [Exchange { reading: Some(reading), .. }] if reading.reply.cut),
         "{seen:?}"
     );
 }
@@ -103,7 +104,7 @@ fn an_exchange_without_an_answer_has_no_reading() {
     worker.finish();
     let seen = seen.lock().unwrap();
     assert!(
-        matches!(seen.as_slice(), [(exchange, None)] if exchange.ending == Ending::ClientLeft),
+        matches!(seen.as_slice(), [exchange] if exchange.reading.is_none() && exchange.ending == Ending::ClientLeft),
         "{seen:?}"
     );
 }
@@ -116,7 +117,7 @@ fn a_sink_that_panics_over_one_exchange_gets_the_next() {
     worker.finish();
     let seen = seen.lock().unwrap();
     assert!(
-        matches!(seen.as_slice(), [(exchange, None)] if exchange.opening.path == "/v1/models"),
+        matches!(seen.as_slice(), [exchange] if exchange.reading.is_none() && exchange.opening.path == "/v1/models"),
         "{seen:?}"
     );
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use super::*;
 use crate::capture::{Answer, Opening};
 use crate::identity;
-use crate::span::exchange::span;
+use crate::span::Span;
 
 const IDLE: Duration = Duration::from_secs(30);
 const SECOND: u64 = 1_000_000_000;
@@ -75,6 +75,7 @@ impl Attempt {
             request: self.body.into(),
             answer,
             ending: self.ending.clone(),
+            reading: None,
         }
     }
 }
@@ -86,7 +87,9 @@ fn settled(retries: &mut Retries, attempts: &[Attempt], now: Instant) -> Vec<Spa
         if let Some(retrying) = exchange.retrying() {
             retries.claim(&retrying);
         }
-        retries.settle(&exchange, span(&exchange, None), now)
+        retries
+            .settle(Arc::new(exchange), now)
+            .map(|made| made.span())
     };
     exchanges.filter_map(settle).collect()
 }
@@ -135,7 +138,7 @@ fn a_failure_that_is_not_repeated_in_time_was_the_last() {
     assert!(settled(&mut retries, &[FIRST, Attempt::next(1)], now).is_empty());
     assert_eq!(retries.next_expiry(), Some(now + IDLE));
     assert!(retries.expired(now + IDLE / 2).is_empty());
-    let spans = retries.expired(now + IDLE);
+    let spans: Vec<_> = retries.expired(now + IDLE).iter().map(Made::span).collect();
     assert_eq!(spans.iter().map(attempts_of).collect::<Vec<_>>(), [[0]]);
     assert!(matches!(spans[0].status, Status::Error(_)));
     assert_eq!((retries.next_expiry(), retries.bytes), (None, 0));
@@ -248,8 +251,9 @@ fn a_repetition_under_way_is_not_given_up() {
     retries.claim(&second.retrying().unwrap());
     assert!(retries.expired(now + 2 * IDLE).is_empty());
     let call = retries
-        .settle(&second, span(&second, None), now + 3 * IDLE)
-        .unwrap();
+        .settle(Arc::new(second), now + 3 * IDLE)
+        .unwrap()
+        .span();
     assert_eq!(attempts_of(&call), [0]);
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -72,14 +73,13 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
 }
 
 /// The exchange as the observers and the worker make it, at times that are always the same.
-fn made(opening: Opening, goes: Goes) -> (Exchange, Option<Reading>) {
+fn made(opening: Opening, goes: Goes) -> Exchange {
     let seen = Arc::new(Mutex::new(None));
     let sink = Arc::clone(&seen);
-    let (capture, worker) =
-        worker::start(Budget::new(1 << 20), move |exchange: Exchange, reading| {
-            *sink.lock().unwrap() = Some((exchange, reading));
-        })
-        .unwrap();
+    let (capture, worker) = worker::start(Budget::new(1 << 20), move |exchange: Exchange| {
+        *sink.lock().unwrap() = Some(exchange);
+    })
+    .unwrap();
     let (mut asked, mut answered) = capture.open(opening, None);
     asked.data(&Bytes::from_static(REQUEST.as_bytes()));
     match goes {
@@ -121,21 +121,21 @@ fn made(opening: Opening, goes: Goes) -> (Exchange, Option<Reading>) {
         }
     }
     worker.finish();
-    let (mut exchange, mut reading) = seen.lock().unwrap().take().unwrap();
+    let mut exchange = seen.lock().unwrap().take().unwrap();
     exchange.started_ns = 1_700_000_000_000_000_000;
     exchange.duration = Duration::from_millis(250);
-    if let Some(first) = reading
+    if let Some(first) = exchange
+        .reading
         .as_mut()
         .and_then(|reading| reading.first_token.as_mut())
     {
         *first = Duration::from_millis(100);
     }
-    (exchange, reading)
+    exchange
 }
 
 fn span_of(opening: Opening, goes: Goes) -> Span {
-    let (exchange, reading) = made(opening, goes);
-    span(&exchange, reading.as_ref())
+    span(&made(opening, goes))
 }
 
 fn text_of(span: &Span, wanted: &str) -> Option<String> {
