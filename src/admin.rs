@@ -169,7 +169,7 @@ mod tests {
         Admin::new(
             access,
             Arc::new(Metrics::default()),
-            Arc::new(Store::new(1 << 20)),
+            Arc::new(Store::volatile(1 << 20)),
             Shutdown::default(),
         )
     }

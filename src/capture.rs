@@ -4,15 +4,14 @@
 //! and the thread is woken once for many. Every copied byte counts against one [`Budget`]; beyond it content is left out of spans, visibly, but
 //! the exchange itself is always told.
 
+mod asking;
 mod budget;
 mod exchange;
 mod observers;
 mod queue;
 pub mod worker;
 
-pub use budget::Budget;
-pub use exchange::{
-    Answer, CallKey, Ending, Exchange, ExchangeId, Kept, Opening, Reading, Retrying,
-};
-pub use observers::{Answered, Asked};
-pub use queue::Capture;
+pub use budget::{Budget, Kept};
+pub use exchange::{Answer, CallKey, Ending, Exchange, ExchangeId, Opening, Reading, Retrying};
+pub use observers::{Answered, Asked, kept_header};
+pub use queue::{Begun, Capture, Journal};

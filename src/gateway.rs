@@ -23,11 +23,13 @@ use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::Metrics;
 use crate::proxy::{self, AskBody, Proxy};
-use crate::runs::Runs;
+use crate::runs::{Made, Runs};
 use crate::server::{self, Listener, Shutdown};
-use crate::store::Store;
+use crate::store::{OpenError, Store, Writing};
 use crate::upstream::Upstream;
 
+/// `store.dir` of a store in memory.
+const MEMORY: &str = ":memory:";
 /// The least time that what waits is given to reach Respan at the end, whatever is left of the drain deadline.
 const LEAST_FLUSH: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,8 @@ pub struct Gateway {
     admin_shutdown: Shutdown,
     exporter: Exporter,
     worker: Worker,
+    store: Arc<Store>,
+    writing: Writing,
 }
 
 /// Why a gateway does not start, or does not take a new configuration.
@@ -65,6 +69,8 @@ pub enum StartError {
     },
     /// A file that the configuration names is not what it should be.
     Unusable(String),
+    /// The store cannot be had.
+    Store(OpenError),
     /// The operating system refuses something that every gateway needs.
     System(io::Error),
 }
@@ -83,6 +89,7 @@ impl fmt::Display for StartError {
                 )
             }
             StartError::Unusable(why) => formatter.write_str(why),
+            StartError::Store(error) => error.fmt(formatter),
             StartError::System(error) => {
                 write!(formatter, "raise the limits of this process: {error}")
             }
@@ -95,7 +102,10 @@ impl error::Error for StartError {}
 impl StartError {
     /// Whether the configuration has to change, not the machine.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, StartError::Unusable(_))
+        matches!(
+            self,
+            StartError::Unusable(_) | StartError::Store(OpenError::Taken(_))
+        )
     }
 }
 
@@ -133,14 +143,18 @@ impl Gateway {
         let admin_address = admin_listener.local_address().map_err(StartError::System)?;
 
         let metrics = Arc::new(Metrics::default());
-        let store = Arc::new(Store::new(config.respan.max_pending));
+        let (store, writing) = Store::open(assembly::store(&config)).map_err(StartError::Store)?;
         let seen = Seen {
             runs: Runs::new(config.runs.idle),
             store: Arc::clone(&store),
             metrics: Arc::clone(&metrics),
         };
-        let (capture, worker) = worker::start(Budget::new(config.capture.max_memory), seen)
-            .map_err(StartError::System)?;
+        let (capture, worker) = worker::start(
+            Budget::new(config.capture.max_memory),
+            Arc::<Store>::clone(&store),
+            seen,
+        )
+        .map_err(StartError::System)?;
 
         let background = TaskTracker::new();
         let (export_settings, watched) =
@@ -171,7 +185,7 @@ impl Gateway {
         let admin = Admin::new(
             assembly::admin(&config.server),
             metrics,
-            store,
+            Arc::clone(&store),
             shutdown.clone(),
         );
         background.spawn(server::serve(
@@ -194,6 +208,8 @@ impl Gateway {
             admin_shutdown,
             exporter,
             worker,
+            store,
+            writing,
         })
     }
 
@@ -301,14 +317,18 @@ impl Gateway {
             deadline.saturating_sub(began.elapsed())
         };
         let flush = Instant::now() + left.max(LEAST_FLUSH);
+        let kept = self.config.store.dir.as_os_str() != MEMORY;
         tokio::select! {
-            left = self.exporter.drain(flush.into()) => if left > 0 {
-                tracing::warn!(spans = left, "these could not be exported and are lost");
+            left = self.exporter.drain(flush.into()) => match (left, kept) {
+                (0, _) => {}
+                (spans, true) => tracing::warn!(spans, "these could not be exported now; they are sent after the next start"),
+                (spans, false) => tracing::warn!(spans, "these could not be exported and are lost: the store is in memory"),
             },
-            () = hurry, if !hurried => {
-                tracing::warn!("told twice to stop; spans that were not exported yet are lost");
-            }
+            () = hurry, if !hurried => tracing::warn!("told twice to stop; spans that were not exported yet wait for the next start"),
         }
+        self.store.close();
+        let writing = self.writing;
+        drop(tokio::task::spawn_blocking(move || writing.finish()).await);
         self.admin_shutdown.cut();
         tracing::info!("stopped");
     }
@@ -321,7 +341,27 @@ struct Seen {
     metrics: Arc<Metrics>,
 }
 
+impl Seen {
+    fn settle(&mut self, exchange: Exchange) {
+        let exchange = Arc::new(exchange);
+        self.store.ended(&exchange);
+        let made = self.runs.settled(exchange, Instant::now());
+        self.hand_over(made);
+    }
+
+    /// In this order: an exchange is done with once its spans are in the store.
+    fn hand_over(&mut self, made: impl IntoIterator<Item = Made>) {
+        made.into_iter().for_each(|made| self.store.add(made));
+        self.store.released(self.runs.released());
+    }
+}
+
 impl Sink for Seen {
+    fn begin(&mut self) {
+        let store = Arc::clone(&self.store);
+        store.recover(|exchange| self.settle(exchange));
+    }
+
     fn retrying(&mut self, retrying: &Retrying) {
         self.runs.retrying(retrying);
     }
@@ -331,24 +371,17 @@ impl Sink for Seen {
         if exchange.request.is_cut() || reading.is_some_and(|reading| reading.reply.cut) {
             self.metrics.capture_cut();
         }
-        self.runs
-            .settled(Arc::new(exchange), Instant::now())
-            .into_iter()
-            .for_each(|made| self.store.add(made.span()));
+        self.settle(exchange);
     }
 
     fn rest(&mut self) -> Option<Instant> {
-        self.runs
-            .expired(Instant::now())
-            .into_iter()
-            .for_each(|made| self.store.add(made.span()));
+        let made = self.runs.expired(Instant::now());
+        self.hand_over(made);
         self.runs.next_expiry()
     }
 
     fn close(&mut self) {
-        self.runs
-            .close()
-            .into_iter()
-            .for_each(|made| self.store.add(made.span()));
+        let made = self.runs.close();
+        self.hand_over(made);
     }
 }

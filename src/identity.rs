@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName};
+use serde::{Deserialize, Serialize};
 
 pub use credential::Credential;
 pub use trace::{ToldBy, ToldTrace};
@@ -28,53 +29,70 @@ const SINGLE: &str = "x-respan-";
 const PARAMS: [&str; 2] = ["x-data-respan-", "x-data-keywordsai-"];
 
 /// Who is asking. Texts are never empty.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Identity {
     /// For whom the agents work.
     pub customer: Customer,
     /// The conversation; it groups traces.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
     /// The session, as the caller counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// The caller's own identifier of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub custom: Option<String>,
     /// A group of traces.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_group: Option<String>,
     /// Further texts; defaults and all carriers merged key by key. No key is empty or begins with `spangate_`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// Production, staging or the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     /// The trace it says it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<ToldTrace>,
     /// The span it says it happens in. May be told without a trace, and then means something only where the trace is known otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<SpanId>,
     /// The name for the run's root.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub workflow_name: Option<String>,
     /// The name of the calling agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<String>,
     /// The name for the call's own span.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub span_name: Option<String>,
     /// What may be recorded. Configuration may allow less: the stricter counts.
     pub log: Log,
     /// Whose key it is.
     pub credential: Credential,
     /// What could not be read: sentences that name a header or parameter and never its value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
 }
 
 /// A customer, as far as named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Customer {
     /// The caller's id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub identifier: Option<String>,
     /// How it is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// How it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
 }
 
 /// What a request lets be recorded of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Log {
     /// Everything.
     #[default]

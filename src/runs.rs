@@ -8,9 +8,9 @@ mod retries;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::{Exchange, Retrying};
-use crate::span::exchange::span;
-use crate::span::{Place, Span};
+use crate::capture::{Exchange, ExchangeId, Retrying};
+use crate::span::exchange::{span, span_id};
+use crate::span::{Place, Span, SpanId};
 
 use retries::Retries;
 
@@ -30,6 +30,8 @@ pub enum Made {
         /// Where its span stands.
         place: Place,
     },
+    /// A span that is no exchange's.
+    Span(Span),
 }
 
 impl Made {
@@ -37,6 +39,15 @@ impl Made {
     pub fn span(&self) -> Span {
         match self {
             Made::Call { exchange, place } => span(exchange).placed(place),
+            Made::Span(span) => span.clone(),
+        }
+    }
+
+    /// The span's id.
+    pub fn span_id(&self) -> SpanId {
+        match self {
+            Made::Call { exchange, .. } => span_id(exchange.opening.id),
+            Made::Span(span) => span.span_id,
         }
     }
 }
@@ -70,6 +81,11 @@ impl Runs {
     /// When [`Runs::expired`] will have something to give, unless something happens before.
     pub fn next_expiry(&self) -> Option<Instant> {
         self.retries.next_expiry()
+    }
+
+    /// Exchanges of which nothing more will be made, since this was asked last.
+    pub fn released(&mut self) -> Vec<ExchangeId> {
+        self.retries.released()
     }
 
     /// Everything that is left, at the end.

@@ -5,20 +5,17 @@
 
 pub mod chat;
 pub mod exchange;
+mod id;
 pub mod key;
 
 use std::borrow::Cow;
 
-/// A trace id: 16 bytes, never all zero (W3C Trace Context, section 3.2.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TraceId(pub [u8; 16]);
+use serde::{Deserialize, Serialize};
 
-/// A span id: 8 bytes, never all zero (W3C Trace Context, section 3.2.2.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpanId(pub [u8; 8]);
+pub use id::{SpanId, TraceId};
 
 /// One finished operation, ready to be exported.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Span {
     /// The trace it belongs to.
     pub trace_id: TraceId,
@@ -41,7 +38,7 @@ pub struct Span {
 }
 
 /// Where the span of an exchange stands: what the exchange itself does not know.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// The trace it belongs to.
     pub trace_id: TraceId,
@@ -69,7 +66,7 @@ impl Span {
 }
 
 /// Something that happened during a span.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Nanoseconds since the Unix epoch.
     pub time_ns: u64,
@@ -80,7 +77,7 @@ pub struct Event {
 }
 
 /// OTLP's status of a span.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// It ended as it should.
     Ok,
@@ -92,7 +89,7 @@ pub enum Status {
 pub type Key = Cow<'static, str>;
 
 /// An attribute's value: a primitive or a list of texts, as Respan's contract asks.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
     /// A text.
     Text(String),
@@ -104,4 +101,39 @@ pub enum Value {
     Bool(bool),
     /// Several texts.
     Texts(Vec<String>),
+}
+
+impl Span {
+    /// About how many bytes it takes, in memory as on the wire: an attribute's JSON around its text is about as long as its place in memory.
+    pub fn weight(&self) -> usize {
+        let message = match &self.status {
+            Status::Ok => 0,
+            Status::Error(message) => message.len(),
+        };
+        let events: usize = self
+            .events
+            .iter()
+            .map(|event| {
+                size_of_val(event) + event.name.len() + attributes_weight(&event.attributes)
+            })
+            .sum();
+        size_of::<Span>() + self.name.len() + message + attributes_weight(&self.attributes) + events
+    }
+}
+
+fn attributes_weight(attributes: &[(Key, Value)]) -> usize {
+    attributes
+        .iter()
+        .map(|(key, value)| {
+            let texts = match value {
+                Value::Text(text) => text.len(),
+                Value::Texts(texts) => texts
+                    .iter()
+                    .map(|text| size_of::<String>() + text.len())
+                    .sum(),
+                Value::Int(_) | Value::Double(_) | Value::Bool(_) => 0,
+            };
+            size_of_val(key) + size_of_val(value) + key.len() + texts
+        })
+        .sum()
 }

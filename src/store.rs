@@ -1,165 +1,283 @@
-//! The spans that Respan has not yet accepted, and the account of all spans ever made.
+//! What must not be lost: exchanges under way, spans that Respan has not yet accepted, and the account of all spans ever made.
 //!
-//! Two sides meet here and know nothing of each other: whoever makes spans calls [`Store::add`], which never waits; the exporter takes
-//! [`Batch`]es and settles each. Both the queue and the account live behind one lock, so that at every moment, to the last span,
+//! Whoever tells the store something never waits. Spans are in memory, counted, and on their way to the exporter at once; behind that, one
+//! thread writes everything into SQLite (`writer`, `database`), so that a crash loses nothing, and memory need not hold what waits for long.
 //!
 //! ```text
-//! created = exported + rejected + dropped (by reason) + pending
+//!  capture ──began, asked──► inbox ──► writer ──► spangate.db
+//!  runs ──ended, released──►   ▲          │
+//!    └──────add──► queue ──span┘   saved  │ found again
+//!                    ▲ │ ◄────────────────┘
+//!               settle │ take
+//!                    export
 //! ```
 //!
-//! The queue is bounded in bytes. Beyond the bound the oldest waiting spans go, for the newest are what somebody is looking at; a span
-//! that is under way in a post is never taken away from it. Spans that fail alone can be set aside, so that they are asked about without
-//! standing before the others; when one of them is accepted after all, it was not them, and all wait with the others again.
+//! At every moment, to the last span, `created = exported + rejected + dropped (by reason) + pending`: queue and account live behind one lock.
+//! Spans found at the start count as created. A span is sent from the moment it is made, written down or not; it leaves memory only when it
+//! is written down, and the newest first. Where the disk takes nothing, spans stay in memory, bounded, the oldest dropped and counted, and
+//! are written as soon as it does.
+//!
+//! # Layout
+//!
+//! | table | a row is | written | gone |
+//! |---|---|---|---|
+//! | `begun` | an exchange: its id, when it began, what was known then (JSON), the request's body if it was whole by then | within 20 ms | with its span |
+//! | `asked` | the body of a request that was not whole by then | when it is | with its span |
+//! | `ended` | how an exchange ended, and the reply | when it did | with its span |
+//! | `open` | an exchange that is not done with: found at the start, it is told again (without `ended`, as recovered) | with `begun` | when it is |
+//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (JSON) | when it is made | when room is needed, or it is too old |
+//! | `unsent` | a span that Respan has not accepted yet, with its weight in bytes | with `spans` | when it is accepted or refused |
+//! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, or on a replay |
+//! | `meta` | which file this is | once | never |
+//!
+//! Bodies are written once; [`record`] has their form. `user_version` of the file is the layout's version, `application_id` says that it is
+//! spangate's. `lock` in the same directory is held by the process that uses it.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+use std::{error, fmt, io};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::span::{Key, Span, Status, Value};
+use crate::capture::{Begun, Exchange, ExchangeId, Journal, Kept, Opening};
+use crate::runs::Made;
+use crate::span::SpanId;
 
 mod batch;
+mod checkpoint;
+mod counts;
+mod database;
+mod directory;
+mod inbox;
+mod queue;
+mod record;
+mod retention;
 #[cfg(test)]
 mod tests;
+mod writer;
 
-pub use batch::{Batch, Settled};
+pub use batch::{Batch, Loaded, Settled};
+pub use counts::{Counts, DropReason};
+pub use database::Refused;
 
-/// Why a span was dropped before anybody accepted or refused it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// The store was full and this was the oldest that waited.
-    Memory,
-    /// The span alone is larger than the whole store.
-    Oversized,
+use database::Found;
+use directory::Directory;
+use inbox::{Inbox, Note, Question};
+use queue::{Queue, Taken};
+use record::Unreadable;
+use writer::Writer;
+
+/// Of the spans that wait, so many bytes stay in memory although they are written down.
+const KEEP: usize = 16 << 20;
+
+/// Where the store is and how much it may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its directory; none keeps it in memory.
+    pub dir: Option<PathBuf>,
+    /// Bytes on the disk, about.
+    pub max_size: u64,
+    /// How long anything is kept.
+    pub max_age: Duration,
+    /// Bytes of spans in memory, when the disk takes none.
+    pub max_memory: usize,
 }
 
-impl DropReason {
-    /// Every reason, in the order in which they are shown.
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Oversized];
+/// How the store is doing, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreState {
+    /// Why it takes nothing now, and since when; none while it does.
+    pub failing: Option<(SystemTime, String)>,
+    /// Bytes that it takes on the disk, or in memory.
+    pub bytes: u64,
+    /// Spans that lost their content to make room before they were sent.
+    pub content_shed: u64,
+    /// Beginnings and ends of exchanges that could not be written down: a crash would have hidden these exchanges.
+    pub journal_skipped: u64,
+    /// Exchanges that a crash left unfinished, found at the start.
+    pub recovered: u64,
+}
 
-    /// The reason's name as a label of a metric.
-    pub fn label(self) -> &'static str {
+/// Why a store does not open: the one thing that stops a start.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process uses the directory.
+    Taken(PathBuf),
+    /// The operating system gives no thread.
+    Thread(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Memory => "memory",
-            Self::Oversized => "oversized",
+            OpenError::Taken(dir) => write!(
+                formatter,
+                "choose another store.dir, or end the other spangate: a process uses {} already",
+                dir.display()
+            ),
+            OpenError::Thread(error) => {
+                write!(formatter, "raise the limits of this process: {error}")
+            }
         }
     }
 }
 
-/// How many spans there were and what became of them, at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Added to the store, the dropped ones included.
-    pub created: u64,
-    /// Accepted by Respan.
-    pub exported: u64,
-    /// Refused by Respan for good.
-    pub rejected: u64,
-    /// Waiting or under way in a post.
-    pub pending: u64,
-    dropped: [u64; DropReason::ALL.len()],
-}
+impl error::Error for OpenError {}
 
-impl Counts {
-    /// Spans dropped for this reason.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.dropped[reason as usize]
-    }
-
-    /// Spans dropped for any reason.
-    pub fn dropped_in_all(&self) -> u64 {
-        self.dropped.iter().sum()
-    }
-}
-
-/// What is not yet accepted, in memory.
+/// What must not be lost.
 pub struct Store {
     queue: Mutex<Queue>,
+    inbox: Inbox,
+    state: Mutex<StoreState>,
+    unfinished: Mutex<Unfinished>,
     /// Rung when as much waits as the exporter asked for.
     enough: Notify,
     /// Rung when a span is set aside.
     set_aside: Notify,
-    max_bytes: usize,
+    max_memory: usize,
+    keep: usize,
 }
 
-/// A span that waits, its weight, and since when.
+/// What a crash left behind.
+#[derive(Debug, Default)]
+struct Unfinished {
+    exchanges: Vec<i64>,
+    last_seen_ns: u64,
+    /// Spans that were made before it of what is told again.
+    present: HashSet<SpanId>,
+}
+
+/// The thread that writes.
 #[derive(Debug)]
-struct Waiting {
-    span: Arc<Span>,
-    weight: usize,
-    since: Instant,
-}
+pub struct Writing(JoinHandle<()>);
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
-    /// Spans that failed alone; they count as waiting.
-    aside: VecDeque<Waiting>,
-    waiting_bytes: usize,
-    aside_bytes: usize,
-    under_way_bytes: usize,
-    counts: Counts,
-    /// The spans or bytes for which the exporter is waiting: it is woken once for many spans, since a wake-up per span costs more than
-    /// the span.
-    wanted: Option<(usize, usize)>,
-}
-
-impl Queue {
-    fn holds(&self, spans: usize, bytes: usize) -> bool {
-        self.waiting.len() >= spans || self.waiting_bytes >= bytes
-    }
-
-    fn drop_span(&mut self, reason: DropReason) {
-        self.counts.dropped[reason as usize] += 1;
-        self.counts.pending -= 1;
-    }
-
-    fn drop_oldest_beyond(&mut self, max_bytes: usize) {
-        while self.waiting_bytes + self.aside_bytes + self.under_way_bytes > max_bytes {
-            // What fails again and again goes first.
-            if let Some(oldest) = self.aside.pop_front() {
-                self.aside_bytes -= oldest.weight;
-            } else if let Some(oldest) = self.waiting.pop_front() {
-                self.waiting_bytes -= oldest.weight;
-            } else {
-                return;
-            }
-            self.drop_span(DropReason::Memory);
+impl Writing {
+    /// Waits until everything that was told is written, as far as the disk lets it, and the database is closed. Call [`Store::close`] before.
+    pub fn finish(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the store's thread ended by a panic; please report this");
         }
     }
 }
 
 impl Store {
-    /// An empty store that holds at most about `max_bytes` of spans, by [`weight`], those under way included.
-    pub fn new(max_bytes: usize) -> Self {
-        Self {
-            queue: Mutex::default(),
+    /// Opens the store, or makes it where there is none, and starts its thread. A disk that takes nothing does not stop it: then everything
+    /// stays in memory until the disk does.
+    ///
+    /// # Errors
+    /// When another process uses the directory, or the system gives no thread.
+    pub fn open(settings: Settings) -> Result<(Arc<Self>, Writing), OpenError> {
+        let directory = match &settings.dir {
+            Some(dir) => Some(
+                Directory::take(dir).map_err(|directory::Taken| OpenError::Taken(dir.clone()))?,
+            ),
+            None => None,
+        };
+        let store = Arc::new(Self::with(Inbox::default(), settings.max_memory));
+        let writer = Writer::new(Arc::clone(&store), settings, directory);
+        if let Err(trouble) = store.look_back(&writer) {
+            tracing::warn!(
+                ?trouble,
+                "what was unfinished cannot be read now and is told at the next start"
+            );
+        }
+        let thread = writer.start().map_err(OpenError::Thread)?;
+        Ok((store, Writing(thread)))
+    }
+
+    /// A store in memory alone, of at most about `max_memory` bytes of spans: nothing is written down, and nothing found again.
+    pub fn volatile(max_memory: usize) -> Self {
+        let store = Self::with(Inbox::deaf(), max_memory);
+        store.works();
+        store
+    }
+
+    fn with(inbox: Inbox, max_memory: usize) -> Self {
+        Store {
+            queue: Mutex::new(Queue::new()),
+            inbox,
+            state: Mutex::default(),
+            unfinished: Mutex::default(),
             enough: Notify::new(),
             set_aside: Notify::new(),
-            max_bytes,
+            max_memory,
+            keep: KEEP.min(max_memory / 2),
         }
     }
 
-    /// Takes over a finished span. Never waits for the exporter; may drop the oldest that wait, or `span` itself when it is larger than
-    /// the whole store.
-    pub fn add(&self, span: Span) {
-        let weight = weight(&span);
-        let mut queue = self.lock();
-        queue.counts.created += 1;
-        queue.counts.pending += 1;
-        if weight > self.max_bytes {
-            queue.drop_span(DropReason::Oversized);
+    fn look_back(&self, writer: &Writer) -> Result<(), database::Trouble> {
+        let Some(database) = writer.database() else {
+            // Larger than any number in a file that shows up later: spans are numbered from here on.
+            self.next_seq_at_least(unix_microseconds());
+            return Ok(());
+        };
+        let exchanges = database.unfinished()?;
+        self.state_of(|state| state.recovered = exchanges.len() as u64);
+        *lock(&self.unfinished) = Unfinished {
+            exchanges,
+            last_seen_ns: database.last_seen_ns()?,
+            present: database.spans_since_unfinished()?,
+        };
+        Ok(())
+    }
+
+    /// Tells again what a crash or an end left unfinished, in the order in which it ended, and what did not end last, as recovered. Spans
+    /// that had been made of it are not taken in once more. Waits for the disk, so not for the client's path.
+    pub fn recover(&self, mut tell: impl FnMut(Exchange)) {
+        let (exchanges, last_seen_ns) = {
+            let mut unfinished = lock(&self.unfinished);
+            (
+                std::mem::take(&mut unfinished.exchanges),
+                unfinished.last_seen_ns,
+            )
+        };
+        for n in exchanges {
+            let (reply, rows) = std::sync::mpsc::sync_channel(1);
+            self.inbox.ask(Question::Unfinished(n, reply));
+            // Unreadable ones are counted nowhere: no span was made of them.
+            if let Some(rows) = rows.recv().ok().flatten()
+                && let Ok(exchange) = rows.exchange(last_seen_ns)
+            {
+                tell(exchange);
+            }
+        }
+    }
+
+    /// An exchange is over.
+    pub fn ended(&self, exchange: &Arc<Exchange>) {
+        self.inbox.tell(Note::Ended(Arc::clone(exchange)));
+    }
+
+    /// These exchanges are done with: a start need not tell them again. Say so after the last of their spans was added.
+    pub fn released(&self, exchanges: Vec<ExchangeId>) {
+        if !exchanges.is_empty() {
+            self.inbox.tell(Note::Released(exchanges));
+        }
+    }
+
+    /// Takes over a finished span. Never waits; may drop the oldest that wait, or the span itself when it is larger than all of the memory.
+    pub fn add(&self, made: Made) {
+        if self.is_present(&made) {
             return;
         }
-        queue.waiting.push_back(Waiting {
-            span: Arc::new(span),
-            weight,
-            since: Instant::now(),
-        });
-        queue.waiting_bytes += weight;
-        queue.drop_oldest_beyond(self.max_bytes);
+        let weight = weight(&made);
+        let mut queue = self.lock();
+        let added = queue.add(made.clone(), weight, Instant::now(), self.max_memory);
         self.ring_when_enough(&mut queue);
+        drop(queue);
+        if let Some(seq) = added {
+            self.inbox.tell(Note::Span { seq, made, weight });
+        }
+    }
+
+    /// Whether this span was made before a crash.
+    fn is_present(&self, made: &Made) -> bool {
+        let unfinished = lock(&self.unfinished);
+        !unfinished.present.is_empty() && unfinished.present.contains(&made.span_id())
     }
 
     /// The account, all of it from one moment.
@@ -167,9 +285,14 @@ impl Store {
         self.lock().counts
     }
 
+    /// How the store is doing.
+    pub fn state(&self) -> StoreState {
+        lock(&self.state).clone()
+    }
+
     /// When the span that waits longest became waiting; none when nothing waits.
     pub fn oldest_since(&self) -> Option<Instant> {
-        self.lock().waiting.front().map(|oldest| oldest.since)
+        self.lock().oldest_since(Instant::now())
     }
 
     /// Returns once `spans` spans or `bytes` bytes wait, whichever is first. For one caller at a time, the exporter.
@@ -191,77 +314,85 @@ impl Store {
     /// Takes the oldest waiting spans, at most `spans` of them and at most `bytes` unless the first alone is more; none when nothing
     /// waits. A batch that is dropped without being settled puts its spans back.
     pub fn take(self: &Arc<Self>, spans: usize, bytes: usize) -> Option<Batch> {
-        let mut queue = self.lock();
-        let mut taken = Vec::with_capacity(queue.waiting.len().min(spans));
-        let mut taken_bytes = 0;
-        while taken.len() < spans {
-            match queue.waiting.front() {
-                Some(next) if taken.is_empty() || taken_bytes + next.weight <= bytes => {
-                    taken_bytes += next.weight;
-                }
-                _ => break,
-            }
-            taken.extend(queue.waiting.pop_front());
-        }
-        queue.waiting_bytes -= taken_bytes;
-        queue.under_way_bytes += taken_bytes;
-        drop(queue);
-        (!taken.is_empty()).then(|| Batch::new(Arc::clone(self), taken))
+        let taken = self.lock().take(spans, bytes);
+        (!taken.is_empty()).then(|| Batch::new(Arc::clone(self), taken, false))
     }
 
     /// Returns once a span is set aside. For one caller at a time, the exporter.
     pub async fn some_aside(&self) {
-        while self.lock().aside.is_empty() {
+        while !self.lock().has_aside() {
             self.set_aside.notified().await;
         }
     }
 
     /// Takes the span that was set aside first; none when there is none. When it is accepted, all others wait with the rest again.
     pub fn take_aside(self: &Arc<Self>) -> Option<Batch> {
-        let mut queue = self.lock();
-        let taken = queue.aside.pop_front()?;
-        queue.aside_bytes -= taken.weight;
-        queue.under_way_bytes += taken.weight;
-        drop(queue);
-        Some(Batch::from_aside(Arc::clone(self), taken))
+        let taken = self.lock().take_aside()?;
+        Some(Batch::new(Arc::clone(self), vec![taken], true))
     }
 
-    fn put_aside(&self, spans: Vec<Waiting>) {
+    /// Spans that Respan refused for good, newest first, at most `limit`; none when the disk gives nothing now.
+    pub async fn refused(&self, limit: usize) -> Option<Vec<Refused>> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.ask(Question::ListRefused(limit, reply));
+        answer.await.ok().flatten()
+    }
+
+    /// Sends spans that Respan refused once more, oldest first, at most `limit`; they count as created again. Gives how many; none when
+    /// the disk gives nothing now.
+    pub async fn replay(&self, limit: usize) -> Option<u64> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.ask(Question::Replay(limit, reply));
+        answer.await.ok().flatten()
+    }
+
+    /// Nothing more will be told: the thread ends once everything is written.
+    pub fn close(&self) {
+        self.inbox.close();
+    }
+
+    /// What was taken from the database alone, read; none of what it does not give any more.
+    async fn find(&self, seqs: Vec<u64>) -> Option<Vec<Option<Made>>> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.ask(Question::Find(seqs, reply));
+        let found = answer.await.ok().flatten()?;
+        let made = found
+            .into_iter()
+            .map(|found| found.and_then(|found| read(&found).ok()));
+        Some(made.collect())
+    }
+
+    fn settle(&self, taken: &[Taken], settled: &Settled) {
+        self.lock().settle(taken, settled.rejected);
+        let seqs = taken.iter().map(|taken| taken.seq).collect();
+        let all = settled.rejected >= taken.len() as u64;
+        self.inbox.tell(if all {
+            Note::Refused(seqs, settled.reason.clone().unwrap_or_default())
+        } else {
+            Note::Settled(seqs)
+        });
+    }
+
+    fn lose(&self, taken: &[Taken]) {
+        self.lock().lose(taken, DropReason::Unreadable);
+        let seqs = taken.iter().map(|taken| taken.seq).collect();
+        self.inbox.tell(Note::Settled(seqs));
+    }
+
+    fn put_back(&self, taken: Vec<Taken>) {
         let mut queue = self.lock();
-        for waiting in spans {
-            queue.under_way_bytes -= waiting.weight;
-            queue.aside_bytes += waiting.weight;
-            queue.aside.push_back(waiting);
-        }
+        queue.put_back(taken);
+        self.ring_when_enough(&mut queue);
+    }
+
+    fn put_aside(&self, taken: Vec<Taken>) {
+        self.lock().put_aside(taken);
         self.set_aside.notify_one();
     }
 
     fn bring_back_aside(&self) {
         let mut queue = self.lock();
-        let aside = std::mem::take(&mut queue.aside);
-        queue.waiting_bytes += std::mem::take(&mut queue.aside_bytes);
-        for waiting in aside.into_iter().rev() {
-            queue.waiting.push_front(waiting);
-        }
-        self.ring_when_enough(&mut queue);
-    }
-
-    fn settle(&self, spans: usize, bytes: usize, settled: Settled) {
-        let (spans, mut queue) = (spans as u64, self.lock());
-        let rejected = settled.rejected.min(spans);
-        queue.counts.rejected += rejected;
-        queue.counts.exported += spans - rejected;
-        queue.counts.pending -= spans;
-        queue.under_way_bytes -= bytes;
-    }
-
-    fn put_back(&self, spans: Vec<Waiting>) {
-        let mut queue = self.lock();
-        for waiting in spans.into_iter().rev() {
-            queue.under_way_bytes -= waiting.weight;
-            queue.waiting_bytes += waiting.weight;
-            queue.waiting.push_front(waiting);
-        }
+        queue.bring_back_aside();
         self.ring_when_enough(&mut queue);
     }
 
@@ -277,47 +408,142 @@ impl Store {
 
     /// Nothing that can panic runs under the lock, so a poisoned one is as good as any.
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
+    }
+
+    fn state_of(&self, change: impl FnOnce(&mut StoreState)) {
+        change(&mut lock(&self.state));
     }
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
+/// What the writer has to say.
+impl Store {
+    fn next_seq(&self) -> u64 {
+        self.lock().next_seq
+    }
+
+    fn next_seq_at_least(&self, seq: u64) {
+        let mut queue = self.lock();
+        queue.next_seq = queue.next_seq.max(seq);
+    }
+
+    fn found(&self, spans: Vec<(u64, usize)>) {
+        let mut queue = self.lock();
+        queue.found(spans);
+        self.ring_when_enough(&mut queue);
+    }
+
+    fn saved(&self, seqs: &[u64]) {
+        self.lock().saved(seqs, self.keep);
+    }
+
+    fn unsaved(&self, bytes: usize) -> Vec<(u64, Made, usize)> {
+        self.lock().unsaved(bytes)
+    }
+
+    fn forget_saved(&self) {
+        self.lock().forget_saved();
+    }
+
+    fn only_stored(&self) -> Vec<u64> {
+        self.lock().only_stored()
+    }
+
+    fn waits_in_database_alone(&self, seq: u64) -> bool {
+        self.lock().is_only_stored(seq)
+    }
+
+    fn evict(&self, seqs: &[u64], reason: DropReason) -> Vec<u64> {
+        self.lock().evict(seqs, reason)
+    }
+
+    fn content_went(&self, spans: u64) {
+        self.state_of(|state| state.content_shed += spans);
+    }
+
+    fn skipped(&self) {
+        self.state_of(|state| state.journal_skipped += 1);
+    }
+
+    fn uses(&self, bytes: u64) {
+        self.state_of(|state| state.bytes = bytes);
+    }
+
+    fn failing(&self, why: String) {
+        self.lock().readable = false;
+        let mut state = lock(&self.state);
+        if state.failing.is_none() {
+            tracing::error!(
+                why,
+                "the store takes nothing now; spans are kept in memory, and it is tried again every second"
+            );
+        }
+        let since = state
+            .failing
+            .as_ref()
+            .map_or_else(SystemTime::now, |(since, _)| *since);
+        state.failing = Some((since, why));
+    }
+
+    fn works(&self) {
+        let mut queue = self.lock();
+        queue.readable = true;
+        self.ring_when_enough(&mut queue);
+        drop(queue);
+        self.set_aside.notify_one();
+        if lock(&self.state).failing.take().is_some() {
+            tracing::info!("the store works again");
+        }
+    }
+}
+
+impl Journal for Store {
+    fn began(&self, begun: Begun) {
+        self.inbox.tell(Note::Begun(begun));
+    }
+
+    fn asked(&self, opening: &Arc<Opening>, body: Kept) {
+        self.inbox.tell(Note::Asked(Arc::clone(opening), body));
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Store")
             .field("counts", &self.counts())
-            .field("max_bytes", &self.max_bytes)
             .finish_non_exhaustive()
     }
 }
 
-/// What a span weighs, in bytes: close to what it takes in memory, and to its length on the wire (an attribute's JSON around its text
-/// is about as long as its place in memory).
-pub fn weight(span: &Span) -> usize {
-    let message = match &span.status {
-        Status::Ok => 0,
-        Status::Error(message) => message.len(),
-    };
-    let events: usize = span
-        .events
-        .iter()
-        .map(|event| size_of_val(event) + event.name.len() + attributes_weight(&event.attributes))
-        .sum();
-    size_of::<Span>() + span.name.len() + message + attributes_weight(&span.attributes) + events
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn attributes_weight(attributes: &[(Key, Value)]) -> usize {
-    attributes
-        .iter()
-        .map(|(key, value)| {
-            let texts = match value {
-                Value::Text(text) => text.len(),
-                Value::Texts(texts) => texts
-                    .iter()
-                    .map(|text| size_of::<String>() + text.len())
-                    .sum(),
-                Value::Int(_) | Value::Double(_) | Value::Bool(_) => 0,
-            };
-            size_of_val(key) + size_of_val(value) + key.len() + texts
-        })
-        .sum()
+fn unix_microseconds() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0))
+}
+
+/// A span as the database has it.
+fn read(found: &Found) -> Result<Made, Unreadable> {
+    let json = record::read_blob(&found.record)?.ok_or(Unreadable)?;
+    match &found.rows {
+        Some(rows) => Ok(Made::Call {
+            exchange: Arc::new(rows.exchange(0)?),
+            place: serde_json::from_slice(&json).map_err(|_| Unreadable)?,
+        }),
+        None => serde_json::from_slice(&json)
+            .map(Made::Span)
+            .map_err(|_| Unreadable),
+    }
+}
+
+/// What a span weighs, in bytes: close to what it takes in memory, and to its length on the wire.
+fn weight(made: &Made) -> usize {
+    match made {
+        Made::Call { exchange, .. } => exchange.weight(),
+        Made::Span(span) => span.weight(),
+    }
 }

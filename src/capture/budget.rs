@@ -1,7 +1,9 @@
-//! How many bytes all copies together may hold.
+//! Copies of bodies, and how many bytes all of them together may hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
 
 /// A limit in bytes that all copies share.
 #[derive(Debug)]
@@ -114,6 +116,55 @@ impl Copied {
             reserved,
         };
         std::mem::replace(self, next)
+    }
+}
+
+/// The copy of a body that does not grow any more. Clones share its bytes.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    bytes: Bytes,
+    cut: bool,
+    reserved: Option<Arc<Reservation>>,
+}
+
+impl Copied {
+    pub(super) fn kept(self) -> Kept {
+        Kept {
+            bytes: self.bytes.into(),
+            cut: self.cut,
+            reserved: Some(Arc::new(self.reserved)),
+        }
+    }
+}
+
+impl Kept {
+    /// A copy that counts against no budget.
+    pub fn new(bytes: Bytes, cut: bool) -> Self {
+        Kept {
+            bytes,
+            cut,
+            reserved: None,
+        }
+    }
+
+    /// The bytes that were kept, from the first on.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether there were more.
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    pub(super) fn cut_off(mut self) -> Self {
+        self.cut = true;
+        self
+    }
+
+    /// Counts no longer against the budget of copies: whoever has it now has a bound of its own.
+    pub(super) fn leave_budget(&mut self) {
+        self.reserved = None;
     }
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::budget::Copied;
+use super::budget::Kept;
 use crate::identity::Identity;
 use crate::openai::ChatReply;
 
@@ -22,9 +22,8 @@ impl ExchangeId {
         ExchangeId(Uuid::now_v7())
     }
 
-    /// The same id each time, for snapshots.
-    #[cfg(test)]
-    pub(crate) fn fixed(bytes: [u8; 16]) -> Self {
+    /// The id that these are the bytes of.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
         ExchangeId(Uuid::from_bytes(bytes))
     }
 
@@ -202,22 +201,6 @@ impl Exchange {
     }
 }
 
-/// The copy of a body.
-#[derive(Debug)]
-pub struct Kept(pub(super) Copied);
-
-impl Kept {
-    /// The bytes that were kept, from the first on.
-    pub fn bytes(&self) -> &[u8] {
-        self.0.bytes()
-    }
-
-    /// Whether there were more.
-    pub fn is_cut(&self) -> bool {
-        self.0.is_cut()
-    }
-}
-
 /// The head of an upstream's answer, as far as a span wants it.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -263,8 +246,6 @@ pub enum Ending {
 #[cfg(test)]
 impl From<&str> for Kept {
     fn from(text: &str) -> Self {
-        let mut copied = Copied::new(usize::MAX, super::Budget::new(usize::MAX));
-        copied.push(text.as_bytes());
-        Kept(copied)
+        Kept::new(text.to_owned().into(), false)
     }
 }

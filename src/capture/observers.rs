@@ -1,15 +1,16 @@
 //! What watches the two bodies of an exchange. [`Answered`] is armed before the upstream is called and settles the exchange: by the end
 //! of the response, by a failure, or, dropped, by the client's leaving.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::asking::Asking;
 use super::budget::Copied;
-use super::exchange::{Answer, Ending, Exchange, Kept, Opening};
-use super::queue::{Capture, Event, Piece, Repeats};
+use super::exchange::{Answer, Ending, Exchange, Opening};
+use super::queue::{Begun, Capture, Event, Piece};
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
@@ -37,10 +38,13 @@ const KEPT_HEADERS: [&str; 14] = [
 ];
 
 /// Watches a request's body.
-pub struct Asked {
-    copy: Option<Arc<Mutex<Copied>>>,
-    /// Told when the body is whole.
-    repeats: Option<(Capture, Repeats)>,
+pub struct Asked(Option<Going>);
+
+struct Going {
+    capture: Capture,
+    opening: Arc<Opening>,
+    started_ns: u64,
+    request: Arc<Asking>,
 }
 
 /// Watches a response, from before it exists.
@@ -51,7 +55,7 @@ struct Watching {
     opening: Arc<Opening>,
     started: Instant,
     started_ns: u64,
-    request: Arc<Mutex<Copied>>,
+    request: Arc<Asking>,
     answer: Option<Answer>,
     /// Copy the response.
     keep: bool,
@@ -59,9 +63,13 @@ struct Watching {
     marks: Vec<(usize, Duration)>,
 }
 
+/// The name of a response header that a span keeps, when this is one.
+pub fn kept_header(name: &str) -> Option<&'static str> {
+    KEPT_HEADERS.into_iter().find(|kept| *kept == name)
+}
+
 fn kept((name, value): (&HeaderName, &HeaderValue)) -> Option<(&'static str, String)> {
-    let name = KEPT_HEADERS.iter().find(|kept| **kept == name.as_str())?;
-    Some((name, value.to_str().ok()?.to_owned()))
+    Some((kept_header(name.as_str())?, value.to_str().ok()?.to_owned()))
 }
 
 /// Begins to watch an exchange.
@@ -70,35 +78,29 @@ pub(super) fn open(
     opening: Opening,
     request_length: Option<u64>,
 ) -> (Asked, Answered) {
-    let mut request = Copied::new(
+    let request = Copied::new(
         if opening.chat { opening.max_body } else { 0 },
         Arc::clone(capture.budget()),
     );
-    if let Some(length) = request_length {
-        request.expect(usize::try_from(length).unwrap_or(usize::MAX));
-    }
-    let request = Arc::new(Mutex::new(request));
+    let request = Arc::new(Asking::new(request, request_length));
     let started_ns = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         });
     let opening = Arc::new(opening);
-    let repeats = opening.retry.is_some_and(|attempt| attempt > 0).then(|| {
-        let (opening, request) = (Arc::clone(&opening), Arc::clone(&request));
-        (
-            capture.clone(),
-            Repeats {
-                opening,
-                started_ns,
-                request,
-            },
-        )
+    capture.began(Begun {
+        opening: Arc::clone(&opening),
+        started_ns,
+        request: Arc::clone(&request),
     });
-    let asked = Asked {
-        copy: opening.chat.then(|| Arc::clone(&request)),
-        repeats,
+    let going = Going {
+        capture: capture.clone(),
+        opening: Arc::clone(&opening),
+        started_ns,
+        request: Arc::clone(&request),
     };
+    let asked = Asked(opening.chat.then_some(going));
     let reply = Copied::new(usize::MAX, Arc::clone(capture.budget()));
     let watching = Watching {
         capture,
@@ -117,25 +119,28 @@ pub(super) fn open(
 impl Asked {
     /// Of an exchange that is not watched.
     pub fn nothing() -> Self {
-        Asked {
-            copy: None,
-            repeats: None,
-        }
+        Asked(None)
     }
 
     /// These bytes go up.
     pub fn data(&mut self, data: &Bytes) {
-        if let Some(copy) = &self.copy {
-            copy.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(data);
+        if let Some(going) = &self.0 {
+            going.request.push(data);
         }
     }
 
     /// The last of them has gone up.
     pub fn complete(self) {
-        if let Some((capture, repeats)) = self.repeats {
-            capture.push(Event::Retrying(repeats));
+        let Some(going) = self.0 else { return };
+        if let Some(body) = going.request.complete() {
+            going.capture.asked(&going.opening, body);
+        }
+        if going.opening.retry.is_some_and(|attempt| attempt > 0) {
+            going.capture.push(Event::Retrying {
+                opening: going.opening,
+                started_ns: going.started_ns,
+                request: going.request.end(),
+            });
         }
     }
 }
@@ -196,12 +201,7 @@ impl Answered {
                 ..
             } = *watching;
             // The request may still be on its way up: what it is by now is what the upstream answered to.
-            let request = Kept(
-                request
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take(),
-            );
+            let request = request.end();
             let exchange = Exchange {
                 opening,
                 started_ns,

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Copied};
+use super::asking::Asking;
+use super::budget::{Budget, Copied, Kept};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening};
 use super::observers::{self, Answered, Asked};
 
@@ -21,7 +22,11 @@ pub(super) enum Event {
         piece: Piece,
     },
     /// A request that repeats another is whole. Its body is read where time is not the client's.
-    Retrying(Repeats),
+    Retrying {
+        opening: Arc<Opening>,
+        started_ns: u64,
+        request: Kept,
+    },
     /// An exchange is over, and this is the rest of its reply.
     Settled {
         exchange: Box<Exchange>,
@@ -29,11 +34,58 @@ pub(super) enum Event {
     },
 }
 
-/// A request that repeats another, its body still where its observers have it.
-pub(super) struct Repeats {
-    pub(super) opening: Arc<Opening>,
-    pub(super) started_ns: u64,
-    pub(super) request: Arc<Mutex<Copied>>,
+/// Writes down that exchanges began, so that a crash hides none. Nothing here waits: it is called on the client's path.
+pub trait Journal: Send + Sync {
+    /// An exchange began.
+    fn began(&self, begun: Begun);
+
+    /// The body of a request is whole, of which [`Begun::body`] was asked for too early.
+    fn asked(&self, opening: &Arc<Opening>, body: Kept);
+}
+
+/// An exchange that began.
+#[derive(Debug)]
+pub struct Begun {
+    /// What is known of it.
+    pub opening: Arc<Opening>,
+    /// When it began, in nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+    pub(super) request: Arc<Asking>,
+}
+
+impl Begun {
+    /// One whose body is whole.
+    #[cfg(test)]
+    pub(crate) fn whole(opening: Arc<Opening>, started_ns: u64, body: Kept) -> Self {
+        Begun {
+            opening,
+            started_ns,
+            request: Arc::new(Asking::of(body)),
+        }
+    }
+
+    /// One whose body is still to come.
+    #[cfg(test)]
+    pub(crate) fn growing(opening: Arc<Opening>, started_ns: u64) -> Self {
+        let body = Copied::new(0, Budget::new(0));
+        Begun {
+            opening,
+            started_ns,
+            request: Arc::new(Asking::new(body, None)),
+        }
+    }
+
+    /// The request's body; none as long as it is not whole, and then [`Journal::asked`] will be told.
+    pub fn body(&self) -> Option<Kept> {
+        self.request.whole()
+    }
+}
+
+#[cfg(test)]
+impl Journal for () {
+    fn began(&self, _: Begun) {}
+
+    fn asked(&self, _: &Arc<Opening>, _: Kept) {}
 }
 
 /// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning.
@@ -47,6 +99,7 @@ pub(super) struct Piece {
 pub struct Capture {
     queue: Arc<Queue>,
     budget: Arc<Budget>,
+    journal: Arc<dyn Journal>,
 }
 
 #[derive(Default)]
@@ -63,16 +116,25 @@ struct Waiting {
 
 impl Capture {
     /// A queue without a worker; see [`super::worker`].
-    pub(super) fn new(budget: Arc<Budget>) -> Self {
+    pub(super) fn new(budget: Arc<Budget>, journal: Arc<dyn Journal>) -> Self {
         Capture {
             queue: Arc::default(),
             budget,
+            journal,
         }
     }
 
     /// Watches an exchange that begins now. `request_length` is what its request says of its body.
     pub fn open(&self, opening: Opening, request_length: Option<u64>) -> (Asked, Answered) {
         observers::open(self.clone(), opening, request_length)
+    }
+
+    pub(super) fn began(&self, begun: Begun) {
+        self.journal.began(begun);
+    }
+
+    pub(super) fn asked(&self, opening: &Arc<Opening>, body: Kept) {
+        self.journal.asked(opening, body);
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {

@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Reservation};
 use super::exchange::{Answer, Exchange, ExchangeId, Reading, Retrying};
-use super::queue::{Capture, Event, Piece};
+use super::queue::{Capture, Event, Journal, Piece};
 use crate::openai::ReplyReader;
 use crate::redact::redact;
 
@@ -23,6 +23,9 @@ pub struct Worker {
 
 /// What becomes of what was seen. Called by the worker alone.
 pub trait Sink: Send + 'static {
+    /// Called once, before anything is told.
+    fn begin(&mut self);
+
     /// A request that an SDK says it repeats is whole.
     fn retrying(&mut self, retrying: &Retrying);
 
@@ -38,6 +41,8 @@ pub trait Sink: Send + 'static {
 
 #[cfg(test)]
 impl<F: FnMut(Exchange) + Send + 'static> Sink for F {
+    fn begin(&mut self) {}
+
     fn retrying(&mut self, _: &Retrying) {}
 
     fn settled(&mut self, exchange: Exchange) {
@@ -55,14 +60,19 @@ impl<F: FnMut(Exchange) + Send + 'static> Sink for F {
 ///
 /// # Errors
 /// When the operating system gives no thread.
-pub fn start(budget: Arc<Budget>, mut sink: impl Sink) -> io::Result<(Capture, Worker)> {
-    let capture = Capture::new(budget);
+pub fn start(
+    budget: Arc<Budget>,
+    journal: Arc<dyn Journal>,
+    mut sink: impl Sink,
+) -> io::Result<(Capture, Worker)> {
+    let capture = Capture::new(budget, journal);
     let queue = capture.clone();
     let thread = std::thread::Builder::new()
         .name("capture".to_owned())
         .spawn(move || {
             let mut open = HashMap::new();
-            let mut until = None;
+            unharmed(|| sink.begin());
+            let mut until = sink.rest();
             while let Some(events) = queue.take(until) {
                 for event in events {
                     handle(event, &mut open, queue.budget(), &mut sink);
@@ -107,15 +117,12 @@ fn handle(
                 open.insert(id, assembly);
             }
         }
-        Event::Retrying(repeats) => {
-            // Settled meanwhile, it has taken its body with it, and will be told as settled.
-            let request = repeats
-                .request
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(retrying) =
-                Retrying::of(&repeats.opening, repeats.started_ns, request.bytes())
-            {
+        Event::Retrying {
+            opening,
+            started_ns,
+            request,
+        } => {
+            if let Some(retrying) = Retrying::of(&opening, started_ns, request.bytes()) {
                 sink.retrying(&retrying);
             }
         }
@@ -131,6 +138,7 @@ fn handle(
                     assembly.finish()
                 })
             });
+            exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::respan::Verdict;
 use super::{ApiKey, ExportSettings, Work};
 use crate::metrics::PostOutcome;
-use crate::store::{Batch, Settled};
+use crate::store::{Batch, Loaded, Settled};
 
 /// After each so many failed tries a part makes way for the others of its batch. If anything was accepted meanwhile, it is not Respan
 /// that is down but the part that makes it fail: it is halved to find the span, and the span, once found, is set aside.
@@ -33,7 +33,7 @@ pub(super) struct Signals {
 
 /// Spans that are tried together: at first the whole batch, later perhaps a piece of it.
 struct Part {
-    batch: Batch,
+    batch: Loaded,
     /// Tries that failed and were worth another.
     failures: u32,
     /// Posts that had been accepted, of anybody's, before the first try.
@@ -94,10 +94,13 @@ impl Work {
 
     /// Ends when every span of the batch is settled, or (only while draining) back in the store.
     pub(super) async fn deliver(&self, batch: Batch) {
+        let Some(batch) = batch.load().await else {
+            return;
+        };
         let mut parts = VecDeque::from([self.part(batch)]);
         while let Some(mut part) = parts.pop_front() {
             match self.try_until_answered(&mut part).await {
-                Ending::Settled(settled) => part.batch.settle(settled),
+                Ending::Settled(settled) => part.batch.settle(&settled),
                 Ending::Halve(reason) => match part.batch.halve() {
                     Ok((older, newer)) => {
                         parts.push_front(self.part(newer));
@@ -105,7 +108,10 @@ impl Work {
                     }
                     Err(single) => {
                         self.health.remark(1, &reason);
-                        single.settle(Settled { rejected: 1 });
+                        single.settle(&Settled {
+                            rejected: 1,
+                            reason: Some(reason),
+                        });
                     }
                 },
                 Ending::OthersFirst => parts.push_back(part),
@@ -119,7 +125,7 @@ impl Work {
         }
     }
 
-    fn part(&self, batch: Batch) -> Part {
+    fn part(&self, batch: Loaded) -> Part {
         Part {
             batch,
             failures: 0,
@@ -191,16 +197,19 @@ impl Work {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.gate.open();
         self.health.succeeded();
-        if let Some(remark) = remark {
-            self.health.remark(rejected, &remark);
+        if let Some(remark) = &remark {
+            self.health.remark(rejected, remark);
         }
-        Ending::Settled(Settled { rejected })
+        Ending::Settled(Settled {
+            rejected,
+            reason: remark,
+        })
     }
 
     /// One try, as soon as there is a key, the gate is open and fewer than [`super::POSTS`] are under way.
     async fn post(
         &self,
-        batch: &Batch,
+        batch: &Loaded,
         signals: &mut Signals,
     ) -> Result<(Arc<ExportSettings>, Verdict), Ending> {
         // The semaphore is never closed, so this always waits for a turn.

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
+use crate::runs::Made;
 use crate::span::{Span, SpanId, Status, TraceId};
 use crate::store::{Counts, DropReason};
 
@@ -150,7 +151,7 @@ impl Scene {
         let tasks = TaskTracker::new();
         tasks.spawn(serve(listener, sender, tasks.clone()));
         let (store, metrics) = (
-            Arc::new(Store::new(usize::MAX)),
+            Arc::new(Store::volatile(usize::MAX)),
             Arc::new(Metrics::default()),
         );
         let settings = watch::Sender::new(settings(address, key, flush_interval));
@@ -174,7 +175,7 @@ impl Scene {
     fn add(&self, numbers: impl IntoIterator<Item = u8>) {
         numbers
             .into_iter()
-            .for_each(|number| self.store.add(span(number)));
+            .for_each(|number| self.store.add(Made::Span(span(number))));
     }
 
     async fn post(&mut self) -> Post {

@@ -7,13 +7,14 @@ use http::uri::InvalidUri;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::StartError;
+use super::{MEMORY, StartError};
 use crate::admin;
 use crate::config::{self, Config, Content};
 use crate::export::{ApiKey, Encoding, ExportSettings};
 use crate::identity;
 use crate::proxy::{self, AskBody, Limits};
 use crate::server::{Patience, Terms};
+use crate::store;
 use crate::upstream::{self, Upstream};
 
 type Settings = proxy::Settings<Upstream<AskBody>>;
@@ -72,6 +73,17 @@ pub(super) fn settings(
         entity_content: config.respan.entity_content,
         max_captured: config.capture.max_body,
     })
+}
+
+/// Where the store is and how much it may hold.
+pub(super) fn store(config: &Config) -> store::Settings {
+    let dir = &config.store.dir;
+    store::Settings {
+        dir: (dir.as_os_str() != MEMORY).then(|| dir.clone()),
+        max_size: config.store.max_size,
+        max_age: config.store.max_age,
+        max_memory: config.respan.max_pending,
+    }
 }
 
 /// What TLS connections are accepted with, where they are.

@@ -3,6 +3,7 @@
 //! Everything here is a function of the request alone, so that every replica, and the same one after a restart, comes to the same ids.
 
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Credential;
@@ -12,7 +13,7 @@ use crate::span::{SpanId, TraceId};
 const DERIVATION: &[u8] = b"spangate trace id 1\0";
 
 /// A trace the request names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToldTrace {
     /// Its id.
     pub id: TraceId,
@@ -21,7 +22,7 @@ pub struct ToldTrace {
 }
 
 /// What named a trace; the first that is there counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToldBy {
     /// `X-Respan-Trace-Id`
     Header,
@@ -33,8 +34,8 @@ pub enum ToldBy {
 
 /// The trace id that `text` names: itself where it is one, derived from text and credential where it is any other text.
 pub(super) fn named(text: &str, credential: &Credential) -> TraceId {
-    if let Some(id) = hex::<16>(text.as_bytes()) {
-        return TraceId(id);
+    if let Some(id) = TraceId::parse(text.as_bytes()) {
+        return id;
     }
     let mut hash = Sha256::new();
     // Tag and credential have fixed lengths and the text comes last: no two inputs are written alike.
@@ -52,7 +53,7 @@ pub(super) fn named(text: &str, credential: &Credential) -> TraceId {
 
 /// A span id of 16 hex digits, not all zero.
 pub(super) fn span(text: &str) -> Option<SpanId> {
-    hex::<8>(text.as_bytes()).map(SpanId)
+    SpanId::parse(text.as_bytes())
 }
 
 /// W3C Trace Context's `traceparent`: the trace and the span that calls. None when there is none.
@@ -92,27 +93,5 @@ fn parse(value: &[u8]) -> Option<(TraceId, SpanId)> {
     if !valid {
         return None;
     }
-    Some((TraceId(hex(trace)?), SpanId(hex(span)?)))
-}
-
-/// `N` bytes from `2 * N` hex digits of any case, not all zero.
-fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
-    (bytes != [0; N]).then_some(bytes)
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    Some((TraceId::parse(trace)?, SpanId::parse(span)?))
 }

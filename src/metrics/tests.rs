@@ -1,6 +1,9 @@
 //! What a scrape reads.
 
+use futures_util::FutureExt as _;
+
 use super::*;
+use crate::runs::Made;
 use crate::span::{Span, SpanId, Status, TraceId};
 use crate::store::Settled;
 
@@ -40,15 +43,20 @@ fn span() -> Span {
 fn the_spans_of_a_scrape_add_up() {
     let (metrics, store) = (
         Metrics::default(),
-        Arc::new(Store::new(4 * crate::store::weight(&span()))),
+        Arc::new(Store::volatile(4 * span().weight())),
     );
     for _ in 0..9 {
-        store.add(span());
+        store.add(Made::Span(span()));
     }
-    store
-        .take(2, usize::MAX)
+    let two = store.take(2, usize::MAX).unwrap();
+    two.load()
+        .now_or_never()
         .unwrap()
-        .settle(Settled { rejected: 1 });
+        .unwrap()
+        .settle(&Settled {
+            rejected: 1,
+            reason: None,
+        });
     let under_way = store.take(1, usize::MAX);
     let text = metrics.render(&store);
     assert_eq!(value(&text, "spangate_spans_created_total"), "9");
@@ -68,7 +76,7 @@ fn the_spans_of_a_scrape_add_up() {
 
 #[test]
 fn requests_are_counted_by_endpoint_and_status() {
-    let (metrics, store) = (Metrics::default(), Store::new(0));
+    let (metrics, store) = (Metrics::default(), Store::volatile(0));
     metrics.answered(Endpoint::ChatCompletions, StatusCode::OK);
     metrics.answered(Endpoint::ChatCompletions, StatusCode::OK);
     metrics.answered(Endpoint::Other, StatusCode::from_u16(999).unwrap());
@@ -91,7 +99,7 @@ fn requests_are_counted_by_endpoint_and_status() {
 
 #[test]
 fn what_is_under_way_is_counted_while_it_is() {
-    let (metrics, store) = (Arc::new(Metrics::default()), Store::new(0));
+    let (metrics, store) = (Arc::new(Metrics::default()), Store::volatile(0));
     let (request, stream) = (metrics.request_begins(), metrics.stream_opens());
     drop(request);
     let text = metrics.render(&store);
@@ -108,7 +116,7 @@ fn what_is_under_way_is_counted_while_it_is() {
 
 #[test]
 fn a_duration_falls_into_its_bucket_and_all_above() {
-    let (metrics, store) = (Metrics::default(), Store::new(0));
+    let (metrics, store) = (Metrics::default(), Store::volatile(0));
     metrics.overhead(Duration::from_micros(10));
     metrics.overhead(Duration::from_micros(60));
     metrics.overhead(Duration::from_hours(1));
@@ -135,7 +143,7 @@ fn a_duration_falls_into_its_bucket_and_all_above() {
 
 #[test]
 fn every_family_is_announced_with_the_name_of_its_samples() {
-    let text = Metrics::default().render(&Store::new(0));
+    let text = Metrics::default().render(&Store::volatile(0));
     for (name, _) in samples(&text) {
         let name = name.split('{').next().unwrap();
         let family = ["_bucket", "_sum", "_count"]

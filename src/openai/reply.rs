@@ -1,25 +1,34 @@
 //! What came back: one chat completion, the same whether it came as a stream or as one JSON body.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A chat completion, or as much of one as came. Everything may be missing.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ChatReply {
     /// The completion's id, `chatcmpl-…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The model that answered, more exact than the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// When it was made, in seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<i64>,
     /// The configuration of the backend that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub system_fingerprint: Option<String>,
     /// The tier that served it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
     /// The choices, in the order of their indices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Choice>,
     /// The tokens it took, when the reply says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The error it is, or that ended the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
     /// Something was left out because a limit was reached.
     pub cut: bool,
@@ -28,32 +37,42 @@ pub struct ChatReply {
 }
 
 /// One of the answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Choice {
     /// Its number in the reply.
     pub index: u64,
     /// `assistant`, nearly always.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// The answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// What the model said instead of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
     /// What the model thought aloud before (`reasoning_content` or `reasoning`, of compatible servers).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
     /// What a spoken answer says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_transcript: Option<String>,
     /// The tools it calls, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// The function it calls, from before there were tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub function_call: Option<FunctionCall>,
     /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter` or another word.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     /// Whether log probabilities came with it.
     pub logprobs: bool,
 }
 
 /// One call of a tool.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ToolCall {
     /// The id under which its result comes back; empty when none came.
     pub id: String,
@@ -66,7 +85,7 @@ pub struct ToolCall {
 }
 
 /// The kinds of tools that a client offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallKind {
     /// With arguments in JSON.
     #[default]
@@ -76,7 +95,7 @@ pub enum CallKind {
 }
 
 /// A function and its arguments.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionCall {
     /// The function.
     pub name: String,
@@ -85,44 +104,75 @@ pub struct FunctionCall {
 }
 
 /// Tokens, as the reply counts them. What it does not say is unknown, not 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// Tokens of the request, cached ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<u64>,
     /// Tokens of the answer, reasoning included.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub completion: Option<u64>,
     /// Both.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     /// Tokens of the request that were read from a cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cached: Option<u64>,
     /// Tokens of the request that were written to a cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<u64>,
     /// Tokens of the answer that were reasoning.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<u64>,
     /// Audio tokens of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_audio: Option<u64>,
     /// Audio tokens of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_audio: Option<u64>,
     /// Predicted tokens that were used.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_prediction: Option<u64>,
     /// Predicted tokens that were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected_prediction: Option<u64>,
 }
 
 /// An error, as the upstream told it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Failure {
     /// What it says; at most 1 KiB when it came as plain text or HTML.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Its kind, `invalid_request_error` for example.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Its code, `rate_limit_exceeded` for example.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The parameter that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
 }
 
 impl ChatReply {
+    /// Takes out everything that the model wrote, and what an error quotes: what is left may be kept where content may not.
+    pub fn drop_content(&mut self) {
+        for choice in &mut self.choices {
+            *choice = Choice {
+                index: choice.index,
+                role: choice.role.take(),
+                finish_reason: choice.finish_reason.take(),
+                ..Choice::default()
+            };
+        }
+        if let Some(error) = &mut self.error {
+            error.message = None;
+        }
+    }
+
     /// About how many bytes its texts take.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);

@@ -3,6 +3,8 @@
 //! The rule: one pass over the body, borrowing from it. Structured values that only travel on (tools, tool calls, content in parts) keep
 //! the text they were written with, so they arrive as the client sent them.
 
+mod bare;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;

@@ -30,6 +30,8 @@ pub(super) struct Retries {
     /// Being repeated, by the exchange that repeats them.
     claimed: HashMap<ExchangeId, Held>,
     bytes: usize,
+    /// Exchanges that are told by a span by now.
+    released: Vec<ExchangeId>,
     /// No later than when the first of `held` expires.
     next_expiry: Option<Instant>,
 }
@@ -39,6 +41,8 @@ struct Held {
     exchange: Arc<Exchange>,
     /// Where it would stand if it was the last attempt.
     place: Place,
+    /// The attempts before it.
+    earlier: Vec<ExchangeId>,
     attempt: u32,
     until: Instant,
 }
@@ -50,6 +54,7 @@ impl Retries {
             held: HashMap::new(),
             claimed: HashMap::new(),
             bytes: 0,
+            released: Vec::new(),
             next_expiry: None,
         }
     }
@@ -78,17 +83,18 @@ impl Retries {
     }
 
     pub(super) fn settle(&mut self, exchange: Arc<Exchange>, now: Instant) -> Option<Made> {
-        let mut place = told_place(&exchange);
+        let (mut place, mut earlier) = (told_place(&exchange), Vec::new());
         if let Some(before) = self.claimed.remove(&exchange.opening.id) {
             self.bytes = self.bytes.saturating_sub(before.exchange.weight());
-            place = joined(before, place);
+            (place, earlier) = joined(before, place);
         }
-        let (Some(attempt), true) = (exchange.opening.retry, is_repeatable(&exchange)) else {
+        let fits = self.bytes + exchange.weight() <= MAX_HELD;
+        let (Some(attempt), true) = (exchange.opening.retry, fits && is_repeatable(&exchange))
+        else {
+            self.released.extend(earlier);
+            self.released.push(exchange.opening.id);
             return Some(Made::Call { exchange, place });
         };
-        if self.bytes + exchange.weight() > MAX_HELD {
-            return Some(Made::Call { exchange, place });
-        }
         self.bytes += exchange.weight();
         let until =
             now + announced(&exchange).map_or(self.idle, |delay| self.idle.max(delay + GRACE));
@@ -99,6 +105,7 @@ impl Retries {
             .push_back(Held {
                 exchange,
                 place,
+                earlier,
                 attempt,
                 until,
             });
@@ -116,7 +123,7 @@ impl Retries {
             for held in std::mem::take(waiting) {
                 if held.until <= now {
                     self.bytes = self.bytes.saturating_sub(held.exchange.weight());
-                    made.push(held.made());
+                    made.push(held.made(&mut self.released));
                 } else {
                     self.next_expiry = Some(
                         self.next_expiry
@@ -139,13 +146,20 @@ impl Retries {
         self.next_expiry = None;
         let held = std::mem::take(&mut self.held).into_values().flatten();
         held.chain(std::mem::take(&mut self.claimed).into_values())
-            .map(Held::made)
+            .map(|held| held.made(&mut self.released))
             .collect()
+    }
+
+    /// Exchanges that were told by a span since this was asked last.
+    pub(super) fn released(&mut self) -> Vec<ExchangeId> {
+        std::mem::take(&mut self.released)
     }
 }
 
 impl Held {
-    fn made(self) -> Made {
+    fn made(self, released: &mut Vec<ExchangeId>) -> Made {
+        released.extend(self.earlier);
+        released.push(self.exchange.opening.id);
         Made::Call {
             exchange: self.exchange,
             place: self.place,
@@ -153,13 +167,15 @@ impl Held {
     }
 }
 
-/// Where a call stands whose earlier attempts were `before`.
-fn joined(before: Held, mut place: Place) -> Place {
+/// Where a call stands whose earlier attempts were `before`, and which they are.
+fn joined(before: Held, mut place: Place) -> (Place, Vec<ExchangeId>) {
     let event = failed_attempt(&before);
     place.start_ns = place.start_ns.min(before.place.start_ns);
     place.events = before.place.events;
     place.events.push(event);
-    place
+    let mut earlier = before.earlier;
+    earlier.push(before.exchange.opening.id);
+    (place, earlier)
 }
 
 fn failed_attempt(held: &Held) -> Event {

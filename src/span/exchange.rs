@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::chat;
 use super::{Key, Place, Span, SpanId, Status, TraceId, Value, key};
-use crate::capture::{Ending, Exchange, ExchangeId, Reading};
+use crate::capture::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
 use crate::encoding::Decoder;
 use crate::openai::{ChatReply, ChatRequest};
 
@@ -174,7 +174,7 @@ fn put_call(
     reading: Option<&Reading>,
 ) -> Option<String> {
     let opening = &exchange.opening;
-    let body = plain_body(exchange);
+    let body = plain_body(opening, &exchange.request);
     let request = ChatRequest::parse(&body).ok();
     if let Some(request) = &request {
         chat::request_attributes(request, opening.content, put);
@@ -209,15 +209,14 @@ fn put_call(
     answered.or_else(|| request.and_then(|request| request.model.map(Cow::into_owned)))
 }
 
-/// The request's body without its coding.
-fn plain_body(exchange: &Exchange) -> Cow<'_, [u8]> {
-    let opening = &exchange.opening;
+/// The body of a request without its coding.
+pub fn plain_body<'a>(opening: &Opening, request: &'a Kept) -> Cow<'a, [u8]> {
     if opening.content_encoding.is_none() {
-        return Cow::Borrowed(exchange.request.bytes());
+        return Cow::Borrowed(request.bytes());
     }
     let mut plain = Vec::new();
     let mut decoder = Decoder::new(opening.content_encoding.as_deref(), opening.max_body);
-    decoder.push(exchange.request.bytes(), |decoded| {
+    decoder.push(request.bytes(), |decoded| {
         plain.extend_from_slice(decoded);
     });
     Cow::Owned(plain)

@@ -5,44 +5,95 @@
 
 use std::sync::Arc;
 
-use super::{Store, Waiting};
+use super::{Store, Taken};
 use crate::span::Span;
 
 /// Spans that were taken from the store and are not settled yet. Never empty.
 #[derive(Debug)]
 pub struct Batch {
     store: Arc<Store>,
-    spans: Vec<Waiting>,
+    taken: Vec<Taken>,
     was_aside: bool,
 }
 
+/// A batch whose spans are in memory, each made out.
+#[derive(Debug)]
+pub struct Loaded {
+    batch: Batch,
+    /// One for each that was taken, in the same order.
+    spans: Vec<Span>,
+}
+
 /// How a batch ended at Respan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
     /// How many of its spans were refused for good; the others were accepted.
     pub rejected: u64,
+    /// What Respan said of the refused ones.
+    pub reason: Option<String>,
 }
 
 impl Batch {
-    pub(super) fn new(store: Arc<Store>, spans: Vec<Waiting>) -> Self {
+    pub(super) fn new(store: Arc<Store>, taken: Vec<Taken>, was_aside: bool) -> Self {
         Self {
             store,
-            spans,
-            was_aside: false,
+            taken,
+            was_aside,
         }
     }
 
-    pub(super) fn from_aside(store: Arc<Store>, span: Waiting) -> Self {
-        Self {
-            store,
-            spans: vec![span],
-            was_aside: true,
-        }
+    /// How many spans there are.
+    pub fn count(&self) -> usize {
+        self.taken.len()
     }
 
+    /// Reads what only the database has and makes the spans out. What it does not give any more is dropped and counted; when it gives
+    /// nothing now, the batch goes back. None when nothing is left of it.
+    pub async fn load(mut self) -> Option<Loaded> {
+        let (here, there): (Vec<_>, Vec<_>) = std::mem::take(&mut self.taken)
+            .into_iter()
+            .partition(|taken| taken.waiting.here.is_some());
+        self.taken = here;
+        let mut spans: Vec<(u64, Span)> = self
+            .taken
+            .iter()
+            .filter_map(|taken| Some((taken.seq, taken.waiting.here.as_ref()?.made.span())))
+            .collect();
+        if !there.is_empty() {
+            // In the batch, so that a cancelled task puts them back.
+            let seqs: Vec<u64> = there.iter().map(|taken| taken.seq).collect();
+            self.taken.extend(there);
+            let found = self.store.find(seqs.clone()).await?;
+            let mut lost = Vec::new();
+            for (seq, made) in seqs.into_iter().zip(found) {
+                match made {
+                    Some(made) => spans.push((seq, made.span())),
+                    None => lost.push(seq),
+                }
+            }
+            self.lose(&lost);
+        }
+        spans.sort_unstable_by_key(|(seq, _)| *seq);
+        self.taken.sort_unstable_by_key(|taken| taken.seq);
+        let spans: Vec<Span> = spans.into_iter().map(|(_, span)| span).collect();
+        (!spans.is_empty()).then_some(Loaded { batch: self, spans })
+    }
+
+    fn lose(&mut self, seqs: &[u64]) {
+        let (lost, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.taken)
+            .into_iter()
+            .partition(|taken| seqs.contains(&taken.seq));
+        self.taken = kept;
+        if !lost.is_empty() {
+            self.store.lose(&lost);
+        }
+    }
+}
+
+impl Loaded {
     /// The spans, oldest first.
     pub fn spans(&self) -> impl ExactSizeIterator<Item = &Span> + Clone {
-        self.spans.iter().map(|waiting| &*waiting.span)
+        self.spans.iter()
     }
 
     /// How many spans there are.
@@ -50,26 +101,27 @@ impl Batch {
         self.spans.len()
     }
 
-    /// Ends the batch: its spans are accepted or refused and leave the store.
-    pub fn settle(mut self, settled: Settled) {
-        let spans = std::mem::take(&mut self.spans);
-        self.store.settle(
-            spans.len(),
-            spans.iter().map(|waiting| waiting.weight).sum(),
-            settled,
-        );
-        if self.was_aside && settled.rejected == 0 {
-            self.store.bring_back_aside();
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> &[Taken] {
+        &self.batch.taken
+    }
+
+    /// Ends the batch: its spans are accepted or refused.
+    pub fn settle(mut self, settled: &Settled) {
+        let taken = std::mem::take(&mut self.batch.taken);
+        self.batch.store.settle(&taken, settled);
+        if self.batch.was_aside && settled.rejected == 0 {
+            self.batch.store.bring_back_aside();
         }
     }
 
     /// Ends the batch for now: its spans are asked about apart from the others.
     pub fn set_aside(mut self) {
-        let spans = std::mem::take(&mut self.spans);
-        self.store.put_aside(spans);
+        let taken = std::mem::take(&mut self.batch.taken);
+        self.batch.store.put_aside(taken);
     }
 
-    /// The older and the newer half; the batch itself when it is a single span.
+    /// The older and the newer half.
     ///
     /// # Errors
     /// A single span cannot be halved: the batch comes back unchanged.
@@ -77,11 +129,15 @@ impl Batch {
         if self.spans.len() < 2 {
             return Err(self);
         }
-        let newer = self.spans.split_off(self.spans.len() / 2);
+        let middle = self.spans.len() / 2;
+        let newer = Batch {
+            store: Arc::clone(&self.batch.store),
+            taken: self.batch.taken.split_off(middle),
+            was_aside: self.batch.was_aside,
+        };
         let newer = Self {
-            store: Arc::clone(&self.store),
-            spans: newer,
-            was_aside: self.was_aside,
+            batch: newer,
+            spans: self.spans.split_off(middle),
         };
         Ok((self, newer))
     }
@@ -89,8 +145,8 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if !self.spans.is_empty() {
-            self.store.put_back(std::mem::take(&mut self.spans));
+        if !self.taken.is_empty() {
+            self.store.put_back(std::mem::take(&mut self.taken));
         }
     }
 }

@@ -32,10 +32,14 @@ type Seen = Arc<Mutex<Vec<Exchange>>>;
 fn started(budget: usize) -> (Capture, Worker, Seen) {
     let seen = Seen::default();
     let sink = Arc::clone(&seen);
-    let (capture, worker) = start(Budget::new(budget), move |exchange: Exchange| {
-        assert_ne!(exchange.opening.path, "/panics", "as this test wants");
-        sink.lock().unwrap().push(exchange);
-    })
+    let (capture, worker) = start(
+        Budget::new(budget),
+        Arc::new(()),
+        move |exchange: Exchange| {
+            assert_ne!(exchange.opening.path, "/panics", "as this test wants");
+            sink.lock().unwrap().push(exchange);
+        },
+    )
     .unwrap();
     (capture, worker, seen)
 }

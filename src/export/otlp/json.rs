@@ -13,7 +13,7 @@ use crate::span::{Event, Key, Span, Status, Value};
 pub(super) fn encode<'a>(
     spans: impl ExactSizeIterator<Item = &'a Span> + Clone,
 ) -> Result<Bytes, serde_json::Error> {
-    let about = spans.clone().map(crate::store::weight).sum::<usize>() + 512;
+    let about = spans.clone().map(Span::weight).sum::<usize>() + 512;
     let mut body = Vec::with_capacity(about);
     serde_json::to_writer(&mut body, &Request(spans))?;
     Ok(body.into())
@@ -36,15 +36,6 @@ struct AsText<T>(T);
 impl<T: std::fmt::Display> Serialize for AsText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
-    }
-}
-
-/// Bytes in lower-case hex.
-struct Hex<'a>(&'a [u8]);
-
-impl std::fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -108,10 +99,10 @@ impl Serialize for OneSpan<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let span = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("traceId", &AsText(Hex(&span.trace_id.0)))?;
-        map.serialize_entry("spanId", &AsText(Hex(&span.span_id.0)))?;
+        map.serialize_entry("traceId", &span.trace_id)?;
+        map.serialize_entry("spanId", &span.span_id)?;
         if let Some(parent) = &span.parent_span_id {
-            map.serialize_entry("parentSpanId", &AsText(Hex(&parent.0)))?;
+            map.serialize_entry("parentSpanId", &parent)?;
         }
         map.serialize_entry("name", &span.name)?;
         map.serialize_entry("kind", &KIND_INTERNAL)?;

@@ -58,7 +58,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         })
         .collect();
     Opening {
-        id: ExchangeId::fixed(*b"an exchange's id"),
+        id: ExchangeId::from_bytes(*b"an exchange's id"),
         identity: identity::read(&headers, &Defaults::default()),
         method: Method::POST,
         path: "/v1/chat/completions".to_owned(),
@@ -76,9 +76,13 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
 fn made(opening: Opening, goes: Goes) -> Exchange {
     let seen = Arc::new(Mutex::new(None));
     let sink = Arc::clone(&seen);
-    let (capture, worker) = worker::start(Budget::new(1 << 20), move |exchange: Exchange| {
-        *sink.lock().unwrap() = Some(exchange);
-    })
+    let (capture, worker) = worker::start(
+        Budget::new(1 << 20),
+        Arc::new(()),
+        move |exchange: Exchange| {
+            *sink.lock().unwrap() = Some(exchange);
+        },
+    )
     .unwrap();
     let (mut asked, mut answered) = capture.open(opening, None);
     asked.data(&Bytes::from_static(REQUEST.as_bytes()));
@@ -213,7 +217,7 @@ fn ids_are_functions_of_the_exchange_and_of_what_it_was_told() {
     assert_eq!(first, again, "made twice it is the same span");
     let other = span_of(
         Opening {
-            id: ExchangeId::fixed(*b"other exchange's"),
+            id: ExchangeId::from_bytes(*b"other exchange's"),
             ..opening(true, &[])
         },
         goes,

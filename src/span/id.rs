@@ -1,0 +1,83 @@
+//! Ids of traces and spans: bytes within, lower-case hex outside (W3C Trace Context, section 3.2.2).
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::{Serialize, Serializer};
+
+/// A trace id: 16 bytes, never all zero (W3C Trace Context, section 3.2.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId(pub [u8; 16]);
+
+/// A span id: 8 bytes, never all zero (W3C Trace Context, section 3.2.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(pub [u8; 8]);
+
+impl TraceId {
+    /// Reads 32 hex digits of any case, not all zero.
+    pub fn parse(digits: &[u8]) -> Option<Self> {
+        bytes(digits).map(Self)
+    }
+}
+
+impl SpanId {
+    /// Reads 16 hex digits of any case, not all zero.
+    pub fn parse(digits: &[u8]) -> Option<Self> {
+        bytes(digits).map(Self)
+    }
+}
+
+/// `N` bytes from `2 * N` hex digits of any case, not all zero.
+fn bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    (bytes != [0; N]).then_some(bytes)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn write_hex(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes
+        .iter()
+        .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+}
+
+macro_rules! as_hex {
+    ($Id:ident) => {
+        impl fmt::Display for $Id {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_hex(&self.0, formatter)
+            }
+        }
+
+        impl Serialize for $Id {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $Id {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+                Self::parse(text.as_bytes())
+                    .ok_or_else(|| D::Error::custom(concat!("no ", stringify!($Id))))
+            }
+        }
+    };
+}
+
+as_hex!(TraceId);
+as_hex!(SpanId);

@@ -1,0 +1,165 @@
+//! The way to the writer: a queue that nobody waits for. It is bounded in bytes; beyond that, what the journal would have been told is left
+//! out, and the writer is told that it was.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::database::{Found, Refused};
+use super::record::Rows;
+use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
+use crate::runs::Made;
+
+/// How long messages gather: a commit for each would cost more than all of the writing. Short enough for a beginning to be on the disk well
+/// within 20 ms.
+const LINGER: Duration = Duration::from_millis(5);
+/// Bytes of messages that wait at most.
+const MOST: usize = 64 << 20;
+
+/// What the writer is to write.
+pub(super) enum Note {
+    Begun(Begun),
+    Asked(Arc<Opening>, Kept),
+    Ended(Arc<Exchange>),
+    Span { seq: u64, made: Made, weight: usize },
+    Settled(Vec<u64>),
+    Refused(Vec<u64>, String),
+    Released(Vec<ExchangeId>),
+}
+
+/// What the writer is asked; it answers after everything that was told before is written.
+pub(super) enum Question {
+    Find(Vec<u64>, oneshot::Sender<Answer<Vec<Option<Found>>>>),
+    Unfinished(i64, std::sync::mpsc::SyncSender<Option<Rows>>),
+    ListRefused(usize, oneshot::Sender<Answer<Vec<Refused>>>),
+    Replay(usize, oneshot::Sender<Answer<u64>>),
+}
+
+/// None when the database cannot be read now.
+pub(super) type Answer<T> = Option<T>;
+
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+/// All that waited.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) notes: Vec<Note>,
+    pub(super) questions: Vec<Question>,
+    /// Notes were left out.
+    pub(super) gap: bool,
+    pub(super) closed: bool,
+    bytes: usize,
+    /// Nobody reads any more, or ever did.
+    deaf: bool,
+}
+
+impl Inbox {
+    /// One that nobody reads: what is told is left out, what is asked stays without an answer.
+    pub(super) fn deaf() -> Self {
+        let waiting = Waiting {
+            deaf: true,
+            ..Waiting::default()
+        };
+        Inbox {
+            waiting: Mutex::new(waiting),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn tell(&self, note: Note) {
+        let weight = weight(&note);
+        let mut waiting = self.lock();
+        if waiting.deaf {
+            return;
+        }
+        // What became of spans must not be forgotten, and takes next to nothing.
+        let must = matches!(
+            note,
+            Note::Settled(_) | Note::Refused(..) | Note::Released(_)
+        );
+        if waiting.bytes + weight > MOST && !must {
+            waiting.gap = true;
+            return;
+        }
+        waiting.bytes += weight;
+        waiting.notes.push(note);
+        let first = waiting.notes.len() == 1 && waiting.questions.is_empty();
+        drop(waiting);
+        if first {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn ask(&self, question: Question) {
+        let mut waiting = self.lock();
+        if waiting.deaf {
+            return;
+        }
+        waiting.questions.push(question);
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    /// The writer shall end once everything is written.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn end(&self) {
+        *self.lock() = Waiting {
+            deaf: true,
+            closed: true,
+            ..Waiting::default()
+        };
+    }
+
+    /// All that waits, as soon as something does and a little later; nothing after `most`.
+    pub(super) fn take(&self, most: Duration) -> Waiting {
+        let nothing = |waiting: &mut Waiting| {
+            waiting.notes.is_empty() && waiting.questions.is_empty() && !waiting.closed
+        };
+        let (waiting, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), most, nothing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + LINGER;
+        let hurried = |waiting: &mut Waiting| {
+            waiting.questions.is_empty() && !waiting.closed && !waiting.notes.is_empty()
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let (mut waiting, _) = self
+            .changed
+            .wait_timeout_while(waiting, left, hurried)
+            .unwrap_or_else(PoisonError::into_inner);
+        let closed = waiting.closed;
+        let taken = std::mem::take(&mut *waiting);
+        waiting.closed = closed;
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// About what a note holds that would be gone without it.
+fn weight(note: &Note) -> usize {
+    const SMALL: usize = 256;
+    SMALL
+        + match note {
+            Note::Begun(_) => 1024,
+            Note::Asked(_, body) => body.bytes().len(),
+            Note::Ended(exchange) => exchange.weight(),
+            // The queue of spans holds it anyway.
+            Note::Span { .. } => 0,
+            Note::Settled(seqs) | Note::Refused(seqs, _) => seqs.len() * 8,
+            Note::Released(ids) => ids.len() * 16,
+        }
+}

@@ -1,0 +1,353 @@
+//! Spans that are not yet accepted, and the account of all: plain data behind the store's one lock.
+//!
+//! A span waits under its number, either in memory or, once it is written down and memory is short, as its weight alone. The newest go out
+//! of memory first, for the oldest are the next to be sent. What is not written down cannot go out of memory; beyond its bound the oldest
+//! of those are dropped and counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+
+use super::{Counts, DropReason};
+use crate::runs::Made;
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: BTreeMap<u64, Waiting>,
+    /// Spans that failed alone; they count as waiting.
+    aside: BTreeMap<u64, Waiting>,
+    /// Numbers of spans that only memory has, wherever they are.
+    unsaved: BTreeSet<u64>,
+    /// Bytes of the spans in memory: waiting, aside and under way.
+    held: usize,
+    waiting_bytes: usize,
+    /// How many of those that wait are in memory.
+    here: usize,
+    pub(super) counts: Counts,
+    pub(super) next_seq: u64,
+    /// The spans or bytes for which the exporter is waiting: it is woken once for many spans, since a wake-up per span costs more than the
+    /// span.
+    pub(super) wanted: Option<(usize, usize)>,
+    /// Whether what is only in the database can be had now.
+    pub(super) readable: bool,
+}
+
+/// A span that waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) weight: u32,
+    /// None of one that only the database has.
+    pub(super) here: Option<Box<Here>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Here {
+    pub(super) made: Made,
+    pub(super) since: Instant,
+}
+
+/// A span that was taken, under its number.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) seq: u64,
+    pub(super) waiting: Waiting,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Queue {
+            next_seq: 1,
+            ..Queue::default()
+        }
+    }
+
+    /// Takes a new span in. Gives its number, or nothing when it was dropped at once.
+    pub(super) fn add(
+        &mut self,
+        made: Made,
+        weight: usize,
+        now: Instant,
+        max: usize,
+    ) -> Option<u64> {
+        self.counts.created += 1;
+        self.counts.pending += 1;
+        let Ok(small) = u32::try_from(weight)
+            .map_err(|_| ())
+            .and_then(|small| if weight <= max { Ok(small) } else { Err(()) })
+        else {
+            self.drop_counted(1, DropReason::Oversized);
+            return None;
+        };
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.unsaved.insert(seq);
+        self.held += weight;
+        let here = Some(Box::new(Here { made, since: now }));
+        let waiting = Waiting {
+            weight: small,
+            here,
+        };
+        self.wait(seq, waiting);
+        self.make_room(max);
+        Some(seq)
+    }
+
+    /// Spans that the database has, each with its weight, wait to be sent. `created` of them were not counted before.
+    pub(super) fn found(&mut self, spans: impl IntoIterator<Item = (u64, usize)>) {
+        for (seq, weight) in spans {
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+            if self.waiting.contains_key(&seq) || self.aside.contains_key(&seq) {
+                continue;
+            }
+            self.wait(seq, Waiting { weight, here: None });
+            self.counts.created += 1;
+            self.counts.pending += 1;
+        }
+    }
+
+    /// These are written down. Those that wait leave memory while it holds more than `keep` bytes.
+    pub(super) fn saved(&mut self, seqs: &[u64], keep: usize) {
+        for seq in seqs.iter().rev() {
+            self.unsaved.remove(seq);
+            if self.held <= keep {
+                continue;
+            }
+            if let Some(waiting) = self.waiting.get_mut(seq)
+                && waiting.here.take().is_some()
+            {
+                self.held -= waiting.weight as usize;
+                self.here -= 1;
+            }
+        }
+    }
+
+    /// The database is another one: what was written down is not any more.
+    pub(super) fn forget_saved(&mut self) {
+        let all = self.waiting.iter().chain(&self.aside);
+        let here = all.filter(|(_, waiting)| waiting.here.is_some());
+        self.unsaved.extend(here.map(|(seq, _)| *seq));
+    }
+
+    /// Numbers of spans that only the database has.
+    pub(super) fn only_stored(&self) -> Vec<u64> {
+        let all = self.waiting.iter().chain(&self.aside);
+        all.filter(|(_, waiting)| waiting.here.is_none())
+            .map(|(seq, _)| *seq)
+            .collect()
+    }
+
+    /// Whether this one waits, and only the database has it.
+    pub(super) fn is_only_stored(&self, seq: u64) -> bool {
+        let waiting = self.waiting.get(&seq).or_else(|| self.aside.get(&seq));
+        waiting.is_some_and(|waiting| waiting.here.is_none())
+    }
+
+    /// Spans that only memory has and that wait, oldest first, until they weigh `bytes`.
+    pub(super) fn unsaved(&self, bytes: usize) -> Vec<(u64, Made, usize)> {
+        let mut weight = 0;
+        self.unsaved
+            .iter()
+            .filter_map(|seq| {
+                let waiting = self.waiting.get(seq).or_else(|| self.aside.get(seq))?;
+                let here = waiting.here.as_ref()?;
+                Some((*seq, here.made.clone(), waiting.weight as usize))
+            })
+            .take_while(|(_, _, own)| {
+                let fits = weight < bytes;
+                weight += own;
+                fits
+            })
+            .collect()
+    }
+
+    pub(super) fn holds(&self, spans: usize, bytes: usize) -> bool {
+        if self.readable {
+            self.waiting.len() >= spans || self.waiting_bytes >= bytes
+        } else {
+            self.here >= spans.max(1)
+        }
+    }
+
+    /// Since when the oldest waits that can be had; long enough where that is not known.
+    pub(super) fn oldest_since(&self, now: Instant) -> Option<Instant> {
+        let oldest = if self.readable {
+            self.waiting.values().next()
+        } else {
+            self.in_memory().next().map(|(_, waiting)| waiting)
+        }?;
+        Some(oldest.here.as_ref().map_or_else(
+            || {
+                now.checked_sub(std::time::Duration::from_hours(1))
+                    .unwrap_or(now)
+            },
+            |here| here.since,
+        ))
+    }
+
+    fn in_memory(&self) -> impl Iterator<Item = (&u64, &Waiting)> {
+        self.waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.here.is_some())
+    }
+
+    /// The oldest that wait, at most `spans` of them and at most `bytes` unless the first alone is more.
+    pub(super) fn take(&mut self, spans: usize, bytes: usize) -> Vec<Taken> {
+        let mut weight = 0;
+        let mut fits = |own: u32, first: bool| {
+            weight += own as usize;
+            first || weight <= bytes
+        };
+        let mut seqs = Vec::new();
+        for (seq, waiting) in &self.waiting {
+            if !self.readable && waiting.here.is_none() {
+                continue;
+            }
+            if seqs.len() >= spans || !fits(waiting.weight, seqs.is_empty()) {
+                break;
+            }
+            seqs.push(*seq);
+        }
+        let taken = seqs.into_iter().filter_map(|seq| {
+            let waiting = self.wait_no_more(seq)?;
+            Some(Taken { seq, waiting })
+        });
+        taken.collect()
+    }
+
+    pub(super) fn take_aside(&mut self) -> Option<Taken> {
+        let seq = self
+            .aside
+            .iter()
+            .find(|(_, waiting)| self.readable || waiting.here.is_some())
+            .map(|(seq, _)| *seq)?;
+        let waiting = self.aside.remove(&seq)?;
+        Some(Taken { seq, waiting })
+    }
+
+    pub(super) fn has_aside(&self) -> bool {
+        self.aside
+            .values()
+            .any(|waiting| self.readable || waiting.here.is_some())
+    }
+
+    pub(super) fn put_back(&mut self, taken: Vec<Taken>) {
+        for Taken { seq, waiting } in taken {
+            self.wait(seq, waiting);
+        }
+    }
+
+    pub(super) fn put_aside(&mut self, taken: Vec<Taken>) {
+        self.aside.extend(
+            taken
+                .into_iter()
+                .map(|Taken { seq, waiting }| (seq, waiting)),
+        );
+    }
+
+    /// One of them was accepted after all: all wait with the others again.
+    pub(super) fn bring_back_aside(&mut self) {
+        for (seq, waiting) in std::mem::take(&mut self.aside) {
+            self.wait(seq, waiting);
+        }
+    }
+
+    /// These are accepted, or refused for good as many as `rejected`.
+    pub(super) fn settle(&mut self, taken: &[Taken], rejected: u64) {
+        let spans = taken.len() as u64;
+        let rejected = rejected.min(spans);
+        self.counts.rejected += rejected;
+        self.counts.exported += spans - rejected;
+        self.counts.pending -= spans;
+        self.left(taken);
+    }
+
+    /// These were taken and cannot be read.
+    pub(super) fn lose(&mut self, taken: &[Taken], reason: DropReason) {
+        self.drop_counted(taken.len() as u64, reason);
+        self.left(taken);
+    }
+
+    fn left(&mut self, taken: &[Taken]) {
+        for Taken { seq, waiting } in taken {
+            self.unsaved.remove(seq);
+            if waiting.here.is_some() {
+                self.held -= waiting.weight as usize;
+            }
+        }
+    }
+
+    /// Drops those of `seqs` that wait. Gives the ones that did.
+    pub(super) fn evict(&mut self, seqs: &[u64], reason: DropReason) -> Vec<u64> {
+        let mut evicted = Vec::new();
+        for seq in seqs {
+            let waiting = self.wait_no_more(*seq);
+            let Some(waiting) = waiting.or_else(|| self.aside.remove(seq)) else {
+                continue;
+            };
+            self.lose(&[Taken { seq: *seq, waiting }], reason);
+            evicted.push(*seq);
+        }
+        evicted
+    }
+
+    fn wait(&mut self, seq: u64, waiting: Waiting) {
+        self.waiting_bytes += waiting.weight as usize;
+        self.here += usize::from(waiting.here.is_some());
+        self.waiting.insert(seq, waiting);
+    }
+
+    fn wait_no_more(&mut self, seq: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&seq)?;
+        self.waiting_bytes -= waiting.weight as usize;
+        self.here -= usize::from(waiting.here.is_some());
+        Some(waiting)
+    }
+
+    fn drop_counted(&mut self, spans: u64, reason: DropReason) {
+        self.counts.dropped[reason as usize] += spans;
+        self.counts.pending -= spans;
+    }
+
+    /// Drops the oldest of those that only memory has and that wait, until it holds at most `max` bytes. What fails again and again goes
+    /// first.
+    fn make_room(&mut self, max: usize) {
+        while self.held > max {
+            let aside = self.aside.keys().find(|seq| self.unsaved.contains(seq));
+            let oldest = aside.or_else(|| {
+                self.unsaved
+                    .iter()
+                    .find(|seq| self.waiting.contains_key(seq))
+            });
+            let Some(&oldest) = oldest else { return };
+            self.evict(&[oldest], DropReason::Memory);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self, under_way: &[&Taken]) -> usize {
+        let weigh = |waiting: &Waiting| waiting.weight as usize;
+        let waiting: usize = self.waiting.values().map(weigh).sum();
+        assert_eq!(self.waiting_bytes, waiting);
+        assert_eq!(self.here, self.in_memory().count());
+        let taken = under_way.iter().map(|taken| &taken.waiting);
+        let held: usize = self
+            .waiting
+            .values()
+            .chain(self.aside.values())
+            .chain(taken)
+            .filter(|waiting| waiting.here.is_some())
+            .map(weigh)
+            .sum();
+        assert_eq!(self.held, held);
+        let counts = &self.counts;
+        assert_eq!(
+            counts.pending,
+            (self.waiting.len() + self.aside.len() + under_way.len()) as u64
+        );
+        assert_eq!(
+            counts.created,
+            counts.exported + counts.rejected + counts.dropped_in_all() + counts.pending
+        );
+        self.held
+    }
+}

@@ -1,0 +1,346 @@
+//! How exchanges and spans are written in the store's rows, and read again.
+//!
+//! Facts are JSON, so that whoever opens the database can read them. What may be long is a blob:
+//!
+//! ```text
+//!  byte 0      how it is written: 0 as it is, 1 lz4 (length first, as `lz4_flex` has it), 2 gone to make room
+//!  bytes 1-4   CRC-32 of the rest, little-endian: SQLite does not see a byte that flips within a value
+//!  the rest    the value
+//! ```
+//!
+//! Where content may not be recorded, what is written here has none.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::capture::{Answer, Ending, Exchange, ExchangeId, Kept, Opening, Reading, kept_header};
+use crate::identity::Identity;
+use crate::openai::{ChatReply, ChatRequest};
+use crate::span::exchange::plain_body;
+
+/// Shorter values are written as they are: the codec would cost more than it saves.
+const WORTH_COMPRESSING: usize = 4096;
+const PLAIN: u8 = 0;
+const LZ4: u8 = 1;
+const GONE: u8 = 2;
+
+/// A row that does not read as what it should be: its bytes changed on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// Writes a value as a blob.
+pub(super) fn blob(value: &[u8]) -> Vec<u8> {
+    let compressed = (value.len() >= WORTH_COMPRESSING)
+        .then(|| lz4_flex::block::compress_prepend_size(value))
+        .filter(|compressed| compressed.len() < value.len());
+    match compressed {
+        Some(compressed) => framed(LZ4, &compressed),
+        None => framed(PLAIN, value),
+    }
+}
+
+/// The blob in the place of one that had to go.
+pub(super) fn gone() -> Vec<u8> {
+    framed(GONE, &[])
+}
+
+fn framed(coding: u8, rest: &[u8]) -> Vec<u8> {
+    let mut blob = Vec::with_capacity(5 + rest.len());
+    blob.push(coding);
+    blob.extend_from_slice(&crc32fast::hash(rest).to_le_bytes());
+    blob.extend_from_slice(rest);
+    blob
+}
+
+/// Reads a blob; none when it went to make room.
+pub(super) fn read_blob(blob: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+    let (&[coding, a, b, c, d], rest) = blob.split_first_chunk::<5>().ok_or(Unreadable)?;
+    if crc32fast::hash(rest) != u32::from_le_bytes([a, b, c, d]) {
+        return Err(Unreadable);
+    }
+    match coding {
+        PLAIN => Ok(Some(rest.to_vec())),
+        LZ4 => lz4_flex::block::decompress_size_prepended(rest)
+            .map(Some)
+            .map_err(|_| Unreadable),
+        GONE => Ok(None),
+        _ => Err(Unreadable),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredOpening<'a> {
+    identity: Cow<'a, Identity>,
+    method: Cow<'a, str>,
+    path: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    coding: Option<Cow<'a, str>>,
+    #[serde(default)]
+    chat: bool,
+    #[serde(default)]
+    content: bool,
+    #[serde(default)]
+    entity_content: bool,
+    max_body: usize,
+    system: Cow<'a, str>,
+}
+
+/// What was known of an exchange when it began.
+pub(super) fn opening(opening: &Opening) -> String {
+    let stored = StoredOpening {
+        identity: Cow::Borrowed(&opening.identity),
+        method: opening.method.as_str().into(),
+        path: opening.path.as_str().into(),
+        retry: opening.retry,
+        // A request without its content is written anew, without a coding.
+        coding: opening
+            .content_encoding
+            .as_deref()
+            .filter(|_| opening.content)
+            .map(Cow::Borrowed),
+        chat: opening.chat,
+        content: opening.content,
+        entity_content: opening.entity_content,
+        max_body: opening.max_body,
+        system: opening.system.into(),
+    };
+    serde_json::to_string(&stored).unwrap_or_default()
+}
+
+pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unreadable> {
+    let stored: StoredOpening<'_> = serde_json::from_str(json).map_err(|_| Unreadable)?;
+    Ok(Opening {
+        id,
+        identity: stored.identity.into_owned(),
+        method: Method::from_bytes(stored.method.as_bytes()).map_err(|_| Unreadable)?,
+        path: stored.path.into_owned(),
+        retry: stored.retry,
+        content_encoding: stored.coding.map(Cow::into_owned),
+        chat: stored.chat,
+        content: stored.content,
+        entity_content: stored.entity_content,
+        max_body: stored.max_body,
+        system: if stored.system == "azure" {
+            "azure"
+        } else {
+            "openai"
+        },
+    })
+}
+
+/// A request's body; none where there is nothing to keep.
+pub(super) fn request(opening: &Opening, kept: &Kept) -> Option<Vec<u8>> {
+    if kept.bytes().is_empty() {
+        return None;
+    }
+    if opening.content {
+        return Some(blob(kept.bytes()));
+    }
+    let plain = plain_body(opening, kept);
+    let request = ChatRequest::parse(&plain).ok()?;
+    Some(blob(request.without_content().as_bytes()))
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEnd<'a> {
+    duration_ns: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    request_cut: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<StoredAnswer<'a>>,
+    ending: StoredEnding<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reading: Option<StoredReading<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAnswer<'a> {
+    status: u16,
+    first_byte_ns: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_type: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<Cow<'a, str>>,
+    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredEnding<'a> {
+    Complete,
+    ClientLeft,
+    Refused(u16, Cow<'a, str>),
+    Broke(Cow<'a, str>),
+    Unreachable(Cow<'a, str>),
+    Timeout(Cow<'a, str>),
+    Recovered,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredReading<'a> {
+    reply: Cow<'a, ChatReply>,
+    #[serde(default)]
+    ended: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_token_ns: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// How an exchange ended, and what came back.
+pub(super) fn end(exchange: &Exchange) -> Vec<u8> {
+    let reading = exchange.reading.as_ref().map(|reading| StoredReading {
+        reply: if exchange.opening.content {
+            Cow::Borrowed(&reading.reply)
+        } else {
+            let mut reply = reading.reply.clone();
+            reply.drop_content();
+            Cow::Owned(reply)
+        },
+        ended: reading.ended,
+        first_token_ns: reading.first_token.map(nanoseconds),
+    });
+    written_end(exchange, reading)
+}
+
+/// The same without content, which had to go to make room.
+pub(super) fn end_without_content(exchange: &Exchange) -> Vec<u8> {
+    let reading = exchange.reading.as_ref().map(|reading| {
+        let mut reply = reading.reply.clone();
+        reply.drop_content();
+        reply.cut = true;
+        StoredReading {
+            reply: Cow::Owned(reply),
+            ended: reading.ended,
+            first_token_ns: reading.first_token.map(nanoseconds),
+        }
+    });
+    written_end(exchange, reading)
+}
+
+fn written_end(exchange: &Exchange, reading: Option<StoredReading<'_>>) -> Vec<u8> {
+    let stored = StoredEnd {
+        duration_ns: nanoseconds(exchange.duration),
+        request_cut: exchange.request.is_cut(),
+        answer: exchange.answer.as_ref().map(stored_answer),
+        ending: match &exchange.ending {
+            Ending::Complete => StoredEnding::Complete,
+            Ending::ClientLeft => StoredEnding::ClientLeft,
+            Ending::Refused(status, why) => StoredEnding::Refused(status.as_u16(), why.into()),
+            Ending::Broke(why) => StoredEnding::Broke(why.into()),
+            Ending::Unreachable(why) => StoredEnding::Unreachable(why.into()),
+            Ending::Timeout(why) => StoredEnding::Timeout(why.into()),
+            Ending::Recovered => StoredEnding::Recovered,
+        },
+        reading,
+    };
+    blob(&serde_json::to_vec(&stored).unwrap_or_default())
+}
+
+fn stored_answer(answer: &Answer) -> StoredAnswer<'_> {
+    StoredAnswer {
+        status: answer.status.as_u16(),
+        first_byte_ns: nanoseconds(answer.first_byte),
+        content_type: answer.content_type.as_deref().map(Cow::Borrowed),
+        content_encoding: answer.content_encoding.as_deref().map(Cow::Borrowed),
+        headers: answer
+            .headers
+            .iter()
+            .map(|(name, value)| ((*name).into(), value.into()))
+            .collect(),
+    }
+}
+
+/// The rows of one exchange, as they were found.
+pub(super) struct Rows {
+    pub(super) id: ExchangeId,
+    pub(super) started_ns: u64,
+    pub(super) opening: String,
+    pub(super) request: Option<Vec<u8>>,
+    /// None of one that has not ended.
+    pub(super) end: Option<Vec<u8>>,
+}
+
+impl Rows {
+    /// The exchange; one that has not ended is one that was cut off at `last_seen_ns`, when the gateway is last known to have lived.
+    pub(super) fn exchange(&self, last_seen_ns: u64) -> Result<Exchange, Unreadable> {
+        let opening = Arc::new(read_opening(self.id, &self.opening)?);
+        let (body, lost) = match self.request.as_deref().map(read_blob) {
+            Some(Ok(Some(body))) => (body, false),
+            // The span is worth keeping without it.
+            Some(Ok(None) | Err(Unreadable)) => (Vec::new(), true),
+            None => (Vec::new(), false),
+        };
+        let Some(end) = &self.end else {
+            let missing = opening.chat && self.request.is_none();
+            return Ok(Exchange {
+                opening,
+                started_ns: self.started_ns,
+                duration: Duration::from_nanos(last_seen_ns.saturating_sub(self.started_ns)),
+                request: Kept::new(body.into(), lost || missing),
+                answer: None,
+                ending: Ending::Recovered,
+                reading: None,
+            });
+        };
+        let end = read_blob(end)?.ok_or(Unreadable)?;
+        let end: StoredEnd<'_> = serde_json::from_slice(&end).map_err(|_| Unreadable)?;
+        Ok(Exchange {
+            opening,
+            started_ns: self.started_ns,
+            duration: Duration::from_nanos(end.duration_ns),
+            request: Kept::new(body.into(), lost || end.request_cut),
+            answer: end.answer.map(read_answer).transpose()?,
+            ending: match end.ending {
+                StoredEnding::Complete => Ending::Complete,
+                StoredEnding::ClientLeft => Ending::ClientLeft,
+                StoredEnding::Refused(code, why) => {
+                    Ending::Refused(status(code)?, why.into_owned())
+                }
+                StoredEnding::Broke(why) => Ending::Broke(why.into_owned()),
+                StoredEnding::Unreachable(why) => Ending::Unreachable(why.into_owned()),
+                StoredEnding::Timeout(why) => Ending::Timeout(why.into_owned()),
+                StoredEnding::Recovered => Ending::Recovered,
+            },
+            reading: end.reading.map(|reading| Reading {
+                reply: reading.reply.into_owned(),
+                ended: reading.ended,
+                first_token: reading.first_token_ns.map(Duration::from_nanos),
+            }),
+        })
+    }
+}
+
+fn read_answer(stored: StoredAnswer<'_>) -> Result<Answer, Unreadable> {
+    Ok(Answer {
+        status: status(stored.status)?,
+        first_byte: Duration::from_nanos(stored.first_byte_ns),
+        content_type: stored.content_type.map(Cow::into_owned),
+        content_encoding: stored.content_encoding.map(Cow::into_owned),
+        headers: stored
+            .headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((kept_header(&name)?, value.into_owned())))
+            .collect(),
+    })
+}
+
+fn status(code: u16) -> Result<StatusCode, Unreadable> {
+    StatusCode::from_u16(code).map_err(|_| Unreadable)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What goes when there is no room, and in which order.
+
+use super::disk::{open, settings, written};
+use super::*;
+
+async fn wait_until(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A text that does not compress.
+fn noise(bytes: usize) -> String {
+    (0..bytes).map(|_| fastrand::alphanumeric()).collect()
+}
+
+#[tokio::test]
+async fn a_small_store_keeps_its_size_whatever_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(Settings {
+        max_size: 1 << 20,
+        ..settings(dir.path())
+    });
+    for _ in 0..500 {
+        store.add(call(&exchange(&noise(10_000), "")));
+        let batch = store.take(1, usize::MAX).unwrap().load().await.unwrap();
+        batch.settle(&accepted());
+        written(&store).await;
+    }
+    wait_until(|| store.state().bytes > 0 && store.state().bytes <= 1 << 20).await;
+    assert_eq!(
+        (store.counts().exported, store.counts().dropped_in_all()),
+        (500, 0)
+    );
+    assert_eq!(store.state().content_shed, 0);
+    store.close();
+    writing.finish();
+    let size = dir.path().join("spangate.db").metadata().unwrap().len();
+    assert!(size <= 3 << 20, "{size}");
+}
+
+#[tokio::test]
+async fn what_waits_loses_its_content_first_and_then_goes_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(Settings {
+        max_size: 2 << 20,
+        max_memory: 1 << 20,
+        ..settings(dir.path())
+    });
+    for _ in 0..400 {
+        store.add(call(&exchange(&noise(10_000), "")));
+        written(&store).await;
+    }
+    wait_until(|| store.state().content_shed > 0).await;
+    assert_adds_up(&store);
+    let mut bare = 0;
+    while let Some(batch) = store.take(32, usize::MAX) {
+        let Some(batch) = batch.load().await else {
+            continue;
+        };
+        bare += batch
+            .spans()
+            .filter(|span| {
+                span.attributes
+                    .iter()
+                    .any(|(name, _)| name == crate::span::key::CUT)
+            })
+            .count();
+        batch.settle(&accepted());
+    }
+    assert!(bare > 100, "{bare}");
+    let counts = store.counts();
+    assert_eq!(counts.exported + counts.dropped(DropReason::StoreFull), 400);
+    store.close();
+    writing.finish();
+}
+
+#[tokio::test]
+async fn what_is_too_old_goes_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(settings(dir.path()));
+    store.add(made(1, 10));
+    store.add(call(&exchange("Why?", "")));
+    store.close();
+    writing.finish();
+    // As if they had been made long ago.
+    let database = rusqlite::Connection::open(dir.path().join("spangate.db")).unwrap();
+    database.execute("UPDATE spans SET made = 1", []).unwrap();
+    drop(database);
+    let (store, writing) = open(settings(dir.path()));
+    wait_until(|| store.counts().dropped(DropReason::Age) == 2).await;
+    assert_eq!(store.counts().pending, 0);
+    store.close();
+    writing.finish();
+}

@@ -1,0 +1,452 @@
+//! The one thread that writes and reads the database. Whatever waits for it goes into one transaction; whatever goes wrong stays here.
+//!
+//! ```text
+//!                 a disk that takes nothing                      every second: open, write again what only memory has
+//!  writing ──────────────────────────────────────► failing ──────────────────────────────────────────────────────────► writing
+//!     └── content that is not what it was ──► the file is moved aside, what can still be read of it is written to a new one ──► writing
+//! ```
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::checkpoint::Checkpoint;
+use super::database::{Database, Outcome, Trouble};
+use super::directory::Directory;
+use super::inbox::{Note, Question};
+use super::retention::{Bounds, Retention, used_bytes};
+use super::{DropReason, Settings, Store, read};
+use crate::capture::ExchangeId;
+
+/// How often the disk is looked at when nothing else happens, and how often a failing one is tried again.
+const TICK: Duration = Duration::from_millis(250);
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of spans that are written again at once.
+const CATCH_UP: usize = 1 << 20;
+/// The most that the log beside the database grows to before it is written back.
+const MOST_LOG: u64 = 4 << 20;
+
+pub(super) struct Writer {
+    store: Arc<Store>,
+    settings: Settings,
+    /// None in memory.
+    directory: Option<Directory>,
+    database: Option<Database>,
+    file: Option<(u64, u64)>,
+    identity: Option<i64>,
+    checkpoint: Option<Checkpoint>,
+    retention: Retention,
+    /// Some of what only memory has was never told, or told in vain.
+    behind: bool,
+    /// What became of spans and exchanges of which the database knows, while it could not be told.
+    owed: Vec<Note>,
+    open_before: HashSet<ExchangeId>,
+    try_again: Instant,
+    next_tick: Instant,
+}
+
+impl Writer {
+    /// Opens the database, or says why it is not open yet. Counts what is found there to be sent.
+    pub(super) fn new(store: Arc<Store>, settings: Settings, directory: Option<Directory>) -> Self {
+        let now = Instant::now();
+        let mut writer = Writer {
+            store,
+            settings,
+            directory,
+            database: None,
+            file: None,
+            identity: None,
+            checkpoint: None,
+            retention: Retention::default(),
+            behind: false,
+            owed: Vec::new(),
+            open_before: HashSet::new(),
+            try_again: now,
+            next_tick: now,
+        };
+        writer.reopen();
+        writer
+    }
+
+    pub(super) fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    pub(super) fn start(self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || self.run())
+    }
+
+    fn run(mut self) {
+        loop {
+            let busy = self.behind && self.database.is_some();
+            let waiting = self
+                .store
+                .inbox
+                .take(if busy { Duration::ZERO } else { TICK });
+            if self.database.is_none() && Instant::now() >= self.try_again {
+                self.reopen();
+            }
+            self.behind |= waiting.gap;
+            self.write(waiting.notes);
+            if self.behind {
+                self.attempt(Self::catch_up);
+            }
+            for question in waiting.questions {
+                self.answer(question);
+            }
+            if Instant::now() >= self.next_tick {
+                self.next_tick = Instant::now() + TICK;
+                self.attempt(Self::tick);
+            }
+            if waiting.closed && (!self.behind || self.database.is_none()) {
+                break;
+            }
+        }
+        self.store.inbox.end();
+        drop(self.checkpoint.take());
+        if let Some(database) = &self.database {
+            // What is left of the log is read at the next start.
+            drop(
+                database
+                    .connection()
+                    .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
+            );
+        }
+    }
+
+    fn write(&mut self, notes: Vec<Note>) {
+        if notes.is_empty() {
+            return;
+        }
+        let next_seq = self.store.next_seq();
+        let Some(database) = &mut self.database else {
+            return self.owe(notes);
+        };
+        match write(database, &notes, next_seq) {
+            Ok(saved) => {
+                self.store.saved(&saved);
+                for note in &notes {
+                    if let Note::Settled(seqs) | Note::Refused(seqs, _) = note {
+                        for seq in seqs {
+                            self.retention.settled(*seq);
+                        }
+                    }
+                }
+            }
+            Err(trouble) => {
+                self.fail(trouble);
+                self.owe(notes);
+            }
+        }
+    }
+
+    /// Keeps what must not be forgotten of `notes`, which could not be written.
+    fn owe(&mut self, notes: Vec<Note>) {
+        for note in notes {
+            match note {
+                Note::Span { .. } => self.behind = true,
+                Note::Begun(_) | Note::Asked(..) | Note::Ended(_) => self.store.skipped(),
+                Note::Settled(_) | Note::Refused(..) => self.owed.push(note),
+                Note::Released(mut ids) => {
+                    ids.retain(|id| self.open_before.contains(id));
+                    if !ids.is_empty() {
+                        self.owed.push(Note::Released(ids));
+                    }
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, work: fn(&mut Self) -> Outcome<()>) {
+        if let Err(trouble) = work(self) {
+            self.fail(trouble);
+        }
+    }
+
+    /// Writes some of what only memory has.
+    fn catch_up(&mut self) -> Outcome<()> {
+        let Some(database) = &mut self.database else {
+            return Ok(());
+        };
+        let spans = self.store.unsaved(CATCH_UP);
+        if spans.is_empty() {
+            self.behind = false;
+            return Ok(());
+        }
+        let now = unix_seconds();
+        database.begin()?;
+        for (seq, made, weight) in &spans {
+            database.span(*seq, made, *weight, now)?;
+        }
+        database.commit()?;
+        let saved: Vec<u64> = spans.iter().map(|(seq, ..)| *seq).collect();
+        self.store.saved(&saved);
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Outcome<()> {
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let used = used_bytes(database)?;
+        let mut bounds = Bounds {
+            bytes: self.settings.max_size,
+            age: self.settings.max_age,
+        };
+        let mut total = used;
+        if let Some(directory) = &self.directory {
+            if directory.file() != self.file {
+                return Err(Trouble::Damaged("its file was taken away".to_owned()));
+            }
+            let log = directory.log_bytes();
+            total += log;
+            let room = directory
+                .free_bytes()
+                .map_or(u64::MAX, |free| free.saturating_add(total));
+            let capacity = self.settings.max_size.min(room / 10 * 9);
+            let allowance = (capacity / 8).min(MOST_LOG);
+            // The log overshoots before it is written back.
+            bounds.bytes = capacity.saturating_sub(3 * allowance);
+            if log >= allowance
+                && let Some(checkpoint) = &self.checkpoint
+            {
+                checkpoint.wanted();
+            }
+            if log >= 8 * MOST_LOG {
+                database
+                    .connection()
+                    .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+            }
+        }
+        self.store.uses(total);
+        let began = Instant::now();
+        while self
+            .retention
+            .step(database, &self.store, bounds, unix_seconds())?
+        {
+            // The journal must not wait for the rest.
+            if began.elapsed() > Duration::from_millis(5) {
+                self.next_tick = Instant::now();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Find(seqs, reply) => {
+                let found =
+                    self.ask(|database| seqs.iter().map(|seq| database.find(*seq)).collect());
+                drop(reply.send(found));
+            }
+            Question::Unfinished(n, reply) => {
+                let rows = self.ask(|database| database.rows(n)).flatten();
+                drop(reply.send(rows));
+            }
+            Question::ListRefused(limit, reply) => {
+                drop(reply.send(self.ask(|database| database.list_refused(limit))));
+            }
+            Question::Replay(limit, reply) => {
+                let again = self.ask(|database| {
+                    database.begin()?;
+                    let again = database.replay(limit)?;
+                    database.commit()?;
+                    Ok(again)
+                });
+                let count = again.map(|again| {
+                    let count = again.len() as u64;
+                    self.store.found(again);
+                    count
+                });
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(count);
+            }
+        }
+    }
+
+    fn ask<T>(&mut self, question: impl FnOnce(&Database) -> Outcome<T>) -> Option<T> {
+        match question(self.database.as_ref()?) {
+            Ok(answer) => Some(answer),
+            Err(trouble) => {
+                self.fail(trouble);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, trouble: Trouble) {
+        let database = self.database.take();
+        self.checkpoint = None;
+        if let Some(database) = &database {
+            self.open_before = database.open_ids();
+        }
+        self.behind = true;
+        match trouble {
+            Trouble::Failing(why) => {
+                self.store.failing(why);
+                self.try_again = Instant::now() + TRY_AGAIN;
+            }
+            Trouble::Damaged(why) => self.replace(&why, database),
+        }
+    }
+
+    fn reopen(&mut self) {
+        match self.opened() {
+            Ok(database) => match self.adopt(database) {
+                Ok(()) => {}
+                Err(trouble) => self.fail(trouble),
+            },
+            Err(trouble) => self.fail(trouble),
+        }
+    }
+
+    fn opened(&mut self) -> Outcome<Database> {
+        let Some(directory) = &mut self.directory else {
+            return Database::open(None);
+        };
+        directory.ensure().map_err(Trouble::Failing)?;
+        Database::open(Some(&directory.database()))
+    }
+
+    /// Takes a database into use.
+    fn adopt(&mut self, mut database: Database) -> Outcome<()> {
+        let owed = std::mem::take(&mut self.owed);
+        match self.identity {
+            // It is the one that failed.
+            Some(identity) if identity == database.identity => {
+                if let Err(trouble) = write(&mut database, &owed, 0) {
+                    self.owed = owed;
+                    return Err(trouble);
+                }
+            }
+            Some(_) => {
+                let lost = self.store.only_stored();
+                self.store.evict(&lost, DropReason::Unreadable);
+                self.store.forget_saved();
+                self.store.found(database.unsent()?);
+            }
+            None => self.store.found(database.unsent()?),
+        }
+        self.store.next_seq_at_least(database.next_seq()?);
+        self.identity = Some(database.identity);
+        self.use_database(database);
+        Ok(())
+    }
+
+    fn use_database(&mut self, database: Database) {
+        if let Some(directory) = &self.directory {
+            self.file = directory.file();
+            self.checkpoint = Checkpoint::start(directory.database());
+        }
+        self.database = Some(database);
+        self.store.works();
+    }
+
+    /// Moves the file aside and goes on with a new one, into which goes what can still be read.
+    fn replace(&mut self, why: &str, old: Option<Database>) {
+        match self.replaced(why, old) {
+            Ok(()) => {}
+            Err(Trouble::Failing(why) | Trouble::Damaged(why)) => {
+                self.store.failing(why);
+                self.try_again = Instant::now() + TRY_AGAIN;
+            }
+        }
+    }
+
+    fn replaced(&mut self, why: &str, old: Option<Database>) -> Outcome<()> {
+        let failing = |error: std::io::Error| Trouble::Failing(error.to_string());
+        let mut aside = None;
+        if let Some(directory) = &mut self.directory {
+            directory.ensure().map_err(Trouble::Failing)?;
+            // Somebody may have taken it away already.
+            if directory.file().is_some() {
+                aside = Some(directory.move_aside().map_err(failing)?);
+            }
+        }
+        let mut database = self.opened()?;
+        let old = old.or_else(|| Database::open(Some(aside.as_deref()?)).ok());
+        if self.identity.is_none()
+            && let Some(unsent) = old.as_ref().and_then(|old| old.unsent().ok())
+        {
+            self.store.found(unsent);
+        }
+        if let Some(old) = &old
+            && let Ok(next) = old.next_seq()
+        {
+            self.store.next_seq_at_least(next);
+        }
+        let (rescued, lost) = self.rescue(&mut database, old.as_ref())?;
+        self.store.forget_saved();
+        self.owed.clear();
+        self.open_before.clear();
+        self.identity = Some(database.identity);
+        self.use_database(database);
+        let moved_to = aside.map(|path| path.display().to_string());
+        tracing::error!(
+            why,
+            moved_to,
+            rescued,
+            lost,
+            "the store was damaged and begins anew; spans that waited in it and could not be read are lost and counted"
+        );
+        Ok(())
+    }
+
+    /// Writes what waits in `old` alone to `new`. Gives how many spans were rescued and how many are lost.
+    fn rescue(&mut self, new: &mut Database, old: Option<&Database>) -> Outcome<(usize, usize)> {
+        let now = unix_seconds();
+        let (mut rescued, mut lost) = (0, Vec::new());
+        for seqs in self.store.only_stored().chunks(256) {
+            new.begin()?;
+            for seq in seqs {
+                let found = old.and_then(|old| old.find(*seq).ok().flatten());
+                match found.map(|found| read(&found)) {
+                    Some(Ok(made)) => {
+                        let weight = super::weight(&made);
+                        new.span(*seq, &made, weight, now)?;
+                        rescued += 1;
+                    }
+                    _ => lost.push(*seq),
+                }
+            }
+            new.commit()?;
+        }
+        self.store.evict(&lost, DropReason::Unreadable);
+        Ok((rescued, lost.len()))
+    }
+}
+
+/// Writes `notes` in one transaction. Gives the numbers of the spans among them.
+fn write(database: &mut Database, notes: &[Note], next_seq: u64) -> Outcome<Vec<u64>> {
+    let now = unix_seconds();
+    let mut saved = Vec::new();
+    database.begin()?;
+    for note in notes {
+        match note {
+            Note::Begun(begun) => database.begun(begun, next_seq)?,
+            Note::Asked(opening, body) => database.asked(opening, body)?,
+            Note::Ended(exchange) => database.ended(exchange, next_seq)?,
+            Note::Span { seq, made, weight } => {
+                database.span(*seq, made, *weight, now)?;
+                saved.push(*seq);
+            }
+            Note::Settled(seqs) => seqs.iter().try_for_each(|seq| database.settled(*seq))?,
+            Note::Refused(seqs, reason) => seqs
+                .iter()
+                .try_for_each(|seq| database.refused(*seq, reason, now))?,
+            Note::Released(ids) => ids.iter().try_for_each(|id| database.release(*id))?,
+        }
+    }
+    database.commit()?;
+    Ok(saved)
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
