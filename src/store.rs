@@ -418,8 +418,8 @@ impl Store {
 
 /// What the writer has to say.
 impl Store {
-    fn next_seq(&self) -> u64 {
-        self.lock().next_seq
+    fn last_seq(&self) -> u64 {
+        self.lock().next_seq - 1
     }
 
     fn next_seq_at_least(&self, seq: u64) {
@@ -437,8 +437,12 @@ impl Store {
         self.lock().saved(seqs, self.keep);
     }
 
-    fn unsaved(&self, bytes: usize) -> Vec<(u64, Made, usize)> {
-        self.lock().unsaved(bytes)
+    fn has_unsaved(&self, last: u64) -> bool {
+        self.lock().has_unsaved(last)
+    }
+
+    fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Made, usize)> {
+        self.lock().unsaved(last, bytes)
     }
 
     fn forget_saved(&self) {

@@ -100,8 +100,9 @@ pub struct Refused {
 }
 
 impl Database {
-    /// Opens the file at `path`, or one in memory, and makes it where there is none.
-    pub(super) fn open(path: Option<&Path>) -> Outcome<Self> {
+    /// Opens the file at `path`, or one in memory, and makes it where there is none. The log beside it is cut to `log_bytes`, or 2 MiB, when
+    /// it begins anew.
+    pub(super) fn open(path: Option<&Path>, log_bytes: u64) -> Outcome<Self> {
         let connection = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
@@ -112,10 +113,11 @@ impl Database {
              PRAGMA journal_mode = WAL;
              PRAGMA synchronous = NORMAL;
              PRAGMA wal_autocheckpoint = 0;
-             PRAGMA journal_size_limit = 8388608;
+
              PRAGMA cache_size = -8192;
              PRAGMA temp_store = MEMORY;",
         )?;
+        connection.pragma_update(None, "journal_size_limit", signed(log_bytes.min(2 << 20)))?;
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.set_prepared_statement_cache_capacity(64);
         migrate(&connection)?;
@@ -165,12 +167,12 @@ impl Database {
         Ok(self.connection.execute_batch("COMMIT")?)
     }
 
-    /// Writes down that an exchange began. `next_seq` is the number that the next span will have.
-    pub(super) fn begun(&mut self, begun: &Begun, next_seq: u64) -> Outcome<()> {
+    /// Writes down that an exchange began. No span of it has a number below `first_seq`.
+    pub(super) fn begun(&mut self, begun: &Begun, first_seq: u64) -> Outcome<()> {
         let opening = &begun.opening;
         let body = begun.body();
         let n = self.insert_begun(opening, begun.started_ns, body.as_ref())?;
-        self.insert_open(opening.id, n, false, next_seq)
+        self.insert_open(opening.id, n, false, first_seq)
     }
 
     fn insert_begun(
@@ -204,8 +206,8 @@ impl Database {
         Ok(())
     }
 
-    /// Writes how an exchange ended, and all of it where its beginning is not there. `next_seq` as for [`Self::begun`].
-    pub(super) fn ended(&mut self, exchange: &Exchange, next_seq: u64) -> Outcome<()> {
+    /// Writes how an exchange ended, and all of it where its beginning is not there. `first_seq` as for [`Self::begun`].
+    pub(super) fn ended(&mut self, exchange: &Exchange, first_seq: u64) -> Outcome<()> {
         let id = exchange.opening.id;
         match self.open.get_mut(&id) {
             Some(row) if row.ended => Ok(()),
@@ -216,7 +218,7 @@ impl Database {
             }
             None => {
                 let n = self.insert_whole(exchange)?;
-                self.insert_open(id, n, true, next_seq)
+                self.insert_open(id, n, true, first_seq)
             }
         }
     }
@@ -231,10 +233,10 @@ impl Database {
         Ok(n)
     }
 
-    fn insert_open(&mut self, id: ExchangeId, n: i64, ended: bool, next_seq: u64) -> Outcome<()> {
+    fn insert_open(&mut self, id: ExchangeId, n: i64, ended: bool, first_seq: u64) -> Outcome<()> {
         self.connection
             .prepare_cached("INSERT INTO open VALUES (?1, ?2)")?
-            .execute(params![n, signed(next_seq)])?;
+            .execute(params![n, signed(first_seq)])?;
         let row = Row {
             n,
             ended,

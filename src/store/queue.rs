@@ -18,6 +18,8 @@ pub(super) struct Queue {
     aside: BTreeMap<u64, Waiting>,
     /// Numbers of spans that only memory has, wherever they are.
     unsaved: BTreeSet<u64>,
+    /// Numbers of spans that were taken, and whether they are in memory.
+    away: BTreeMap<u64, bool>,
     /// Bytes of the spans in memory: waiting, aside and under way.
     held: usize,
     waiting_bytes: usize,
@@ -125,7 +127,13 @@ impl Queue {
     pub(super) fn forget_saved(&mut self) {
         let all = self.waiting.iter().chain(&self.aside);
         let here = all.filter(|(_, waiting)| waiting.here.is_some());
-        self.unsaved.extend(here.map(|(seq, _)| *seq));
+        let here = here.map(|(seq, _)| *seq);
+        let away = self
+            .away
+            .iter()
+            .filter(|(_, here)| **here)
+            .map(|(seq, _)| *seq);
+        self.unsaved.extend(here.chain(away));
     }
 
     /// Numbers of spans that only the database has.
@@ -133,6 +141,12 @@ impl Queue {
         let all = self.waiting.iter().chain(&self.aside);
         all.filter(|(_, waiting)| waiting.here.is_none())
             .map(|(seq, _)| *seq)
+            .chain(
+                self.away
+                    .iter()
+                    .filter(|(_, here)| !**here)
+                    .map(|(seq, _)| *seq),
+            )
             .collect()
     }
 
@@ -142,11 +156,16 @@ impl Queue {
         waiting.is_some_and(|waiting| waiting.here.is_none())
     }
 
-    /// Spans that only memory has and that wait, oldest first, until they weigh `bytes`.
-    pub(super) fn unsaved(&self, bytes: usize) -> Vec<(u64, Made, usize)> {
+    /// Whether only memory has some of those up to `last`.
+    pub(super) fn has_unsaved(&self, last: u64) -> bool {
+        self.unsaved.first().is_some_and(|first| *first <= last)
+    }
+
+    /// Spans up to `last` that only memory has and that wait, oldest first, until they weigh `bytes`.
+    pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Made, usize)> {
         let mut weight = 0;
         self.unsaved
-            .iter()
+            .range(..=last)
             .filter_map(|seq| {
                 let waiting = self.waiting.get(seq).or_else(|| self.aside.get(seq))?;
                 let here = waiting.here.as_ref()?;
@@ -209,7 +228,9 @@ impl Queue {
         }
         let taken = seqs.into_iter().filter_map(|seq| {
             let waiting = self.wait_no_more(seq)?;
-            Some(Taken { seq, waiting })
+            let taken = Taken { seq, waiting };
+            self.goes(&taken);
+            Some(taken)
         });
         taken.collect()
     }
@@ -221,7 +242,9 @@ impl Queue {
             .find(|(_, waiting)| self.readable || waiting.here.is_some())
             .map(|(seq, _)| *seq)?;
         let waiting = self.aside.remove(&seq)?;
-        Some(Taken { seq, waiting })
+        let taken = Taken { seq, waiting };
+        self.goes(&taken);
+        Some(taken)
     }
 
     pub(super) fn has_aside(&self) -> bool {
@@ -230,18 +253,22 @@ impl Queue {
             .any(|waiting| self.readable || waiting.here.is_some())
     }
 
+    fn goes(&mut self, taken: &Taken) {
+        self.away.insert(taken.seq, taken.waiting.here.is_some());
+    }
+
     pub(super) fn put_back(&mut self, taken: Vec<Taken>) {
         for Taken { seq, waiting } in taken {
+            self.away.remove(&seq);
             self.wait(seq, waiting);
         }
     }
 
     pub(super) fn put_aside(&mut self, taken: Vec<Taken>) {
-        self.aside.extend(
-            taken
-                .into_iter()
-                .map(|Taken { seq, waiting }| (seq, waiting)),
-        );
+        for Taken { seq, waiting } in taken {
+            self.away.remove(&seq);
+            self.aside.insert(seq, waiting);
+        }
     }
 
     /// One of them was accepted after all: all wait with the others again.
@@ -270,6 +297,7 @@ impl Queue {
     fn left(&mut self, taken: &[Taken]) {
         for Taken { seq, waiting } in taken {
             self.unsaved.remove(seq);
+            self.away.remove(seq);
             if waiting.here.is_some() {
                 self.held -= waiting.weight as usize;
             }

@@ -22,6 +22,8 @@ use crate::capture::ExchangeId;
 /// How often the disk is looked at when nothing else happens, and how often a failing one is tried again.
 const TICK: Duration = Duration::from_millis(250);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long room is made at once.
+const ROOM_TIME: Duration = Duration::from_millis(3);
 /// Bytes of spans that are written again at once.
 const CATCH_UP: usize = 1 << 20;
 /// The most that the log beside the database grows to before it is written back.
@@ -37,8 +39,11 @@ pub(super) struct Writer {
     identity: Option<i64>,
     checkpoint: Option<Checkpoint>,
     retention: Retention,
-    /// Some of what only memory has was never told, or told in vain.
-    behind: bool,
+    bounds: Bounds,
+    /// No span up to here is still to be told.
+    told_to: u64,
+    /// Spans up to here were told in vain, as far as only memory has them.
+    behind: Option<u64>,
     /// What became of spans and exchanges of which the database knows, while it could not be told.
     owed: Vec<Note>,
     open_before: HashSet<ExchangeId>,
@@ -52,18 +57,23 @@ impl Writer {
         let now = Instant::now();
         let mut writer = Writer {
             store,
-            settings,
             directory,
             database: None,
             file: None,
             identity: None,
             checkpoint: None,
             retention: Retention::default(),
-            behind: false,
+            bounds: Bounds {
+                bytes: settings.max_size,
+                age: settings.max_age,
+            },
+            told_to: 0,
+            behind: None,
             owed: Vec::new(),
             open_before: HashSet::new(),
             try_again: now,
             next_tick: now,
+            settings,
         };
         writer.reopen();
         writer
@@ -80,20 +90,22 @@ impl Writer {
     }
 
     fn run(mut self) {
+        let mut most = TICK;
         loop {
-            let busy = self.behind && self.database.is_some();
-            let waiting = self
-                .store
-                .inbox
-                .take(if busy { Duration::ZERO } else { TICK });
+            let waiting = self.store.inbox.take(most);
             if self.database.is_none() && Instant::now() >= self.try_again {
                 self.reopen();
             }
-            self.behind |= waiting.gap;
-            self.write(waiting.notes);
-            if self.behind {
-                self.attempt(Self::catch_up);
+            if waiting.gap {
+                self.fall_behind();
             }
+            self.write(waiting.notes);
+            let caught = self.attempt(Self::catch_up);
+            most = if caught == Some(true) {
+                Duration::ZERO
+            } else {
+                TICK
+            };
             for question in waiting.questions {
                 self.answer(question);
             }
@@ -101,7 +113,8 @@ impl Writer {
                 self.next_tick = Instant::now() + TICK;
                 self.attempt(Self::tick);
             }
-            if waiting.closed && (!self.behind || self.database.is_none()) {
+            self.attempt(Self::make_room);
+            if waiting.closed && (self.behind.is_none() || self.database.is_none()) {
                 break;
             }
         }
@@ -121,11 +134,16 @@ impl Writer {
         if notes.is_empty() {
             return;
         }
-        let next_seq = self.store.next_seq();
+        let first_seq = self.told_to + 1;
+        let seqs = notes.iter().filter_map(|note| match note {
+            Note::Span { seq, .. } => Some(*seq),
+            _ => None,
+        });
+        self.told_to = seqs.fold(self.told_to, u64::max);
         let Some(database) = &mut self.database else {
             return self.owe(notes);
         };
-        match write(database, &notes, next_seq) {
+        match write(database, &notes, first_seq) {
             Ok(saved) => {
                 self.store.saved(&saved);
                 for note in &notes {
@@ -147,7 +165,7 @@ impl Writer {
     fn owe(&mut self, notes: Vec<Note>) {
         for note in notes {
             match note {
-                Note::Span { .. } => self.behind = true,
+                Note::Span { .. } => self.fall_behind(),
                 Note::Begun(_) | Note::Asked(..) | Note::Ended(_) => self.store.skipped(),
                 Note::Settled(_) | Note::Refused(..) => self.owed.push(note),
                 Note::Released(mut ids) => {
@@ -160,21 +178,27 @@ impl Writer {
         }
     }
 
-    fn attempt(&mut self, work: fn(&mut Self) -> Outcome<()>) {
-        if let Err(trouble) = work(self) {
-            self.fail(trouble);
-        }
+    fn attempt<T>(&mut self, work: fn(&mut Self) -> Outcome<T>) -> Option<T> {
+        work(self).map_err(|trouble| self.fail(trouble)).ok()
     }
 
-    /// Writes some of what only memory has.
-    fn catch_up(&mut self) -> Outcome<()> {
-        let Some(database) = &mut self.database else {
-            return Ok(());
+    /// Some of the spans made so far were told in vain.
+    fn fall_behind(&mut self) {
+        self.behind = Some(self.store.last_seq());
+    }
+
+    /// Writes some of what only memory has although it was told. Whether there was any.
+    fn catch_up(&mut self) -> Outcome<bool> {
+        let (Some(database), Some(last)) = (&mut self.database, self.behind) else {
+            return Ok(false);
         };
-        let spans = self.store.unsaved(CATCH_UP);
+        let spans = self.store.unsaved(last, CATCH_UP);
         if spans.is_empty() {
-            self.behind = false;
-            return Ok(());
+            // Those under way come back, or are settled.
+            if !self.store.has_unsaved(last) {
+                self.behind = None;
+            }
+            return Ok(false);
         }
         let now = unix_seconds();
         database.begin()?;
@@ -184,7 +208,7 @@ impl Writer {
         database.commit()?;
         let saved: Vec<u64> = spans.iter().map(|(seq, ..)| *seq).collect();
         self.store.saved(&saved);
-        Ok(())
+        Ok(true)
     }
 
     fn tick(&mut self) -> Outcome<()> {
@@ -215,21 +239,30 @@ impl Writer {
             {
                 checkpoint.wanted();
             }
-            if log >= 8 * MOST_LOG {
+            // Never long enough alone with it, or nothing was written since: then the journal waits for once.
+            if log >= 4 * allowance {
                 database
                     .connection()
                     .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
             }
         }
         self.store.uses(total);
-        let began = Instant::now();
+        self.bounds = bounds;
+        Ok(())
+    }
+
+    /// Makes room where there is none.
+    fn make_room(&mut self) -> Outcome<()> {
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let (began, now) = (Instant::now(), unix_seconds());
         while self
             .retention
-            .step(database, &self.store, bounds, unix_seconds())?
+            .step(database, &self.store, self.bounds, now)?
         {
             // The journal must not wait for the rest.
-            if began.elapsed() > Duration::from_millis(5) {
-                self.next_tick = Instant::now();
+            if began.elapsed() > ROOM_TIME {
                 break;
             }
         }
@@ -284,7 +317,7 @@ impl Writer {
         if let Some(database) = &database {
             self.open_before = database.open_ids();
         }
-        self.behind = true;
+        self.fall_behind();
         match trouble {
             Trouble::Failing(why) => {
                 self.store.failing(why);
@@ -306,10 +339,10 @@ impl Writer {
 
     fn opened(&mut self) -> Outcome<Database> {
         let Some(directory) = &mut self.directory else {
-            return Database::open(None);
+            return Database::open(None, 0);
         };
         directory.ensure().map_err(Trouble::Failing)?;
-        Database::open(Some(&directory.database()))
+        Database::open(Some(&directory.database()), self.settings.max_size / 16)
     }
 
     /// Takes a database into use.
@@ -331,7 +364,9 @@ impl Writer {
             }
             None => self.store.found(database.unsent()?),
         }
-        self.store.next_seq_at_least(database.next_seq()?);
+        let next = database.next_seq()?;
+        self.told_to = self.told_to.max(next - 1);
+        self.store.next_seq_at_least(next);
         self.identity = Some(database.identity);
         self.use_database(database);
         Ok(())
@@ -368,7 +403,7 @@ impl Writer {
             }
         }
         let mut database = self.opened()?;
-        let old = old.or_else(|| Database::open(Some(aside.as_deref()?)).ok());
+        let old = old.or_else(|| Database::open(Some(aside.as_deref()?), 0).ok());
         if self.identity.is_none()
             && let Some(unsent) = old.as_ref().and_then(|old| old.unsent().ok())
         {
@@ -420,16 +455,16 @@ impl Writer {
     }
 }
 
-/// Writes `notes` in one transaction. Gives the numbers of the spans among them.
-fn write(database: &mut Database, notes: &[Note], next_seq: u64) -> Outcome<Vec<u64>> {
+/// Writes `notes` in one transaction; no span made of what begins in them has a number below `first_seq`. Gives the numbers of the spans among them.
+fn write(database: &mut Database, notes: &[Note], first_seq: u64) -> Outcome<Vec<u64>> {
     let now = unix_seconds();
     let mut saved = Vec::new();
     database.begin()?;
     for note in notes {
         match note {
-            Note::Begun(begun) => database.begun(begun, next_seq)?,
+            Note::Begun(begun) => database.begun(begun, first_seq)?,
             Note::Asked(opening, body) => database.asked(opening, body)?,
-            Note::Ended(exchange) => database.ended(exchange, next_seq)?,
+            Note::Ended(exchange) => database.ended(exchange, first_seq)?,
             Note::Span { seq, made, weight } => {
                 database.span(*seq, made, *weight, now)?;
                 saved.push(*seq);

@@ -138,7 +138,8 @@ async fn run(steps: Vec<Step>) {
                 store.recover(|exchange| told.push(Arc::new(exchange)));
                 let ids: Vec<_> = told.iter().map(|told| told.opening.id).collect();
                 let mut expected = model.ended.clone();
-                expected.sort_by_key(|exchange| exchange.ended_ns());
+                expected
+                    .sort_by_key(|exchange| (exchange.ended_ns(), *exchange.opening.id.as_bytes()));
                 expected.append(&mut model.begun);
                 let expected: Vec<_> = expected.iter().map(|known| known.opening.id).collect();
                 assert_eq!(ids, expected);
