@@ -51,6 +51,8 @@ pub async fn run(
     config.respan.encoding = crate::config::Encoding::Json;
     config.respan.flush_interval = Duration::from_millis(100);
     config.server.drain_delay = Duration::ZERO;
+    // A first look leaves nothing behind.
+    config.store.dir = ":memory:".into();
     if config.server.tls_cert.is_some() {
         return Err(
             "unset server.tls_cert and server.tls_key: the demo's conversation speaks plain HTTP"
