@@ -1,13 +1,15 @@
-//! The admin port: health and metrics, for operators. It is never the data port, and answers only to names that are this machine's.
+//! The admin port: health, metrics and the state of the export, for operators. It is never the data port, and answers only to names that are this machine's.
+
+mod state;
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
@@ -18,9 +20,12 @@ use tower::Service;
 
 use crate::bearer;
 use crate::config::Secret;
+use crate::export;
 use crate::metrics::{self, Metrics};
 use crate::server::Shutdown;
 use crate::store::Store;
+
+const JSON: &str = "application/json";
 
 /// Who may look.
 #[derive(Clone, Debug, Default)]
@@ -37,21 +42,24 @@ pub struct Admin {
     access: Arc<ArcSwap<Access>>,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
+    export: export::Watch,
     shutdown: Shutdown,
 }
 
 impl Admin {
-    /// Shows `metrics` and the accounts of `store`; readiness is that of `shutdown`.
+    /// Shows `metrics`, the accounts of `store` and how the export does; readiness is that of `shutdown`.
     pub fn new(
         access: Access,
         metrics: Arc<Metrics>,
         store: Arc<Store>,
+        export: export::Watch,
         shutdown: Shutdown,
     ) -> Self {
         Admin {
             access: Arc::new(ArcSwap::from_pointee(access)),
             metrics,
             store,
+            export,
             shutdown,
         }
     }
@@ -61,16 +69,45 @@ impl Admin {
         self.access.store(Arc::new(access));
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if let Some(response) = crate::health::answer(request, &self.shutdown) {
+    async fn answer<B>(self, request: Request<B>) -> Response<Full<Bytes>> {
+        if let Some(response) = crate::health::answer(&request, &self.shutdown) {
             return response;
         }
+        if let Some(refusal) = self.refusal(&request) {
+            return refusal;
+        }
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/metrics" if reads => answer_with(
+                metrics::CONTENT_TYPE,
+                self.metrics.render(&self.store).into(),
+            ),
+            "/api/health" if reads => answer_with(
+                JSON,
+                state::health(&self.store, &self.export.state())
+                    .await
+                    .into(),
+            ),
+            "/api/refused/replay" if *request.method() == Method::POST => {
+                self.replay(&request).await
+            }
+            "/metrics" | "/api/health" => not_allowed("GET, HEAD", "only GET is served here\n"),
+            "/api/refused/replay" => not_allowed("POST", "only POST is served here\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "served here: /healthz, /readyz, /metrics, /api/health, /api/refused/replay\n",
+            ),
+        }
+    }
+
+    /// Whoever may not look is told what to do.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let access = self.access.load();
         if !is_known_host(request, &access.hosts) {
-            return text(
+            return Some(text(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this host name is not the gateway's; add it to server.admin_hosts if it is\n",
-            );
+            ));
         }
         if !may_look(request, access.token.as_ref()) {
             let mut response = text(
@@ -80,46 +117,48 @@ impl Admin {
             response
                 .headers_mut()
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return response;
+            return Some(response);
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+        None
+    }
+
+    async fn replay<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        // A page elsewhere can send a plain form here, but not this type without being asked first.
+        if request
+            .headers()
+            .get(CONTENT_TYPE)
+            .map(HeaderValue::as_bytes)
+            != Some(JSON.as_bytes())
+        {
+            return text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send `Content-Type: application/json`\n",
+            );
         }
-        match request.uri().path() {
-            "/metrics" => {
-                let mut response = Response::new(Full::from(self.metrics.render(&self.store)));
-                response.headers_mut().insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static(metrics::CONTENT_TYPE),
-                );
-                response
-                    .headers_mut()
-                    .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                response
-            }
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "served here: /healthz, /readyz, /metrics\n",
+        match state::replay(&self.store).await {
+            Some(replayed) => answer_with(JSON, replayed.into()),
+            None => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the store gives nothing now; see /api/health, and try again\n",
             ),
         }
     }
 }
 
-impl<B> Service<Request<B>> for Admin {
+impl<B: Send + 'static> Service<Request<B>> for Admin {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+        // Bodies say nothing here.
+        let request = request.map(drop);
+        let answer = self.clone().answer(request);
+        Box::pin(async move { Ok(answer.await) })
     }
 }
 
@@ -146,6 +185,23 @@ fn may_look<B>(request: &Request<B>, token: Option<&Secret>) -> bool {
     bearer::presented(request.headers()).is_some_and(|presented| token.matches(presented))
 }
 
+fn answer_with(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn not_allowed(allowed: &'static str, why: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, why);
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
 fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
@@ -161,6 +217,7 @@ fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use http::header::AUTHORIZATION;
 
     use super::*;
@@ -170,6 +227,7 @@ mod tests {
             access,
             Arc::new(Metrics::default()),
             Arc::new(Store::volatile(1 << 20)),
+            export::Watch::of_nothing(),
             Shutdown::default(),
         )
     }
@@ -182,7 +240,8 @@ mod tests {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        admin.answer(&request.body(()).unwrap()).status().as_u16()
+        let answer = admin.clone().answer(request.body(()).unwrap());
+        answer.now_or_never().unwrap().status().as_u16()
     }
 
     #[test]

@@ -135,6 +135,36 @@ pub struct Exporter {
     taker: JoinHandle<()>,
 }
 
+/// Knows how the export is doing.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Work>);
+
+impl Watch {
+    /// How the export is doing now.
+    pub fn state(&self) -> ExportState {
+        ExportState {
+            configured: self.0.settings.borrow().api_key.is_some(),
+            ..self.0.health.state()
+        }
+    }
+}
+
+#[cfg(test)]
+impl Watch {
+    /// Of an exporter that has nothing to do.
+    pub(crate) fn of_nothing() -> Self {
+        let settings = ExportSettings {
+            url: Uri::from_static("http://localhost"),
+            api_key: None,
+            encoding: Encoding::Json,
+            flush_interval: Duration::ZERO,
+        };
+        let (store, metrics) = (Arc::new(Store::volatile(0)), Arc::default());
+        let settings = watch::Sender::new(Arc::new(settings)).subscribe();
+        Watch(Work::new(store, settings, metrics, Pace::default()))
+    }
+}
+
 /// What the task that takes batches and those that deliver them share.
 #[derive(Debug)]
 struct Work {
@@ -168,29 +198,15 @@ impl Exporter {
         pace: Pace,
         tasks: &TaskTracker,
     ) -> Self {
-        let work = Arc::new(Work {
-            store,
-            metrics,
-            gate: gate::Gate::new(pace.probe_every),
-            client: post::Client::new(&pace),
-            settings,
-            pace,
-            health: health::Health::default(),
-            posts: Semaphore::new(POSTS),
-            batches: Arc::new(Semaphore::new(BATCHES as usize)),
-            accepted: AtomicU64::new(0),
-            drain: watch::Sender::new(None),
-            gave_up: AtomicBool::new(false),
-            stop: CancellationToken::new(),
-        });
+        let work = Work::new(store, settings, metrics, pace);
         tasks.spawn(Arc::clone(&work).try_those_set_aside());
         let taker = tasks.spawn(Arc::clone(&work).take_batches(tasks.clone()));
         Self { work, taker }
     }
 
-    /// How the export is doing.
-    pub fn state(&self) -> ExportState {
-        self.work.health.state()
+    /// For whoever wants to know how the export is doing.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.work))
     }
 
     /// Posts everything that waits at once and ends the exporter: when the store is empty, when nothing more can be hoped for
@@ -209,6 +225,29 @@ impl Exporter {
 }
 
 impl Work {
+    fn new(
+        store: Arc<Store>,
+        settings: watch::Receiver<Arc<ExportSettings>>,
+        metrics: Arc<Metrics>,
+        pace: Pace,
+    ) -> Arc<Self> {
+        Arc::new(Work {
+            store,
+            metrics,
+            gate: gate::Gate::new(pace.probe_every),
+            client: post::Client::new(&pace),
+            settings,
+            pace,
+            health: health::Health::default(),
+            posts: Semaphore::new(POSTS),
+            batches: Arc::new(Semaphore::new(BATCHES as usize)),
+            accepted: AtomicU64::new(0),
+            drain: watch::Sender::new(None),
+            gave_up: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+        })
+    }
+
     async fn take_batches(self: Arc<Self>, tasks: TaskTracker) {
         loop {
             tokio::select! {

@@ -186,6 +186,7 @@ impl Gateway {
             assembly::admin(&config.server),
             metrics,
             Arc::clone(&store),
+            exporter.watch(),
             shutdown.clone(),
         );
         background.spawn(server::serve(

@@ -251,6 +251,7 @@ impl Metrics {
     pub fn render(&self, store: &Store) -> String {
         let mut text = Exposition::new();
         render_spans(&mut text, store);
+        render_store(&mut text, store);
         self.render_requests(&mut text);
         self.render_tracing(&mut text);
         text.finish()
@@ -362,6 +363,35 @@ fn render_spans(text: &mut Exposition, store: &Store) {
         "Spans waiting or under way to Respan.",
         counts.pending,
     );
+}
+
+fn render_store(text: &mut Exposition, store: &Store) {
+    let state = store.state();
+    let help =
+        "Whether the store takes what it is told; while it does not, spans are kept in memory.";
+    let up = u64::from(state.failing.is_none());
+    text.single("spangate_store_up", "gauge", help, up);
+    let help = "Bytes that the store takes.";
+    text.single("spangate_store_bytes", "gauge", help, state.bytes);
+    for (name, help, count) in [
+        (
+            "spangate_store_content_shed_total",
+            "Spans whose content went to make room before they were sent.",
+            state.content_shed,
+        ),
+        (
+            "spangate_store_journal_skipped_total",
+            "Beginnings and ends of exchanges that could not be written: a crash would have hidden these exchanges.",
+            state.journal_skipped,
+        ),
+        (
+            "spangate_store_recovered_total",
+            "Exchanges found at the start that were not done with.",
+            state.recovered,
+        ),
+    ] {
+        text.single(name, "counter", help, count);
+    }
 }
 
 fn add_one(count: &AtomicU64) {

@@ -12,6 +12,8 @@ const LINE_EVERY: Duration = Duration::from_mins(1);
 /// How the export is doing, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct ExportState {
+    /// There is a key: without one nothing leaves.
+    pub configured: bool,
     /// When a post was last accepted.
     pub last_success: Option<SystemTime>,
     /// When a post last failed, and why.

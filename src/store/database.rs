@@ -11,8 +11,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use super::record::{self, Rows};
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::Made;
-use crate::span::SpanId;
 use crate::span::exchange::span_id;
+use crate::span::{SpanId, TraceId};
 
 /// Says in the file's header whose it is: "span" in ASCII.
 const APPLICATION_ID: i32 = 0x7370_616e;
@@ -91,6 +91,8 @@ pub(super) struct Found {
 pub struct Refused {
     /// The span's number in the store.
     pub seq: u64,
+    /// Its trace.
+    pub trace_id: TraceId,
     /// Its id.
     pub span_id: SpanId,
     /// When, in seconds since the Unix epoch.
@@ -454,11 +456,12 @@ impl Database {
     /// Spans that were refused for good, newest first.
     pub(super) fn list_refused(&self, limit: usize) -> Outcome<Vec<Refused>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT seq, span_id, refused, reason FROM refused JOIN spans USING (seq) ORDER BY seq DESC LIMIT ?1",
+            "SELECT seq, span_id, refused, reason, trace_id FROM refused JOIN spans USING (seq) ORDER BY seq DESC LIMIT ?1",
         )?;
         let rows = statement.query_map([signed(limit as u64)], |row| {
             Ok(Refused {
                 seq: unsigned(row.get(0)?),
+                trace_id: TraceId(row.get(4)?),
                 span_id: SpanId(row.get(1)?),
                 at: unsigned(row.get(2)?),
                 reason: row.get(3)?,

@@ -15,10 +15,10 @@ async fn a_good_post_is_the_end_of_it() {
         ),
         ("/api/v2/traces", "Bearer key", vec![1])
     );
-    assert_eq!(scene.exporter.state().posts, 1);
+    assert_eq!(scene.exporter.watch().state().posts, 1);
     post.answer(200);
     assert_eq!(scene.settled().await.exported, 1);
-    assert!(scene.exporter.state().last_success.is_some());
+    assert!(scene.exporter.watch().state().last_success.is_some());
     assert!(
         scene
             .metrics
@@ -80,7 +80,7 @@ async fn nothing_is_posted_while_the_server_asks_to_be_left_alone_but_new_settin
     let mut scene = Scene::new().await;
     scene.add([1]);
     scene.post().await.answer_with(429, Some("600"), "{}");
-    while scene.exporter.state().last_error.is_none() {
+    while scene.exporter.watch().state().last_error.is_none() {
         tokio::task::yield_now().await;
     }
     scene.add([2]);
@@ -100,7 +100,7 @@ async fn a_refused_key_keeps_everything_until_there_is_a_better_one() {
     let mut scene = Scene::new().await;
     scene.add([1]);
     scene.post().await.answer(401);
-    while !scene.exporter.state().key_refused {
+    while !scene.exporter.watch().state().key_refused {
         tokio::task::yield_now().await;
     }
     scene.add([2]);
@@ -114,7 +114,7 @@ async fn a_refused_key_keeps_everything_until_there_is_a_better_one() {
     probe.answer(200);
     let counts = scene.settled().await;
     assert_eq!((counts.exported, counts.dropped_in_all()), (2, 0));
-    assert!(!scene.exporter.state().key_refused);
+    assert!(!scene.exporter.watch().state().key_refused);
 }
 
 #[tokio::test]

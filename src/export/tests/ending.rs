@@ -57,7 +57,7 @@ async fn at_the_end_a_batch_that_waits_for_its_next_try_gets_it() {
     .await;
     scene.add([1]);
     scene.post().await.answer_with(429, Some("600"), "{}");
-    while scene.exporter.state().last_error.is_none() {
+    while scene.exporter.watch().state().last_error.is_none() {
         tokio::task::yield_now().await;
     }
     assert_eq!(scene.drained(200).await, 0);
