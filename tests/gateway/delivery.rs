@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Ask, Gateway, KEY, Respan, Setup, Upstream, chat_reply, chat_request, json_reply, request_id,
-    until, value,
+    value,
 };
 
 fn ask() -> Ask {
@@ -20,19 +20,6 @@ async fn parts(set: &[(&str, &str)]) -> (Upstream, Respan, Gateway) {
         });
     let gateway = setup.start().await;
     (upstream, respan, gateway)
-}
-
-async fn accounted(
-    gateway: &Gateway,
-    what: &str,
-    enough: impl Fn(&crate::harness::Metrics) -> bool,
-) {
-    until(what, async || {
-        let metrics = gateway.metrics().await;
-        metrics.expect_balanced();
-        enough(&metrics).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -58,10 +45,11 @@ async fn a_post_has_the_key_the_kind_and_the_path() {
             Some(format!("Bearer {KEY}").as_str())
         );
         assert_eq!(value(&post.headers, "content-type"), Some(kind));
-        accounted(&gateway, "the span to be counted as exported", |metrics| {
-            metrics.total("spangate_spans_exported_total") > 0.5
-        })
-        .await;
+        gateway
+            .counts("the span to be counted as exported", |metrics| {
+                metrics.total("spangate_spans_exported_total") > 0.5
+            })
+            .await;
     }
 }
 
@@ -85,10 +73,11 @@ async fn a_failed_post_is_made_again_and_is_the_same() {
         let posts = respan.posts();
         assert_eq!(posts.len(), 2);
         assert_eq!(posts[0].body, posts[1].body);
-        accounted(&gateway, "nothing to be pending", |metrics| {
-            metrics.total("spangate_spans_pending") < 0.5
-        })
-        .await;
+        gateway
+            .counts("nothing to be pending", |metrics| {
+                metrics.total("spangate_spans_pending") < 0.5
+            })
+            .await;
     }
 }
 
@@ -100,10 +89,11 @@ async fn a_span_that_respan_rejects_is_counted_and_not_sent_again() {
         r#"{"partialSuccess":{"rejectedSpans":"1","errorMessage":"no"}}"#,
     ));
     gateway.ask(&ask()).await;
-    accounted(&gateway, "the rejection to be counted", |metrics| {
-        metrics.total("spangate_spans_rejected_total") > 0.5
-    })
-    .await;
+    gateway
+        .counts("the rejection to be counted", |metrics| {
+            metrics.total("spangate_spans_rejected_total") > 0.5
+        })
+        .await;
     gateway.ask(&ask()).await;
     respan.wait_for_spans(2).await;
     assert_eq!(respan.posts().len(), 2);
@@ -114,12 +104,13 @@ async fn a_refused_batch_does_not_hold_up_the_next() {
     let (_upstream, respan, gateway) = parts(&[]).await;
     respan.answer_next(json_reply("400 Bad Request", "{\"detail\":\"no\"}"));
     gateway.ask(&ask()).await;
-    accounted(&gateway, "the span to be given up", |metrics| {
-        metrics.total("spangate_spans_dropped_total")
-            + metrics.total("spangate_spans_rejected_total")
-            > 0.5
-    })
-    .await;
+    gateway
+        .counts("the span to be given up", |metrics| {
+            metrics.total("spangate_spans_dropped_total")
+                + metrics.total("spangate_spans_rejected_total")
+                > 0.5
+        })
+        .await;
     let reply = gateway.ask(&ask()).await;
     respan
         .span_of(request_id(&reply.headers).expect("an id"))
@@ -139,10 +130,11 @@ async fn a_dead_respan_costs_the_client_nothing() {
     for _ in 0..20 {
         assert_eq!(gateway.ask(&ask()).await.status, 200);
     }
-    accounted(&gateway, "the spans to be pending", |metrics| {
-        metrics.total("spangate_spans_created_total") > 19.5
-    })
-    .await;
+    gateway
+        .counts("the spans to be pending", |metrics| {
+            metrics.total("spangate_spans_created_total") > 19.5
+        })
+        .await;
     assert!(
         (gateway
             .metrics()

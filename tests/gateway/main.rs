@@ -16,6 +16,7 @@ mod harness;
 mod autogen;
 mod breaks;
 mod configuration;
+mod crash;
 mod delivery;
 mod draining;
 mod health;

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     sync::atomic::{AtomicU16, Ordering},
 };
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{Ask, Metrics, Protocol, Reply, Respan, Upstream, until};
 
 /// What the gateway is told before it starts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Setup {
     environment: BTreeMap<String, String>,
     file: Option<String>,
@@ -64,49 +64,48 @@ impl Setup {
         self
     }
 
-    /// Starts it and waits until it is ready.
+    /// Without a key of Respan's: exporting nothing.
+    pub(crate) fn without_key(mut self) -> Self {
+        self.environment.remove("RESPAN_API_KEY");
+        self
+    }
+
+    /// Starts it in a directory of its own and waits until it is ready.
     pub(crate) async fn start(self) -> Gateway {
         let directory = tempfile::tempdir().expect("a directory");
         if let Some(text) = &self.file {
             std::fs::write(directory.path().join("spangate.toml"), text).expect("a file");
         }
-        let [address, admin] = [free_address(), free_address()];
-        let errors = File::create(directory.path().join("log")).expect("a file");
-        let mut command = command(directory.path());
+        let addresses = [free_address(), free_address()];
+        let mut gateway = Gateway {
+            child: self.spawn(directory.path(), addresses),
+            address: addresses[0],
+            admin: addresses[1],
+            directory,
+            setup: self,
+        };
+        gateway.ready().await;
+        gateway
+    }
+
+    fn spawn(&self, directory: &Path, [address, admin]: [SocketAddr; 2]) -> Child {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(directory.join("log"));
+        let log = log.expect("a file");
+        let mut command = command(directory);
         command.arg("serve").envs(&self.environment);
         if self.file.is_some() {
             command.args(["--config", "spangate.toml"]);
         }
         command
             .env("SPANGATE_SERVER_LISTEN", address.to_string())
-            .env("SPANGATE_SERVER_ADMIN", admin.to_string());
-        let child = command
-            .stdout(errors.try_clone().expect("a second handle"))
-            .stderr(errors)
+            .env("SPANGATE_SERVER_ADMIN", admin.to_string())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
             .spawn()
-            .expect("the binary can be run");
-        let mut gateway = Gateway {
-            child,
-            address,
-            admin,
-            directory,
-        };
-        // A listener that speaks TLS cannot be asked in plain words; the admin port always can.
-        let ready = if self.environment.contains_key("SPANGATE_SERVER_TLS_CERT") {
-            admin
-        } else {
-            address
-        };
-        until("the gateway to be ready", async || {
-            if let Ok(Some(status)) = gateway.child.try_wait() {
-                panic!("the gateway ended with {status}:\n{}", gateway.log());
-            }
-            tokio::net::TcpStream::connect(ready).await.ok()?;
-            let reply = Ask::new("GET", "/readyz").to(ready).await;
-            (reply.status == 200).then_some(())
-        })
-        .await;
-        gateway
+            .expect("the binary can be run")
     }
 }
 
@@ -119,12 +118,46 @@ pub(crate) struct Gateway {
     /// Where its health and metrics are.
     pub(crate) admin: SocketAddr,
     directory: TempDir,
+    setup: Setup,
 }
 
 impl Gateway {
     /// In front of this upstream, exporting nothing, nothing else said.
     pub(crate) async fn before(upstream: &Upstream) -> Self {
         Setup::before(&upstream.url("/v1")).start().await
+    }
+
+    async fn ready(&mut self) {
+        // A listener that speaks TLS cannot be asked in plain words; the admin port always can.
+        let tls = "SPANGATE_SERVER_TLS_CERT";
+        let ready = if self.setup.environment.contains_key(tls) {
+            self.admin
+        } else {
+            self.address
+        };
+        until("the gateway to be ready", async || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the gateway ended with {status}:\n{}", self.log());
+            }
+            tokio::net::TcpStream::connect(ready).await.ok()?;
+            let reply = Ask::new("GET", "/readyz").to(ready).await;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Starts it again, after it has ended: in the same directory, on the same addresses, told the same.
+    pub(crate) async fn restart(&mut self) {
+        self.restart_as(|setup| setup).await;
+    }
+
+    /// Starts it again, told something else.
+    pub(crate) async fn restart_as(&mut self, change: impl FnOnce(Setup) -> Setup) {
+        self.setup = change(self.setup.clone());
+        self.child = self
+            .setup
+            .spawn(self.directory.path(), [self.address, self.admin]);
+        self.ready().await;
     }
 
     /// Makes a request of it on a new connection.
@@ -143,6 +176,12 @@ impl Gateway {
         self.ended().await
     }
 
+    /// `kill -9`: whatever it is doing, it does not do it any more.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it is running");
+        self.child.wait().expect("it is our child");
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         until("the gateway to end", async || {
@@ -159,6 +198,25 @@ impl Gateway {
     /// Its configuration file, for writing another one.
     pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.directory.path().join(name), text).expect("a file");
+    }
+
+    /// The directory of its store, unless it was told another.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    /// Scrapes it until the counters are as wanted; every scrape must add up.
+    pub(crate) async fn counts(
+        &self,
+        what: &str,
+        mut enough: impl FnMut(&Metrics) -> bool,
+    ) -> Metrics {
+        until(what, async || {
+            let metrics = self.metrics().await;
+            metrics.expect_balanced();
+            enough(&metrics).then_some(metrics)
+        })
+        .await
     }
 
     /// Its counters now.

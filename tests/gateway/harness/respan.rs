@@ -53,6 +53,8 @@ impl Span {
 #[derive(Debug, Default)]
 struct Kept {
     answers: VecDeque<Vec<u8>>,
+    always: Option<Vec<u8>>,
+    silent: bool,
     posts: Vec<Request>,
     spans: Vec<Span>,
     problems: Vec<String>,
@@ -84,9 +86,13 @@ impl Respan {
                     let mut wire = Wire::new(stream);
                     while wire.begins().await {
                         let post = wire.request().await;
-                        let answer = shared.lock().unwrap().take(post);
-                        wire.send(answer).await;
+                        let (answer, silent) = shared.lock().unwrap().take(post);
                         tell.send_modify(|posts| *posts += 1);
+                        if silent {
+                            wire.left().await;
+                            return;
+                        }
+                        wire.send(answer).await;
                     }
                 });
             }
@@ -107,6 +113,16 @@ impl Respan {
     /// Answers the next post with these bytes, and does not keep its spans unless they say 200. May be called several times.
     pub(crate) fn answer_next(&self, reply: impl Into<Vec<u8>>) {
         self.kept.lock().unwrap().answers.push_back(reply.into());
+    }
+
+    /// Answers every post like that, where nothing else is said by [`Respan::answer_next`]; with nothing, accepts them again.
+    pub(crate) fn answer_always(&self, reply: Option<Vec<u8>>) {
+        self.kept.lock().unwrap().always = reply;
+    }
+
+    /// Takes posts and keeps their spans, but answers none, until told otherwise.
+    pub(crate) fn be_silent(&self, silent: bool) {
+        self.kept.lock().unwrap().silent = silent;
     }
 
     /// The spans accepted so far.
@@ -163,9 +179,10 @@ impl Respan {
 }
 
 impl Kept {
-    fn take(&mut self, post: Request) -> Vec<u8> {
+    fn take(&mut self, post: Request) -> (Vec<u8>, bool) {
         let accepted = super::json_reply("200 OK", r#"{"partialSuccess":{}}"#);
-        let answer = self.answers.pop_front().unwrap_or(accepted);
+        let next = self.answers.pop_front().or_else(|| self.always.clone());
+        let answer = next.unwrap_or(accepted);
         if answer.starts_with(b"HTTP/1.1 200") {
             assert_eq!(post.target, "/api/v2/traces");
             let protobuf =
@@ -180,7 +197,7 @@ impl Kept {
             self.spans.extend(spans(&batch, &mut self.problems));
         }
         self.posts.push(post);
-        answer
+        (answer, self.silent)
     }
 }
 
