@@ -437,11 +437,7 @@ impl Store {
         self.lock().saved(seqs, self.keep);
     }
 
-    fn has_unsaved(&self, last: u64) -> bool {
-        self.lock().has_unsaved(last)
-    }
-
-    fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Made, usize)> {
+    fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Arc<Made>, usize)> {
         self.lock().unsaved(last, bytes)
     }
 

@@ -5,6 +5,7 @@
 //! of those are dropped and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -18,8 +19,8 @@ pub(super) struct Queue {
     aside: BTreeMap<u64, Waiting>,
     /// Numbers of spans that only memory has, wherever they are.
     unsaved: BTreeSet<u64>,
-    /// Numbers of spans that were taken, and whether they are in memory.
-    away: BTreeMap<u64, bool>,
+    /// Spans that were taken: their weight, and what is in memory of them.
+    away: BTreeMap<u64, (u32, Option<Arc<Made>>)>,
     /// Bytes of the spans in memory: waiting, aside and under way.
     held: usize,
     waiting_bytes: usize,
@@ -44,7 +45,7 @@ pub(super) struct Waiting {
 
 #[derive(Debug)]
 pub(super) struct Here {
-    pub(super) made: Made,
+    pub(super) made: Arc<Made>,
     pub(super) since: Instant,
 }
 
@@ -84,7 +85,10 @@ impl Queue {
         self.next_seq += 1;
         self.unsaved.insert(seq);
         self.held += weight;
-        let here = Some(Box::new(Here { made, since: now }));
+        let here = Some(Box::new(Here {
+            made: Arc::new(made),
+            since: now,
+        }));
         let waiting = Waiting {
             weight: small,
             here,
@@ -131,7 +135,7 @@ impl Queue {
         let away = self
             .away
             .iter()
-            .filter(|(_, here)| **here)
+            .filter(|(_, (_, made))| made.is_some())
             .map(|(seq, _)| *seq);
         self.unsaved.extend(here.chain(away));
     }
@@ -144,7 +148,7 @@ impl Queue {
             .chain(
                 self.away
                     .iter()
-                    .filter(|(_, here)| !**here)
+                    .filter(|(_, (_, made))| made.is_none())
                     .map(|(seq, _)| *seq),
             )
             .collect()
@@ -156,20 +160,23 @@ impl Queue {
         waiting.is_some_and(|waiting| waiting.here.is_none())
     }
 
-    /// Whether only memory has some of those up to `last`.
-    pub(super) fn has_unsaved(&self, last: u64) -> bool {
-        self.unsaved.first().is_some_and(|first| *first <= last)
+    /// A span that is in memory, wherever it is, and its weight.
+    fn in_memory(&self, seq: u64) -> Option<(&Arc<Made>, u32)> {
+        if let Some((weight, made)) = self.away.get(&seq) {
+            return Some((made.as_ref()?, *weight));
+        }
+        let waiting = self.waiting.get(&seq).or_else(|| self.aside.get(&seq))?;
+        Some((&waiting.here.as_ref()?.made, waiting.weight))
     }
 
-    /// Spans up to `last` that only memory has and that wait, oldest first, until they weigh `bytes`.
-    pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Made, usize)> {
+    /// Spans up to `last` that only memory has, oldest first, until they weigh `bytes`.
+    pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Arc<Made>, usize)> {
         let mut weight = 0;
         self.unsaved
             .range(..=last)
             .filter_map(|seq| {
-                let waiting = self.waiting.get(seq).or_else(|| self.aside.get(seq))?;
-                let here = waiting.here.as_ref()?;
-                Some((*seq, here.made.clone(), waiting.weight as usize))
+                let (made, weight) = self.in_memory(*seq)?;
+                Some((*seq, Arc::clone(made), weight as usize))
             })
             .take_while(|(_, _, own)| {
                 let fits = weight < bytes;
@@ -192,7 +199,7 @@ impl Queue {
         let oldest = if self.readable {
             self.waiting.values().next()
         } else {
-            self.in_memory().next().map(|(_, waiting)| waiting)
+            self.waiting_here().next().map(|(_, waiting)| waiting)
         }?;
         Some(oldest.here.as_ref().map_or_else(
             || {
@@ -203,7 +210,7 @@ impl Queue {
         ))
     }
 
-    fn in_memory(&self) -> impl Iterator<Item = (&u64, &Waiting)> {
+    fn waiting_here(&self) -> impl Iterator<Item = (&u64, &Waiting)> {
         self.waiting
             .iter()
             .filter(|(_, waiting)| waiting.here.is_some())
@@ -254,7 +261,9 @@ impl Queue {
     }
 
     fn goes(&mut self, taken: &Taken) {
-        self.away.insert(taken.seq, taken.waiting.here.is_some());
+        let made = taken.waiting.here.as_ref();
+        let made = made.map(|here| Arc::clone(&here.made));
+        self.away.insert(taken.seq, (taken.waiting.weight, made));
     }
 
     pub(super) fn put_back(&mut self, taken: Vec<Taken>) {
@@ -356,7 +365,7 @@ impl Queue {
         let weigh = |waiting: &Waiting| waiting.weight as usize;
         let waiting: usize = self.waiting.values().map(weigh).sum();
         assert_eq!(self.waiting_bytes, waiting);
-        assert_eq!(self.here, self.in_memory().count());
+        assert_eq!(self.here, self.waiting_here().count());
         let taken = under_way.iter().map(|taken| &taken.waiting);
         let held: usize = self
             .waiting

@@ -194,10 +194,7 @@ impl Writer {
         };
         let spans = self.store.unsaved(last, CATCH_UP);
         if spans.is_empty() {
-            // Those under way come back, or are settled.
-            if !self.store.has_unsaved(last) {
-                self.behind = None;
-            }
+            self.behind = None;
             return Ok(false);
         }
         let now = unix_seconds();

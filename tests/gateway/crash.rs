@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -145,7 +146,7 @@ async fn upstream() -> Upstream {
         let events = chat_events(&["It", " is", " fine."]);
         let endless = asked.contains("\"endless ");
         for event in events.iter().take(if endless { 3 } else { events.len() }) {
-            reply += &format!("{:x}\r\n{event}\r\n", event.len());
+            write!(reply, "{:x}\r\n{event}\r\n", event.len()).expect("it is a text");
         }
         if !endless {
             reply += "0\r\n\r\n";

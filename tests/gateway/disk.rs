@@ -1,0 +1,252 @@
+//! Watches over disks that fail: whatever becomes of the store's file, every request is served, every span is counted, and the store comes
+//! back by itself.
+//!
+//! The disk is a small tmpfs where the system lets this test mount one. Where it does not, the directory is put out of reach by a file in
+//! its place, which fails every write just as well, and the store's own bound stands for the end of the disk.
+
+use std::{fs, path::Path, process::Command};
+
+use tempfile::TempDir;
+
+use crate::harness::{
+    Ask, Gateway, Respan, Setup, Upstream, chat_reply, chat_request, json_reply, until,
+};
+
+/// A disk of 8 MiB.
+struct Disk {
+    place: TempDir,
+    mounted: bool,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let place = tempfile::tempdir().expect("a directory");
+        let mounted = run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=8m", "tmpfs"],
+            place.path(),
+        );
+        if !mounted {
+            eprintln!(
+                "no tmpfs can be mounted here: the store's own bound stands for the end of the disk"
+            );
+        }
+        Disk { place, mounted }
+    }
+
+    fn store(&self) -> String {
+        let path = self.place.path().join("store");
+        path.to_str().expect("a plain path").to_owned()
+    }
+
+    fn max_size(&self) -> &'static str {
+        if self.mounted { "1GiB" } else { "4MiB" }
+    }
+
+    /// Lets nothing be written any more.
+    fn fails(&self) {
+        if self.mounted {
+            // What has files open for writing cannot be remounted; what is full takes nothing either.
+            let free = fs::File::create(self.place.path().join("in the way")).expect("a file");
+            let mut free = std::io::BufWriter::new(free);
+            while std::io::Write::write_all(&mut free, &[1; 4096]).is_ok() {}
+        } else {
+            let store = self.place.path().join("store");
+            fs::rename(&store, self.place.path().join("away")).expect("it is there");
+            fs::write(store, "in the way").expect("a file");
+        }
+    }
+
+    fn works(&self) {
+        if self.mounted {
+            fs::remove_file(self.place.path().join("in the way")).expect("it is there");
+        } else {
+            let store = self.place.path().join("store");
+            fs::remove_file(&store).expect("it is there");
+            fs::rename(self.place.path().join("away"), store).expect("it is there");
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.mounted {
+            run("umount", &["-l"], self.place.path());
+        }
+    }
+}
+
+fn run(command: &str, words: &[&str], place: &Path) -> bool {
+    let done = Command::new(command).args(words).arg(place).output();
+    done.is_ok_and(|done| done.status.success())
+}
+
+/// A question that does not compress.
+fn long(bytes: usize) -> String {
+    (0..bytes).map(|_| fastrand::alphanumeric()).collect()
+}
+
+async fn asks(gateway: &Gateway, times: usize, question: impl Fn() -> String) {
+    for _ in 0..times {
+        let ask = Ask::post("/v1/chat/completions", chat_request(&question(), false));
+        assert_eq!(gateway.ask(&ask).await.status, 200);
+    }
+}
+
+/// Waits until Respan has got `made` spans but for those that are counted as dropped.
+async fn all_accounted(gateway: &Gateway, respan: &Respan, made: f64) {
+    let metrics = gateway
+        .counts("every span to be sent or counted as lost", |metrics| {
+            let created = metrics.total("spangate_spans_created_total");
+            (created - made).abs() < 0.5 && metrics.total("spangate_spans_pending") < 0.5
+        })
+        .await;
+    let exported = metrics.total("spangate_spans_exported_total");
+    let got = u32::try_from(respan.spans().len()).expect("few");
+    assert!((exported - f64::from(got)).abs() < 0.5, "{exported} {got}");
+}
+
+async fn store_is_up(gateway: &Gateway, up: bool) {
+    gateway
+        .counts("the store's state", |metrics| {
+            (metrics.total("spangate_store_up") > 0.5) == up
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_costs_no_request_and_no_count() {
+    let (upstream, respan) = (
+        Upstream::always(chat_reply("It is fine.")).await,
+        Respan::start().await,
+    );
+    respan.answer_always(Some(json_reply("503 Service Unavailable", "{}")));
+    let disk = Disk::new();
+    let gateway = Setup::between(&upstream, &respan)
+        .set("store.dir", &disk.store())
+        .set("store.max_size", disk.max_size())
+        .start()
+        .await;
+    asks(&gateway, 300, || long(50_000)).await;
+    respan.answer_always(None);
+    all_accounted(&gateway, &respan, 300.0).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_used_again_as_soon_as_it_does() {
+    let (upstream, respan) = (
+        Upstream::always(chat_reply("It is fine.")).await,
+        Respan::start().await,
+    );
+    respan.answer_always(Some(json_reply("503 Service Unavailable", "{}")));
+    let disk = Disk::new();
+    let mut gateway = Setup::between(&upstream, &respan)
+        .set("store.dir", &disk.store())
+        .start()
+        .await;
+    asks(&gateway, 20, || long(1000)).await;
+    disk.fails();
+    let failed = async {
+        loop {
+            asks(&gateway, 20, || long(20_000)).await;
+            if gateway.metrics().await.total("spangate_store_up") < 0.5 {
+                break;
+            }
+        }
+    };
+    crate::harness::within("the store to fail", failed).await;
+    let made = gateway
+        .metrics()
+        .await
+        .total("spangate_spans_created_total");
+    disk.works();
+    store_is_up(&gateway, true).await;
+    assert!(gateway.log().contains("the store works again"));
+    // What only memory had is on the disk now.
+    until("everything to be written", async || {
+        let database =
+            rusqlite::Connection::open(Path::new(&disk.store()).join("spangate.db")).ok()?;
+        let unsent: u32 = database
+            .query_row("SELECT count(*) FROM unsent", [], |row| row.get(0))
+            .ok()?;
+        (f64::from(unsent) >= made).then_some(())
+    })
+    .await;
+    gateway.kill();
+    respan.answer_always(None);
+    gateway.restart().await;
+    gateway
+        .counts("every span to be sent", |metrics| {
+            metrics.total("spangate_spans_exported_total") >= made
+        })
+        .await;
+    assert!(
+        gateway
+            .metrics()
+            .await
+            .total("spangate_spans_dropped_total")
+            < 0.5
+    );
+}
+
+/// What is done to the file.
+const DAMAGES: [fn(&Path); 4] = [
+    |file| {
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_len(5_000).unwrap();
+    },
+    |file| {
+        let mut bytes = fs::read(file).unwrap();
+        for at in (0..bytes.len()).step_by(1_013) {
+            bytes[at] ^= 0x55;
+        }
+        fs::write(file, bytes).unwrap();
+    },
+    |file| fs::write(file, "junk ".repeat(10_000)).unwrap(),
+    |file| fs::remove_dir_all(file.parent().unwrap()).unwrap(),
+];
+
+#[tokio::test]
+async fn a_file_that_is_damaged_while_it_is_used_costs_no_request_and_no_count() {
+    for damage in DAMAGES {
+        let (upstream, respan) = (
+            Upstream::always(chat_reply("It is fine.")).await,
+            Respan::start().await,
+        );
+        respan.answer_always(Some(json_reply("503 Service Unavailable", "{}")));
+        let gateway = Setup::between(&upstream, &respan).start().await;
+        asks(&gateway, 50, || long(5_000)).await;
+        damage(&gateway.store().join("spangate.db"));
+        asks(&gateway, 50, || long(5_000)).await;
+        respan.answer_always(None);
+        all_accounted(&gateway, &respan, 100.0).await;
+        asks(&gateway, 5, || long(100)).await;
+        all_accounted(&gateway, &respan, 105.0).await;
+        store_is_up(&gateway, true).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_damaged_before_the_start_does_not_stop_it() {
+    for damage in DAMAGES {
+        let (upstream, respan) = (
+            Upstream::always(chat_reply("It is fine.")).await,
+            Respan::start().await,
+        );
+        respan.answer_always(Some(json_reply("503 Service Unavailable", "{}")));
+        let mut gateway = Setup::between(&upstream, &respan).start().await;
+        asks(&gateway, 30, || long(5_000)).await;
+        assert!(gateway.stop().await.success());
+        respan.answer_always(None);
+        damage(&gateway.store().join("spangate.db"));
+        gateway.restart().await;
+        asks(&gateway, 5, || long(100)).await;
+        gateway
+            .counts("the new spans to be sent", |metrics| {
+                metrics.total("spangate_spans_exported_total") >= 5.0
+                    && metrics.total("spangate_spans_pending") < 0.5
+            })
+            .await;
+        store_is_up(&gateway, true).await;
+    }
+}

@@ -1,0 +1,115 @@
+//! Watches over keys: wherever one can come in, it comes out nowhere, neither on the disk nor in spans, the log or the metrics.
+
+use std::fs;
+
+use crate::harness::{Ask, Gateway, KEY, Respan, Setup, Upstream, chat_request, json_reply};
+
+const CANARIES: [&str; 9] = [
+    "sk-canary0authorization0000000000001",
+    "canary0apikeyheader00000000000000002",
+    "canary0query000000000000000000000003",
+    "canary0websocket00000000000000000004",
+    "sk-canary0errorbody00000000000000005",
+    "sk-canary0plainerror0000000000000006",
+    "canary0clientkey00000000000000000007",
+    "canary0upstreamkey000000000000000008",
+    KEY,
+];
+
+/// Everything that the gateway wrote anywhere.
+async fn written(gateway: &mut Gateway, respan: &Respan) -> Vec<(String, Vec<u8>)> {
+    let metrics = Ask::new("GET", "/metrics").to(gateway.admin).await.body;
+    let health = Ask::new("GET", "/api/health").to(gateway.admin).await.body;
+    assert!(gateway.stop().await.success());
+    let mut all = vec![
+        ("metrics".to_owned(), metrics),
+        ("health".to_owned(), health),
+        ("log".to_owned(), gateway.log().into_bytes()),
+    ];
+    for entry in fs::read_dir(gateway.store()).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        all.push((path.display().to_string(), fs::read(path).expect("a file")));
+    }
+    let posts = respan.posts().into_iter().map(|post| post.body);
+    all.extend(posts.map(|body| ("post".to_owned(), body)));
+    all
+}
+
+fn expect_none(written: &[(String, Vec<u8>)], canaries: &[&str]) {
+    for (place, bytes) in written {
+        let text = String::from_utf8_lossy(bytes);
+        for canary in canaries {
+            assert!(!text.contains(canary), "{canary} is in {place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_key_is_written_anywhere() {
+    let (upstream, respan) = (
+        Upstream::answering(|request| {
+            let asked = String::from_utf8_lossy(&request.body);
+            if asked.contains("json") {
+                json_reply(
+                    "401 Unauthorized",
+                    &format!(r#"{{"error":{{"message":"Incorrect API key provided: {}","type":"invalid_request_error"}}}}"#, CANARIES[4]),
+                )
+            } else {
+                let body = format!("go away, {}", CANARIES[5]);
+                format!(
+                    "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .into_bytes()
+            }
+        })
+        .await,
+        Respan::start().await,
+    );
+    let mut gateway = Setup::between(&upstream, &respan)
+        .set("server.client_keys", CANARIES[6])
+        .set("upstream.api_key", CANARIES[7])
+        .set("log.level", "debug")
+        .start()
+        .await;
+    for question in ["json", "plain"] {
+        let target = format!("/v1/chat/completions?api-key={}", CANARIES[2]);
+        let ask = Ask::post(&target, chat_request(question, false))
+            .header("authorization", &format!("Bearer {}", CANARIES[6]))
+            .header("api-key", CANARIES[1])
+            .header(
+                "sec-websocket-protocol",
+                &format!("realtime, openai-insecure-api-key.{}", CANARIES[3]),
+            );
+        assert!(gateway.ask(&ask).await.status >= 400);
+    }
+    let stranger = Ask::post("/v1/chat/completions", chat_request("json", false))
+        .header("authorization", &format!("Bearer {}", CANARIES[0]));
+    assert_eq!(gateway.ask(&stranger).await.status, 401);
+    respan.wait_for_spans(2).await;
+    let written = written(&mut gateway, &respan).await;
+    assert!(
+        written
+            .iter()
+            .any(|(place, _)| place.ends_with("spangate.db"))
+    );
+    expect_none(&written, &CANARIES);
+}
+
+#[tokio::test]
+async fn where_content_may_not_be_recorded_no_file_holds_any() {
+    let (upstream, respan) = (
+        Upstream::always(crate::harness::chat_reply("a private answer")).await,
+        Respan::start().await,
+    );
+    let mut gateway = Setup::between(&upstream, &respan).start().await;
+    let ask = Ask::post(
+        "/v1/chat/completions",
+        chat_request("a private question", false),
+    )
+    .header("x-respan-log", "metadata");
+    assert_eq!(gateway.ask(&ask).await.status, 200);
+    respan.wait_for_spans(1).await;
+    let written = written(&mut gateway, &respan).await;
+    expect_none(&written, &["a private answer", "a private question"]);
+}
