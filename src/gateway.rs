@@ -247,6 +247,7 @@ impl Gateway {
                 "respan.max_pending",
                 config.respan.max_pending != self.config.respan.max_pending,
             ),
+            ("store", config.store != self.config.store),
             ("log", config.log != self.config.log),
             (
                 "capture.max_memory",

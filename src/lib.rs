@@ -2,7 +2,7 @@
 //! Respan shows.
 //!
 //! Four promises, and their order settles arguments: **transparent** (the client gets the upstream's bytes, as they arrive), **safe**
-//! (nothing that tracing does can fail, delay or cut a request), **complete** (every exchange becomes a span, what is lost is counted),
+//! (nothing that tracing does can fail, delay or cut a request), **complete** (every exchange becomes a span that reaches Respan, what is lost is counted),
 //! **fast** (the cost of being there is close to that of a plain proxy).
 //!
 //! ```text
@@ -16,12 +16,12 @@
 //!  ═════════════════ the client's time ╪══════════╪═════════ ours ═══════════════════════════════
 //!                                      ▼          ▼
 //!                                  capture ──► Exchange (what was asked, what came back, when, how it ended)
-//!                                                 │ openai, sse: bytes become requests and replies
-//!                                                 ▼
-//!                                               runs: attempts of one call become one
-//!                                                 │ span
-//!                                                 ▼
-//!                                               store (what is not yet accepted)
+//!                                      ┊          │ openai, sse: bytes become requests and replies
+//!                                 began┊          ▼
+//!                                      ┊        runs: attempts of one call become one
+//!                                      ┊          │ ended, span
+//!                                      ▼          ▼
+//!                                    store (SQLite: exchanges under way, spans not yet accepted)
 //!                                                 │
 //!                                                 ▼
 //!                                               export: batch, encode, post, retry ──► Respan
@@ -44,7 +44,7 @@
 //! | [`redact`] | keys are taken out of what others wrote |
 //! | [`runs`] | exchanges become what an operator thinks in; so far, attempts become calls |
 //! | [`span`] | the model of a span, Respan's names for its attributes, and who sets them |
-//! | [`store`] | what is not yet accepted, and the account of it |
+//! | [`store`] | what must not be lost: exchanges under way, spans not yet accepted, and the account of them |
 //! | [`export`] | spans become posts, and posts become accepted |
 //! | [`metrics`], [`admin`] | what is counted, and the port that shows it |
 //! | [`check`], [`demo`] | what a configuration amounts to; a first look at all of it |

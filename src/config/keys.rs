@@ -147,8 +147,8 @@ sections! {
         encoding: Encoding = Encoding::Json, read::encoding;
         /// Longest wait of a finished span for its batch.
         flush_interval: Duration = Duration::from_secs(1), read::duration;
-        /// Bytes of spans that wait in memory for their export.
-        max_pending: usize = 256 << 20, read::memory(MIB..=1024 * GIB);
+        /// Bytes of spans that wait in memory while the store's disk takes none.
+        max_pending: usize = 64 << 20, read::memory(MIB..=1024 * GIB);
         /// Whether chat spans repeat their content as entity input and output.
         entity_content: bool = false, read::boolean;
         /// The customer of requests that name none.
@@ -183,7 +183,7 @@ sections! {
     store: Store {
         /// Its directory; `:memory:` keeps everything in memory.
         dir: PathBuf = PathBuf::from("spangate-data"), read::path;
-        /// Bytes on disk.
+        /// Bytes on the disk, about.
         max_size: u64 = GIB, read::size(MIB..=u64::MAX);
         /// Age of what is kept.
         max_age: Duration = Duration::from_hours(24), read::duration;

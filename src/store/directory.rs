@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const DATABASE: &str = "spangate.db";
 const LOCK: &str = "lock";
+/// How the name of a database begins that was moved out of the way.
+const DAMAGED: &str = "spangate.db.damaged-";
 /// Files that SQLite keeps beside its database.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
@@ -90,13 +92,11 @@ impl Directory {
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Moves the database out of the way, with what belongs to it. Gives where it is now.
+    /// Moves the database out of the way, with what belongs to it, in place of the one before. Gives where it is now.
     pub(super) fn move_aside(&self) -> io::Result<PathBuf> {
+        self.remove_damaged()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let name = format!(
-            "{DATABASE}.damaged-{}",
-            now.map_or(0, |now| now.as_millis())
-        );
+        let name = format!("{DAMAGED}{}", now.map_or(0, |now| now.as_millis()));
         let to = self.path.join(name);
         fs::rename(self.database(), &to)?;
         for beside in BESIDE {
@@ -109,5 +109,16 @@ impl Directory {
             }
         }
         Ok(to)
+    }
+
+    /// A disk that damages one file after the other must not fill with them.
+    fn remove_damaged(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(DAMAGED) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 }
