@@ -319,12 +319,13 @@ impl Gateway {
             deadline.saturating_sub(began.elapsed())
         };
         let flush = Instant::now() + left.max(LEAST_FLUSH);
-        let kept = self.config.store.dir.as_os_str() != MEMORY;
+        let kept =
+            self.config.store.dir.as_os_str() != MEMORY && self.store.state().failing.is_none();
         tokio::select! {
             left = self.exporter.drain(flush.into()) => match (left, kept) {
                 (0, _) => {}
                 (spans, true) => tracing::warn!(spans, "these could not be exported now; they are sent after the next start"),
-                (spans, false) => tracing::warn!(spans, "these could not be exported and are lost: the store is in memory"),
+                (spans, false) => tracing::warn!(spans, "these could not be exported and are lost: the store is in memory, or takes nothing"),
             },
             () = hurry, if !hurried => tracing::warn!("told twice to stop; spans that were not exported yet wait for the next start"),
         }

@@ -238,11 +238,13 @@ impl Store {
         for n in exchanges {
             let (reply, rows) = std::sync::mpsc::sync_channel(1);
             self.inbox.ask(Question::Unfinished(n, reply));
-            // Unreadable ones are counted nowhere: no span was made of them.
-            if let Some(rows) = rows.recv().ok().flatten()
-                && let Ok(exchange) = rows.exchange(last_seen_ns)
-            {
-                tell(exchange);
+            let Some(rows) = rows.recv().ok().flatten() else {
+                continue;
+            };
+            match rows.exchange(last_seen_ns) {
+                Ok(exchange) => tell(exchange),
+                // Its bytes changed on the disk: nothing will ever be made of it.
+                Err(Unreadable) => self.released(vec![rows.id]),
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Work comes in small steps, since the thread that does it writes the journal too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension as _, params};
 
@@ -12,6 +12,8 @@ use super::record::{self, Unreadable};
 use super::{DropReason, Store};
 use crate::span::{Span, Value, key};
 
+/// After how long it is looked again for what could not go: a run may be over by then.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Spans of one step.
 const STEP: i64 = 64;
 
@@ -20,6 +22,8 @@ const STEP: i64 = 64;
 pub(super) struct Retention {
     /// No span up to here can go for being accepted.
     swept: i64,
+    /// When all of them had been looked through and nothing could go.
+    swept_at: Option<Instant>,
     /// No span up to here has content to go.
     bared: i64,
 }
@@ -39,6 +43,7 @@ impl Retention {
     /// A span up to which everything was looked at can go after all.
     pub(super) fn settled(&mut self, seq: u64) {
         self.swept = self.swept.min(signed(seq).saturating_sub(1));
+        self.swept_at = None;
     }
 
     /// Lets go of a little, when there is too much. Whether there may still be too much.
@@ -61,18 +66,36 @@ impl Retention {
             || drop_unsent(database, store)?)
     }
 
+    /// Lets go of accepted spans, or looks through a few more for them. False when there are none.
     fn sweep(&mut self, database: &Database) -> Outcome<bool> {
+        if self.swept_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return Ok(false);
+        }
         let found = find(
             database,
-            "SELECT seq, n FROM spans WHERE seq > ?1 AND seq NOT IN (SELECT seq FROM unsent) AND seq NOT IN (SELECT seq FROM refused)
-             AND (n IS NULL OR n NOT IN (SELECT n FROM open)) ORDER BY seq LIMIT ?2",
+            "SELECT seq, n FROM (SELECT seq, n FROM spans WHERE seq > ?1 ORDER BY seq LIMIT 4096)
+             WHERE seq NOT IN (SELECT seq FROM unsent) AND seq NOT IN (SELECT seq FROM refused)
+             AND (n IS NULL OR n NOT IN (SELECT n FROM open)) LIMIT ?2",
             self.swept,
         )?;
         if let Some((last, _)) = found.last() {
             self.swept = *last;
+            remove(database, &found)?;
+            return Ok(true);
         }
-        remove(database, &found)?;
-        Ok(!found.is_empty())
+        let last_seen: Option<i64> = database
+            .connection()
+            .prepare_cached(
+                "SELECT max(seq) FROM (SELECT seq FROM spans WHERE seq > ?1 ORDER BY seq LIMIT 4096)",
+            )?
+            .query_row([self.swept], |row| row.get(0))?;
+        if let Some(seq) = last_seen {
+            self.swept = seq;
+        } else {
+            self.swept = 0;
+            self.swept_at = Some(Instant::now());
+        }
+        Ok(last_seen.is_some())
     }
 
     /// Takes the content from the oldest spans that wait in the database alone.
