@@ -34,11 +34,10 @@
 //! spangate's. `lock` in the same directory is held by the process that uses it.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
-use std::{error, fmt, io};
+use std::time::SystemTime;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -56,6 +55,8 @@ mod inbox;
 mod queue;
 mod record;
 mod retention;
+mod schema;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -63,6 +64,7 @@ mod writer;
 pub use batch::{Batch, Loaded, Settled};
 pub use counts::{Counts, DropReason};
 pub use database::Refused;
+pub use settings::{OpenError, Settings, StoreState};
 
 use database::Found;
 use directory::Directory;
@@ -73,60 +75,6 @@ use writer::Writer;
 
 /// Of the spans that wait, so many bytes stay in memory although they are written down.
 const KEEP: usize = 16 << 20;
-
-/// Where the store is and how much it may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Its directory; none keeps it in memory.
-    pub dir: Option<PathBuf>,
-    /// Bytes on the disk, about.
-    pub max_size: u64,
-    /// How long anything is kept.
-    pub max_age: Duration,
-    /// Bytes of spans in memory, when the disk takes none.
-    pub max_memory: usize,
-}
-
-/// How the store is doing, at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoreState {
-    /// Why it takes nothing now, and since when; none while it does.
-    pub failing: Option<(SystemTime, String)>,
-    /// Bytes that it takes on the disk, or in memory.
-    pub bytes: u64,
-    /// Spans that lost their content to make room before they were sent.
-    pub content_shed: u64,
-    /// Beginnings and ends of exchanges that could not be written down: a crash would have hidden these exchanges.
-    pub journal_skipped: u64,
-    /// Exchanges that a crash left unfinished, found at the start.
-    pub recovered: u64,
-}
-
-/// Why a store does not open: the one thing that stops a start.
-#[derive(Debug)]
-pub enum OpenError {
-    /// Another process uses the directory.
-    Taken(PathBuf),
-    /// The operating system gives no thread.
-    Thread(io::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpenError::Taken(dir) => write!(
-                formatter,
-                "choose another store.dir, or end the other spangate: a process uses {} already",
-                dir.display()
-            ),
-            OpenError::Thread(error) => {
-                write!(formatter, "raise the limits of this process: {error}")
-            }
-        }
-    }
-}
-
-impl error::Error for OpenError {}
 
 /// What must not be lost.
 pub struct Store {

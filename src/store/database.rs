@@ -9,26 +9,11 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::record::{self, Rows};
+use super::schema;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::Made;
 use crate::span::exchange::span_id;
 use crate::span::{SpanId, TraceId};
-
-/// Says in the file's header whose it is: "span" in ASCII.
-const APPLICATION_ID: i32 = 0x7370_616e;
-
-/// Each version's steps from the one before; a new file takes them all.
-const MIGRATIONS: [&str; 1] = ["
-    CREATE TABLE meta    (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-    CREATE TABLE begun   (n INTEGER PRIMARY KEY, id BLOB NOT NULL, started_ns INTEGER NOT NULL, opening TEXT NOT NULL, request BLOB);
-    CREATE TABLE asked   (n INTEGER PRIMARY KEY, request BLOB NOT NULL);
-    CREATE TABLE ended   (n INTEGER PRIMARY KEY, ended_ns INTEGER NOT NULL, ending BLOB NOT NULL);
-    CREATE TABLE open    (n INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
-    CREATE TABLE spans   (seq INTEGER PRIMARY KEY, n INTEGER, trace_id BLOB NOT NULL, span_id BLOB NOT NULL, made INTEGER NOT NULL, record BLOB NOT NULL);
-    CREATE TABLE unsent  (seq INTEGER PRIMARY KEY, weight INTEGER NOT NULL);
-    CREATE TABLE refused (seq INTEGER PRIMARY KEY, refused INTEGER NOT NULL, reason TEXT NOT NULL);
-    INSERT INTO meta VALUES ('identity', random());
-"];
 
 /// Why the database cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +107,7 @@ impl Database {
         connection.pragma_update(None, "journal_size_limit", signed(log_bytes.min(2 << 20)))?;
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.set_prepared_statement_cache_capacity(64);
-        migrate(&connection)?;
+        schema::migrate(&connection)?;
         let identity =
             connection.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| {
                 row.get(0)
@@ -499,29 +484,6 @@ impl Database {
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
-}
-
-fn migrate(connection: &Connection) -> Outcome<()> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (version, application) = (pragma("user_version")?, pragma("application_id")?);
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let is_new = version == 0 && application == 0 && tables == 0;
-    if !is_new && application != i64::from(APPLICATION_ID) {
-        return Err(Trouble::Damaged("it is not spangate's".to_owned()));
-    }
-    let done = usize::try_from(version).unwrap_or(usize::MAX);
-    let Some(steps) = MIGRATIONS.get(done..) else {
-        return Err(Trouble::Damaged(format!(
-            "it was written by a newer spangate (version {version} of the layout)"
-        )));
-    };
-    for (step, version) in steps.iter().zip(done + 1..) {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
-        ))?;
-    }
-    Ok(())
 }
 
 /// SQLite's integers have a sign; no number here comes near it.

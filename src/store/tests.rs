@@ -1,6 +1,7 @@
 //! The account adds up whatever happens, and every bound holds.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, StatusCode};

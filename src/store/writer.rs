@@ -90,6 +90,7 @@ impl Writer {
     }
 
     fn run(mut self) {
+        let _end = End(Arc::clone(&self.store));
         let mut most = TICK;
         loop {
             let waiting = self.store.inbox.take(most);
@@ -118,7 +119,6 @@ impl Writer {
                 break;
             }
         }
-        self.store.inbox.end();
         drop(self.checkpoint.take());
         if let Some(database) = &self.database {
             // What is left of the log is read at the next start.
@@ -449,6 +449,19 @@ impl Writer {
         }
         self.store.evict(&lost, DropReason::Unreadable);
         Ok((rescued, lost.len()))
+    }
+}
+
+/// However the thread ends, nobody waits for it after that.
+struct End(Arc<Store>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0
+                .failing("its thread ended by a panic; please report this".to_owned());
+        }
+        self.0.inbox.end();
     }
 }
 
