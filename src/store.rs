@@ -30,7 +30,7 @@
 //! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, or on a replay |
 //! | `meta` | which file this is | once | never |
 //!
-//! Bodies are written once; [`record`] has their form. `user_version` of the file is the layout's version, `application_id` says that it is
+//! Bodies are written once; `record.rs` has their form. `user_version` of the file is the layout's version, `application_id` says that it is
 //! spangate's. `lock` in the same directory is held by the process that uses it.
 
 use std::collections::HashSet;
