@@ -18,14 +18,14 @@ pub(crate) use assembly::export as export_settings;
 use crate::admin::Admin;
 use crate::capture::Budget;
 use crate::capture::worker::{self, Sink, Worker};
-use crate::capture::{Exchange, Retrying};
+use crate::capture::{Ending, Exchange, Kept, Opening};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::Metrics;
 use crate::proxy::{self, AskBody, Proxy};
 use crate::runs::{Made, Runs};
 use crate::server::{self, Listener, Shutdown};
-use crate::store::{OpenError, Store, Writing};
+use crate::store::{OpenError, Recovered, Store, Writing};
 use crate::upstream::Upstream;
 
 /// `store.dir` of a store in memory.
@@ -145,7 +145,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let (store, writing) = Store::open(assembly::store(&config)).map_err(StartError::Store)?;
         let seen = Seen {
-            runs: Runs::new(config.runs.idle),
+            runs: Runs::new(assembly::runs(&config.runs), store.agent_names()),
             store: Arc::clone(&store),
             metrics: Arc::clone(&metrics),
         };
@@ -248,6 +248,7 @@ impl Gateway {
                 config.respan.max_pending != self.config.respan.max_pending,
             ),
             ("store", config.store != self.config.store),
+            ("runs", config.runs != self.config.runs),
             ("log", config.log != self.config.log),
             (
                 "capture.max_memory",
@@ -345,28 +346,53 @@ struct Seen {
 }
 
 impl Seen {
-    fn settle(&mut self, exchange: Exchange) {
-        let exchange = Arc::new(exchange);
-        self.store.ended(&exchange);
+    fn ask(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept) {
+        self.runs.asked(opening, started_ns, body, Instant::now());
+    }
+
+    fn recover(&mut self, found: Recovered) {
+        match found {
+            Recovered::Began(exchange) if exchange.opening.chat => {
+                self.ask(exchange.opening, exchange.started_ns, exchange.request);
+            }
+            Recovered::Began(_) => {}
+            Recovered::Ended(exchange) => {
+                let exchange = Arc::new(exchange);
+                // All others were written when they ended.
+                if exchange.ending == Ending::Recovered {
+                    self.store.ended(&exchange);
+                }
+                self.settle(exchange);
+            }
+        }
+    }
+
+    fn settle(&mut self, exchange: Arc<Exchange>) {
         let made = self.runs.settled(exchange, Instant::now());
         self.hand_over(made);
     }
 
     /// In this order: an exchange is done with once its spans are in the store.
-    fn hand_over(&mut self, made: impl IntoIterator<Item = Made>) {
-        made.into_iter().for_each(|made| self.store.add(made));
+    fn hand_over(&mut self, made: Vec<Made>) {
+        for made in made {
+            self.store.add(made);
+        }
         self.store.released(self.runs.released());
+        self.store.learned(self.runs.learned());
+        self.metrics.runs(self.runs.counts());
     }
 }
 
 impl Sink for Seen {
     fn begin(&mut self) {
         let store = Arc::clone(&self.store);
-        store.recover(|exchange| self.settle(exchange));
+        store.recover(|found| {
+            worker::unharmed(|| self.recover(found));
+        });
     }
 
-    fn retrying(&mut self, retrying: &Retrying) {
-        self.runs.retrying(retrying);
+    fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept) {
+        self.ask(opening, started_ns, body);
     }
 
     fn settled(&mut self, exchange: Exchange) {
@@ -374,6 +400,8 @@ impl Sink for Seen {
         if exchange.request.is_cut() || reading.is_some_and(|reading| reading.reply.cut) {
             self.metrics.capture_cut();
         }
+        let exchange = Arc::new(exchange);
+        self.store.ended(&exchange);
         self.settle(exchange);
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::runs;
 use crate::store::{DropReason, Store};
 
 mod histogram;
@@ -155,6 +156,8 @@ pub struct Metrics {
     overhead: Histogram<{ OVERHEAD_BUCKETS.len() }>,
     identity_unreadable: AtomicU64,
     capture_cut: AtomicU64,
+    runs_open: AtomicU64,
+    runs_closed_early: AtomicU64,
     export_posts: [AtomicU64; PostOutcome::ALL.len()],
 }
 
@@ -168,6 +171,8 @@ impl Default for Metrics {
             overhead: Histogram::new(OVERHEAD_BUCKETS),
             identity_unreadable: AtomicU64::new(0),
             capture_cut: AtomicU64::new(0),
+            runs_open: AtomicU64::new(0),
+            runs_closed_early: AtomicU64::new(0),
             export_posts: Default::default(),
         }
     }
@@ -242,6 +247,13 @@ impl Metrics {
         add_one(&self.capture_cut);
     }
 
+    /// So many runs there are now.
+    pub fn runs(&self, counts: runs::Counts) {
+        self.runs_open.store(counts.open as u64, Ordering::Relaxed);
+        self.runs_closed_early
+            .store(counts.closed_early, Ordering::Relaxed);
+    }
+
     /// A post to Respan ended.
     pub fn export_post(&self, outcome: PostOutcome) {
         add_one(&self.export_posts[outcome as usize]);
@@ -307,6 +319,16 @@ impl Metrics {
             "counter",
             help,
             self.capture_cut.load(Ordering::Relaxed),
+        );
+        let help = "Runs that may still go on.";
+        let open = self.runs_open.load(Ordering::Relaxed);
+        text.single("spangate_runs_open", "gauge", help, open);
+        let help = "Runs that were closed before they were over, because of runs.max_open, max_memory or max_age.";
+        text.single(
+            "spangate_runs_closed_early_total",
+            "counter",
+            help,
+            self.runs_closed_early.load(Ordering::Relaxed),
         );
         text.family(
             "spangate_export_posts_total",

@@ -266,6 +266,11 @@ fn endpoint(path: &str) -> Endpoint {
     }
 }
 
+/// Whether AutoGen's clients name themselves so: they are openai-python's asynchronous ones.
+fn is_agents_client(user_agent: &[u8]) -> bool {
+    user_agent.starts_with(b"AsyncOpenAI/") || user_agent.starts_with(b"AsyncAzureOpenAI/")
+}
+
 /// Begins to watch the exchange, unless the request asks not to be.
 fn watch<U>(
     settings: &Settings<U>,
@@ -293,6 +298,10 @@ fn watch<U>(
         chat: endpoint == Endpoint::ChatCompletions && request.method() == Method::POST,
         content: settings.content && identity.log == Log::Full,
         entity_content: settings.entity_content,
+        may_be_agent: request
+            .headers()
+            .get(header::USER_AGENT)
+            .is_some_and(|agent| is_agents_client(agent.as_bytes())),
         max_body: settings.max_captured,
         system: settings.system,
         identity,

@@ -28,12 +28,12 @@
 //! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (JSON) | when it is made | when room is needed, or it is too old |
 //! | `unsent` | a span that Respan has not accepted yet, with its weight in bytes | with `spans` | when it is accepted or refused |
 //! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, or on a replay |
+//! | `agents` | the name of the agents that have a system message, by its hash; none where several have it | when it is learned | never |
 //! | `meta` | which file this is | once | never |
 //!
 //! Bodies are written once; `record.rs` has their form. `user_version` of the file is the layout's version, `application_id` says that it is
 //! spangate's. `lock` in the same directory is held by the process that uses it.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -43,8 +43,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::capture::{Begun, Exchange, ExchangeId, Journal, Kept, Opening};
-use crate::runs::Made;
-use crate::span::SpanId;
+use crate::runs::{Made, Prompt};
 
 mod batch;
 mod checkpoint;
@@ -54,6 +53,7 @@ mod directory;
 mod inbox;
 mod queue;
 mod record;
+mod recovery;
 mod retention;
 mod schema;
 mod settings;
@@ -64,6 +64,7 @@ mod writer;
 pub use batch::{Batch, Loaded, Settled};
 pub use counts::{Counts, DropReason};
 pub use database::Refused;
+pub use recovery::Recovered;
 pub use settings::{OpenError, Settings, StoreState};
 
 use database::Found;
@@ -71,6 +72,7 @@ use directory::Directory;
 use inbox::{Inbox, Note, Question};
 use queue::{Queue, Taken};
 use record::Unreadable;
+use recovery::Unfinished;
 use writer::Writer;
 
 /// Of the spans that wait, so many bytes stay in memory although they are written down.
@@ -82,21 +84,13 @@ pub struct Store {
     inbox: Inbox,
     state: Mutex<StoreState>,
     unfinished: Mutex<Unfinished>,
+    agents: Mutex<Vec<(Prompt, Option<String>)>>,
     /// Rung when as much waits as the exporter asked for.
     enough: Notify,
     /// Rung when a span is set aside.
     set_aside: Notify,
     max_memory: usize,
     keep: usize,
-}
-
-/// What a crash left behind.
-#[derive(Debug, Default)]
-struct Unfinished {
-    exchanges: Vec<i64>,
-    last_seen_ns: u64,
-    /// Spans that were made before it of what is told again.
-    present: HashSet<SpanId>,
 }
 
 /// The thread that writes.
@@ -150,50 +144,11 @@ impl Store {
             inbox,
             state: Mutex::default(),
             unfinished: Mutex::default(),
+            agents: Mutex::default(),
             enough: Notify::new(),
             set_aside: Notify::new(),
             max_memory,
             keep: KEEP.min(max_memory / 2),
-        }
-    }
-
-    fn look_back(&self, writer: &Writer) -> Result<(), database::Trouble> {
-        let Some(database) = writer.database() else {
-            // Larger than any number in a file that shows up later: spans are numbered from here on.
-            self.next_seq_at_least(unix_microseconds());
-            return Ok(());
-        };
-        let exchanges = database.unfinished()?;
-        self.state_of(|state| state.recovered = exchanges.len() as u64);
-        *lock(&self.unfinished) = Unfinished {
-            exchanges,
-            last_seen_ns: database.last_seen_ns()?,
-            present: database.spans_since_unfinished()?,
-        };
-        Ok(())
-    }
-
-    /// Tells again what a crash or an end left unfinished, in the order in which it ended, and what did not end last, as recovered. Spans
-    /// that had been made of it are not taken in once more. Waits for the disk, so not for the client's path.
-    pub fn recover(&self, mut tell: impl FnMut(Exchange)) {
-        let (exchanges, last_seen_ns) = {
-            let mut unfinished = lock(&self.unfinished);
-            (
-                std::mem::take(&mut unfinished.exchanges),
-                unfinished.last_seen_ns,
-            )
-        };
-        for n in exchanges {
-            let (reply, rows) = std::sync::mpsc::sync_channel(1);
-            self.inbox.ask(Question::Unfinished(n, reply));
-            let Some(rows) = rows.recv().ok().flatten() else {
-                continue;
-            };
-            match rows.exchange(last_seen_ns) {
-                Ok(exchange) => tell(exchange),
-                // Its bytes changed on the disk: nothing will ever be made of it.
-                Err(Unreadable) => self.released(vec![rows.id]),
-            }
         }
     }
 
@@ -222,12 +177,6 @@ impl Store {
         if let Some(seq) = added {
             self.inbox.tell(Note::Span { seq, made, weight });
         }
-    }
-
-    /// Whether this span was made before a crash.
-    fn is_present(&self, made: &Made) -> bool {
-        let unfinished = lock(&self.unfinished);
-        !unfinished.present.is_empty() && unfinished.present.contains(&made.span_id())
     }
 
     /// The account, all of it from one moment.

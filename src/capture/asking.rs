@@ -69,6 +69,11 @@ impl Asking {
         awaited.then_some(kept)
     }
 
+    /// Nothing more is added to it: it is whole, or the exchange has ended.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(&*self.lock(), State::Whole(_))
+    }
+
     /// The whole of it; none as long as it grows, and then [`Self::complete`] will give it.
     pub(super) fn whole(&self) -> Option<Kept> {
         match &mut *self.lock() {

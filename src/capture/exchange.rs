@@ -53,6 +53,10 @@ impl fmt::Display for ExchangeId {
 }
 
 /// What is known of an exchange when it begins, and what is wanted of it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 #[derive(Debug)]
 pub struct Opening {
     /// Its id.
@@ -73,6 +77,8 @@ pub struct Opening {
     pub content: bool,
     /// The content goes into the span a second time, as `traceloop.entity.input` and `.output`.
     pub entity_content: bool,
+    /// The client is the one that AutoGen's agents have, openai-python's asynchronous one, by its `user-agent`.
+    pub may_be_agent: bool,
     /// Most bytes kept of each body.
     pub max_body: usize,
     /// `gen_ai.system` of the upstream.
@@ -123,7 +129,8 @@ pub struct Retrying {
 }
 
 impl Retrying {
-    pub(super) fn of(opening: &Opening, started_ns: u64, body: &[u8]) -> Option<Self> {
+    /// None of a first attempt, or where no SDK says which it is.
+    pub fn of(opening: &Opening, started_ns: u64, body: &[u8]) -> Option<Self> {
         let attempt = opening
             .retry
             .filter(|attempt| *attempt > 0 && opening.chat)?;

@@ -132,16 +132,18 @@ impl Asked {
     /// The last of them has gone up.
     pub fn complete(self) {
         let Some(going) = self.0 else { return };
+        // The answer may have come, and the exchange have ended, before the last of the request.
+        if going.request.is_over() {
+            return;
+        }
         if let Some(body) = going.request.complete() {
             going.capture.asked(&going.opening, body);
         }
-        if going.opening.retry.is_some_and(|attempt| attempt > 0) {
-            going.capture.push(Event::Retrying {
-                opening: going.opening,
-                started_ns: going.started_ns,
-                request: going.request.end(),
-            });
-        }
+        going.capture.push(Event::Asked {
+            opening: going.opening,
+            started_ns: going.started_ns,
+            request: going.request.end(),
+        });
     }
 }
 

@@ -21,8 +21,8 @@ pub(super) enum Event {
         max_body: usize,
         piece: Piece,
     },
-    /// A request that repeats another is whole. Its body is read where time is not the client's.
-    Retrying {
+    /// The request of a chat completion is whole. It is read where time is not the client's.
+    Asked {
         opening: Arc<Opening>,
         started_ns: u64,
         request: Kept,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Reservation};
-use super::exchange::{Answer, Exchange, ExchangeId, Reading, Retrying};
+use super::budget::{Budget, Kept, Reservation};
+use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
 use super::queue::{Capture, Event, Journal, Piece};
 use crate::openai::ReplyReader;
 use crate::redact::redact;
@@ -26,8 +26,8 @@ pub trait Sink: Send + 'static {
     /// Called once, before anything is told.
     fn begin(&mut self);
 
-    /// A request that an SDK says it repeats is whole.
-    fn retrying(&mut self, retrying: &Retrying);
+    /// The request of a chat completion is whole: its opening, when it began in nanoseconds since the Unix epoch, and its body.
+    fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept);
 
     /// An exchange is over. They come in the order they ended.
     fn settled(&mut self, exchange: Exchange);
@@ -43,7 +43,7 @@ pub trait Sink: Send + 'static {
 impl<F: FnMut(Exchange) + Send + 'static> Sink for F {
     fn begin(&mut self) {}
 
-    fn retrying(&mut self, _: &Retrying) {}
+    fn asked(&mut self, _: Arc<Opening>, _: u64, _: Kept) {}
 
     fn settled(&mut self, exchange: Exchange) {
         self(exchange);
@@ -72,14 +72,14 @@ pub fn start(
         .spawn(move || {
             let mut open = HashMap::new();
             unharmed(|| sink.begin());
-            let mut until = sink.rest();
+            let mut until = unharmed(|| sink.rest()).flatten();
             while let Some(events) = queue.take(until) {
                 for event in events {
                     handle(event, &mut open, queue.budget(), &mut sink);
                 }
-                until = sink.rest();
+                until = unharmed(|| sink.rest()).flatten();
             }
-            sink.close();
+            unharmed(|| sink.close());
         })?;
     Ok((capture.clone(), Worker { capture, thread }))
 }
@@ -117,14 +117,12 @@ fn handle(
                 open.insert(id, assembly);
             }
         }
-        Event::Retrying {
+        Event::Asked {
             opening,
             started_ns,
             request,
         } => {
-            if let Some(retrying) = Retrying::of(&opening, started_ns, request.bytes()) {
-                sink.retrying(&retrying);
-            }
+            unharmed(|| sink.asked(opening, started_ns, request));
         }
         Event::Settled { mut exchange, last } => {
             let assembly = open.remove(&exchange.opening.id);
@@ -145,7 +143,7 @@ fn handle(
 }
 
 /// What `work` gives, or nothing when it panics: what it worked on is gone with it.
-fn unharmed<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn unharmed<T>(work: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(work));
     if result.is_err() {
         tracing::error!(

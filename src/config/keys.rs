@@ -177,6 +177,12 @@ sections! {
         infer: bool = true, read::boolean;
         /// When a run with nothing in flight is closed.
         idle: Duration = Duration::from_secs(30), read::duration;
+        /// Runs open at once; beyond it the oldest is closed early.
+        max_open: usize = 10_000, read::count(1..=10_000_000);
+        /// Bytes of all that is known of runs, about; beyond it the oldest are forgotten, closed ones first.
+        max_memory: usize = 128 << 20, read::memory(MIB..=1024 * GIB);
+        /// Age at which a run is forgotten, and closed if it still is open.
+        max_age: Duration = Duration::from_hours(1), read::duration;
     }
 
     /// The embedded store.

@@ -13,6 +13,7 @@ use crate::config::{self, Config, Content};
 use crate::export::{ApiKey, Encoding, ExportSettings};
 use crate::identity;
 use crate::proxy::{self, AskBody, Limits};
+use crate::runs;
 use crate::server::{Patience, Terms};
 use crate::store;
 use crate::upstream::{self, Upstream};
@@ -83,6 +84,17 @@ pub(super) fn store(config: &Config) -> store::Settings {
         max_size: config.store.max_size,
         max_age: config.store.max_age,
         max_memory: config.respan.max_pending,
+    }
+}
+
+/// How runs are found, and how much is kept of them.
+pub(super) fn runs(config: &config::Runs) -> runs::Settings {
+    runs::Settings {
+        infer: config.infer,
+        idle: config.idle,
+        max_open: config.max_open,
+        max_memory: config.max_memory,
+        max_age: config.max_age,
     }
 }
 

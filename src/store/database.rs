@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use super::record::{self, Rows};
 use super::schema;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
-use crate::runs::Made;
+use crate::runs::{Made, Prompt};
 use crate::span::exchange::span_id;
 use crate::span::{SpanId, TraceId};
 
@@ -409,33 +409,12 @@ impl Database {
         Ok(unsigned(next))
     }
 
-    /// Exchanges that were not done with, in the order in which they ended, those that did not end last.
-    pub(super) fn unfinished(&self) -> Outcome<Vec<i64>> {
-        let mut statement = self.connection.prepare(
-            "SELECT open.n FROM open LEFT JOIN ended USING (n) ORDER BY ended_ns IS NULL, ended_ns, open.n",
-        )?;
-        let rows = statement.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Spans made since the first of the unfinished exchanges began.
-    pub(super) fn spans_since_unfinished(&self) -> Outcome<HashSet<SpanId>> {
-        let mut statement = self.connection.prepare(
-            "SELECT span_id FROM spans WHERE seq >= ifnull((SELECT min(seq) FROM open), 1 << 62)",
-        )?;
-        let rows = statement.query_map([], |row| row.get(0).map(SpanId))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The last moment of which anything is written, in nanoseconds since the Unix epoch.
-    pub(super) fn last_seen_ns(&self) -> Outcome<u64> {
-        let last: i64 = self.connection.query_row(
-            "SELECT max(ifnull((SELECT started_ns FROM begun ORDER BY n DESC LIMIT 1), 0),
-                        ifnull((SELECT max(ended_ns) FROM (SELECT ended_ns FROM ended ORDER BY n DESC LIMIT 1000)), 0))",
-            [],
-            |row| row.get(0),
-        )?;
-        Ok(unsigned(last))
+    /// Remembers the name of an agent; none where several have its system message.
+    pub(super) fn agent(&self, prompt: Prompt, name: Option<&str>) -> Outcome<()> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO agents (prompt, name) VALUES (?1, ?2)")?
+            .execute((prompt.0, name))?;
+        Ok(())
     }
 
     /// Spans that were refused for good, newest first.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::database::{Found, Refused};
 use super::record::Rows;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
-use crate::runs::Made;
+use crate::runs::{Made, Prompt};
 
 /// How long messages gather: a commit for each would cost more than all of the writing. Short enough for a beginning to be on the disk well
 /// within 20 ms.
@@ -26,12 +26,13 @@ pub(super) enum Note {
     Settled(Vec<u64>),
     Refused(Vec<u64>, String),
     Released(Vec<ExchangeId>),
+    Learned(Vec<(Prompt, Option<String>)>),
 }
 
 /// What the writer is asked; it answers after everything that was told before is written.
 pub(super) enum Question {
     Find(Vec<u64>, oneshot::Sender<Answer<Vec<Option<Found>>>>),
-    Unfinished(i64, std::sync::mpsc::SyncSender<Option<Rows>>),
+    Unfinished(Vec<i64>, std::sync::mpsc::SyncSender<Vec<Option<Rows>>>),
     ListRefused(usize, oneshot::Sender<Answer<Vec<Refused>>>),
     Replay(usize, oneshot::Sender<Answer<u64>>),
 }
@@ -161,5 +162,6 @@ fn weight(note: &Note) -> usize {
             Note::Span { .. } => 0,
             Note::Settled(seqs) | Note::Refused(seqs, _) => seqs.len() * 8,
             Note::Released(ids) => ids.len() * 16,
+            Note::Learned(names) => names.len() * 64,
         }
 }

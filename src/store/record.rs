@@ -72,6 +72,10 @@ pub(super) fn read_blob(blob: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
     }
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 #[derive(Serialize, Deserialize)]
 struct StoredOpening<'a> {
     identity: Cow<'a, Identity>,
@@ -87,6 +91,8 @@ struct StoredOpening<'a> {
     content: bool,
     #[serde(default)]
     entity_content: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    may_be_agent: bool,
     max_body: usize,
     system: Cow<'a, str>,
 }
@@ -107,6 +113,7 @@ pub(super) fn opening(opening: &Opening) -> String {
         chat: opening.chat,
         content: opening.content,
         entity_content: opening.entity_content,
+        may_be_agent: opening.may_be_agent,
         max_body: opening.max_body,
         system: opening.system.into(),
     };
@@ -125,6 +132,7 @@ pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unread
         chat: stored.chat,
         content: stored.content,
         entity_content: stored.entity_content,
+        may_be_agent: stored.may_be_agent,
         max_body: stored.max_body,
         system: if stored.system == "azure" {
             "azure"

@@ -8,7 +8,8 @@ use super::database::{Outcome, Trouble};
 const APPLICATION_ID: i32 = 0x7370_616e;
 
 /// Each version's steps from the one before; a new file takes them all.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE meta    (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE begun   (n INTEGER PRIMARY KEY, id BLOB NOT NULL, started_ns INTEGER NOT NULL, opening TEXT NOT NULL, request BLOB);
     CREATE TABLE asked   (n INTEGER PRIMARY KEY, request BLOB NOT NULL);
@@ -18,7 +19,9 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE unsent  (seq INTEGER PRIMARY KEY, weight INTEGER NOT NULL);
     CREATE TABLE refused (seq INTEGER PRIMARY KEY, refused INTEGER NOT NULL, reason TEXT NOT NULL);
     INSERT INTO meta VALUES ('identity', random());
-"];
+",
+    "CREATE TABLE agents (prompt BLOB PRIMARY KEY, name TEXT) WITHOUT ROWID;",
+];
 
 /// Brings a file to the newest version; a new one from the start.
 pub(super) fn migrate(connection: &Connection) -> Outcome<()> {

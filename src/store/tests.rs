@@ -11,6 +11,7 @@ use super::*;
 use crate::capture::{Answer, Ending, Reading};
 use crate::identity;
 use crate::openai::{ChatReply, Choice};
+use crate::span::SpanId;
 use crate::span::exchange::told_place;
 use crate::span::{Span, Status, TraceId};
 
@@ -61,6 +62,7 @@ fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         chat: true,
         content: true,
         entity_content: false,
+        may_be_agent: true,
         max_body: 1 << 20,
         system: "openai",
     };

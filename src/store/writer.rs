@@ -167,7 +167,7 @@ impl Writer {
             match note {
                 Note::Span { .. } => self.fall_behind(),
                 Note::Begun(_) | Note::Asked(..) | Note::Ended(_) => self.store.skipped(),
-                Note::Settled(_) | Note::Refused(..) => self.owed.push(note),
+                Note::Settled(_) | Note::Refused(..) | Note::Learned(_) => self.owed.push(note),
                 Note::Released(mut ids) => {
                     ids.retain(|id| self.open_before.contains(id));
                     if !ids.is_empty() {
@@ -273,9 +273,9 @@ impl Writer {
                     self.ask(|database| seqs.iter().map(|seq| database.find(*seq)).collect());
                 drop(reply.send(found));
             }
-            Question::Unfinished(n, reply) => {
-                let rows = self.ask(|database| database.rows(n)).flatten();
-                drop(reply.send(rows));
+            Question::Unfinished(exchanges, reply) => {
+                let rows = |n| self.ask(|database| database.rows(n)).flatten();
+                drop(reply.send(exchanges.into_iter().map(rows).collect()));
             }
             Question::ListRefused(limit, reply) => {
                 drop(reply.send(self.ask(|database| database.list_refused(limit))));
@@ -484,6 +484,9 @@ fn write(database: &mut Database, notes: &[Note], first_seq: u64) -> Outcome<Vec
                 .iter()
                 .try_for_each(|seq| database.refused(*seq, reason, now))?,
             Note::Released(ids) => ids.iter().try_for_each(|id| database.release(*id))?,
+            Note::Learned(names) => names
+                .iter()
+                .try_for_each(|(prompt, name)| database.agent(*prompt, name.as_deref()))?,
         }
     }
     database.commit()?;

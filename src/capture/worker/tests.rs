@@ -22,6 +22,7 @@ fn opening(path: &str) -> Opening {
         chat: true,
         content: true,
         entity_content: false,
+        may_be_agent: true,
         max_body: 1 << 20,
         system: "openai",
     }

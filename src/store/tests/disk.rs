@@ -49,7 +49,11 @@ pub(super) fn begin(store: &Store, exchange: &Arc<Exchange>) {
 
 fn recovered(store: &Store) -> Vec<Exchange> {
     let mut told = Vec::new();
-    store.recover(|exchange| told.push(exchange));
+    store.recover(|found| {
+        if let Recovered::Ended(exchange) = found {
+            told.push(exchange);
+        }
+    });
     told
 }
 

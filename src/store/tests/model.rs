@@ -135,7 +135,11 @@ async fn run(steps: Vec<Step>) {
                 dir = copy;
                 (store, writing) = open(little(dir.path()));
                 let mut told = Vec::new();
-                store.recover(|exchange| told.push(Arc::new(exchange)));
+                store.recover(|found| {
+                    if let Recovered::Ended(exchange) = found {
+                        told.push(Arc::new(exchange));
+                    }
+                });
                 let ids: Vec<_> = told.iter().map(|told| told.opening.id).collect();
                 let mut expected = model.ended.clone();
                 expected

@@ -1,0 +1,155 @@
+//! What a start finds: exchanges that were not done with, told again in the order in which things happened, and what was learned.
+
+use std::collections::HashSet;
+
+use super::database::{Database, Outcome, Trouble, unsigned};
+use super::inbox::{Note, Question};
+use super::record::Unreadable;
+use super::writer::Writer;
+use super::{Store, lock, unix_microseconds};
+use crate::capture::Exchange;
+use crate::runs::{Made, Prompt};
+use crate::span::SpanId;
+
+/// Of what a crash left behind, so many steps are read at once.
+const AT_ONCE: usize = 16;
+
+/// What a crash left behind.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished {
+    /// What happened, in its order.
+    steps: Vec<Step>,
+    last_seen_ns: u64,
+    /// Spans that were made before it of what is told again.
+    present: HashSet<SpanId>,
+}
+
+/// Something that happened before a crash, to the exchange of this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
+    at_ns: u64,
+    ends: bool,
+    n: i64,
+}
+
+/// What is told again after a crash.
+#[derive(Debug)]
+pub enum Recovered {
+    /// An exchange began; how it ended is not in this yet.
+    Began(Exchange),
+    /// An exchange ended.
+    Ended(Exchange),
+}
+
+impl Store {
+    pub(super) fn look_back(&self, writer: &Writer) -> Result<(), Trouble> {
+        let Some(database) = writer.database() else {
+            // Larger than any number in a file that shows up later: spans are numbered from here on.
+            self.next_seq_at_least(unix_microseconds());
+            return Ok(());
+        };
+        let exchanges = database.unfinished()?;
+        self.state_of(|state| state.recovered = exchanges.len() as u64);
+        let steps = |(n, began_ns, ended_ns): (i64, u64, Option<u64>)| {
+            // What did not end, ends last.
+            let ended_ns = ended_ns.unwrap_or(u64::MAX);
+            [(began_ns, false), (ended_ns, true)].map(|(at_ns, ends)| Step { at_ns, ends, n })
+        };
+        let mut steps: Vec<Step> = exchanges.into_iter().flat_map(steps).collect();
+        steps.sort_unstable();
+        *lock(&self.unfinished) = Unfinished {
+            steps,
+            last_seen_ns: database.last_seen_ns()?,
+            present: database.spans_since_unfinished()?,
+        };
+        *lock(&self.agents) = database.agents()?;
+        Ok(())
+    }
+
+    /// Names of agents that were learned before the start, by their system messages; none where several have one. They are given once.
+    pub fn agent_names(&self) -> Vec<(Prompt, Option<String>)> {
+        std::mem::take(&mut lock(&self.agents))
+    }
+
+    /// Remembers names of agents.
+    pub fn learned(&self, names: Vec<(Prompt, Option<String>)>) {
+        if !names.is_empty() {
+            self.inbox.tell(Note::Learned(names));
+        }
+    }
+
+    /// Tells again what a crash or an end left unfinished, in the order in which it happened, and what did not end last, as recovered. Spans
+    /// that had been made of it are not taken in once more. Waits for the disk, so not for the client's path.
+    pub fn recover(&self, mut tell: impl FnMut(Recovered)) {
+        let (steps, last_seen_ns) = {
+            let mut unfinished = lock(&self.unfinished);
+            let steps = std::mem::take(&mut unfinished.steps);
+            (steps, unfinished.last_seen_ns)
+        };
+        for steps in steps.chunks(AT_ONCE) {
+            let (reply, rows) = std::sync::mpsc::sync_channel(1);
+            let exchanges = steps.iter().map(|step| step.n).collect();
+            self.inbox.ask(Question::Unfinished(exchanges, reply));
+            let found = steps.iter().zip(rows.recv().unwrap_or_default());
+            for (step, rows) in found.filter_map(|(step, rows)| Some((step, rows?))) {
+                match rows.exchange(last_seen_ns) {
+                    Ok(exchange) if step.ends => tell(Recovered::Ended(exchange)),
+                    Ok(exchange) => tell(Recovered::Began(exchange)),
+                    // Its bytes changed on the disk: nothing will ever be made of it.
+                    Err(Unreadable) if step.ends => self.released(vec![rows.id]),
+                    Err(Unreadable) => {}
+                }
+            }
+        }
+    }
+
+    /// Whether this span was made before a crash.
+    pub(super) fn is_present(&self, made: &Made) -> bool {
+        let unfinished = lock(&self.unfinished);
+        !unfinished.present.is_empty() && unfinished.present.contains(&made.span_id())
+    }
+}
+
+/// What a start asks the database.
+impl Database {
+    /// Exchanges that were not done with: when each began, and when it ended if it did, in nanoseconds since the Unix epoch.
+    fn unfinished(&self) -> Outcome<Vec<(i64, u64, Option<u64>)>> {
+        let mut statement = self.connection().prepare(
+            "SELECT n, started_ns, ended_ns FROM open JOIN begun USING (n) LEFT JOIN ended USING (n)",
+        )?;
+        let rows = statement.query_map([], |row| {
+            let ended_ns: Option<i64> = row.get(2)?;
+            Ok((row.get(0)?, unsigned(row.get(1)?), ended_ns.map(unsigned)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Names of agents by their system messages; none where several have one.
+    fn agents(&self) -> Outcome<Vec<(Prompt, Option<String>)>> {
+        let mut statement = self
+            .connection()
+            .prepare("SELECT prompt, name FROM agents")?;
+        let rows = statement.query_map([], |row| Ok((Prompt(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Spans made since the first of the unfinished exchanges began.
+    fn spans_since_unfinished(&self) -> Outcome<HashSet<SpanId>> {
+        let mut statement = self.connection().prepare(
+            "SELECT span_id FROM spans WHERE seq >= ifnull((SELECT min(seq) FROM open), 1 << 62)",
+        )?;
+        let rows = statement.query_map([], |row| row.get(0).map(SpanId))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The last moment of which anything is written, in nanoseconds since the Unix epoch.
+    fn last_seen_ns(&self) -> Outcome<u64> {
+        let last: i64 = self.connection().query_row(
+            "SELECT max(ifnull((SELECT started_ns FROM begun ORDER BY n DESC LIMIT 1), 0),
+                        ifnull((SELECT max(ended_ns) FROM (SELECT ended_ns FROM ended ORDER BY n DESC LIMIT 1000)), 0))",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(unsigned(last))
+    }
+}
