@@ -1,23 +1,124 @@
-//! Exchanges become what an operator thinks in. Each kind of evidence is a part of its own; so far there is one: attempts that an SDK
-//! repeated are one call (`retries`).
+//! The runs of AutoGen programs, rebuilt from their calls: which run, which turn of which agent, which tool.
 //!
-//! Plain data and plain functions of exchanges and times: one caller at a time, no clock, no sockets.
+//! ```text
+//!  a request is whole ──► asked ──► scope (who asks: credential, thread, told trace)
+//!                                     │ placed in order of arrival
+//!   transcript: what it shows ──► link: which evidence counts ──► run, level, turn, names, tools that are over
+//!                                     │
+//!  an exchange is over ──► settled ──► its span's place ──► retries: attempts of one call are one span ──► Made
+//!                                     │
+//!           idle, or the next message ──► tree: agents, workflows, tools without an answer ──► Made
+//! ```
+//!
+//! Plain data and plain functions of exchanges and times: one caller at a time, no clock, no sockets. A call stands where it was placed for
+//! good; only names are filled in later. All ids are made of the ids of exchanges, so what is rebuilt after a crash is the same.
 
+mod call;
+mod evidence;
+mod hash;
+mod kind;
+mod known;
+mod link;
+mod names;
+mod placing;
+mod prompts;
+mod rehome;
 mod retries;
+mod run;
+mod scope;
+mod society;
+#[cfg(test)]
+mod tests;
+mod tool;
+mod transcript;
+mod tree;
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::{Exchange, ExchangeId, Retrying};
-use crate::span::exchange::{span, span_id};
-use crate::span::{Place, Span, SpanId};
+use crate::capture::{Exchange, ExchangeId, Kept, Opening, Retrying};
+use crate::identity::Credential;
+use crate::span::exchange::{span, span_id, told_place};
+use crate::span::{Place, Span, SpanId, TraceId};
 
+use call::RunId;
+use known::CLOSE_NS;
 use retries::Retries;
+use scope::{Arrival, Scope};
 
-/// What is known of calls that are not over yet.
+pub use prompts::Prompt;
+use prompts::Prompts;
+
+/// A request that did not settle by then is placed all the same: what it follows has ended long ago.
+const PLACED_AFTER: Duration = Duration::from_secs(1);
+
+/// Numbers set aside for the runs of one scope.
+const RUNS_OF_A_SCOPE: RunId = 1 << 32;
+
+/// How runs are found, and how much is kept of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Find runs where no header names them.
+    pub infer: bool,
+    /// A run with nothing in flight this long is over.
+    pub idle: Duration,
+    /// Most runs open at once; beyond it the oldest is closed.
+    pub max_open: usize,
+    /// Most bytes of all that is known of runs; beyond it the oldest are forgotten, closed ones first.
+    pub max_memory: usize,
+    /// What is older is forgotten.
+    pub max_age: Duration,
+}
+
+/// What is known of calls and runs.
 #[derive(Debug)]
 pub struct Runs {
+    settings: Settings,
     retries: Retries,
+    prompts: Prompts,
+    scopes: HashMap<Asker, Scope>,
+    /// Runs with nothing in flight, and since when they would be idle too long; the ones that went on are passed over.
+    idle: BinaryHeap<Reverse<(Instant, u64, Asker, RunId)>>,
+    /// Requests that may have to be placed before they settle.
+    unplaced: VecDeque<(Instant, Asker, u64)>,
+    /// Runs in the order they began, for their age, and the same for their number; and in the order they were closed.
+    begun: VecDeque<(Instant, Asker, RunId)>,
+    opened: VecDeque<(Asker, RunId)>,
+    closed: VecDeque<(Asker, RunId)>,
+    /// Where the runs of the next scope begin to be numbered: no number comes twice.
+    next_run: RunId,
+    /// What has to happen before an exchange is done with.
+    unreleased: HashMap<ExchangeId, Unreleased>,
+    released: Vec<ExchangeId>,
+    counts: Counts,
+    weight: usize,
+}
+
+/// How many runs there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Open ones.
+    pub open: usize,
+    /// Those that were closed before they were over, because there were too many or too much was known of them.
+    pub closed_early: u64,
+}
+
+/// Whose runs can meet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Asker {
+    credential: Credential,
+    thread: Option<Arc<str>>,
+    trace: Option<TraceId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Unreleased {
+    /// Its run is open.
+    run: bool,
+    /// Its span was not made.
+    span: bool,
 }
 
 /// A span that is complete.
@@ -52,44 +153,327 @@ impl Made {
     }
 }
 
+impl Asker {
+    fn of(opening: &Opening) -> Self {
+        let identity = &opening.identity;
+        Asker {
+            credential: identity.credential,
+            thread: identity.thread.as_deref().map(Arc::from),
+            trace: identity.trace.map(|told| told.id),
+        }
+    }
+}
+
 impl Runs {
-    /// Knows nothing yet. `idle` is how long something that could go on is waited for.
-    pub fn new(idle: Duration) -> Self {
+    /// Knows nothing yet but the agents' names that earlier runs taught: a name for a system message, or none where several have it.
+    pub fn new(
+        settings: Settings,
+        names: impl IntoIterator<Item = (Prompt, Option<String>)>,
+    ) -> Self {
+        let mut prompts = Prompts::default();
+        for (prompt, name) in names {
+            prompts.remember(prompt, name);
+        }
         Runs {
-            retries: Retries::new(idle),
+            settings,
+            retries: Retries::new(settings.idle),
+            prompts,
+            scopes: HashMap::new(),
+            idle: BinaryHeap::new(),
+            unplaced: VecDeque::new(),
+            begun: VecDeque::new(),
+            opened: VecDeque::new(),
+            closed: VecDeque::new(),
+            next_run: 0,
+            unreleased: HashMap::new(),
+            released: Vec::new(),
+            counts: Counts::default(),
+            weight: 0,
         }
     }
 
-    /// A request that an SDK says it repeats has come in.
-    pub fn retrying(&mut self, retrying: &Retrying) {
-        self.retries.claim(retrying);
+    /// A request has come in whole. Requests may be told in any order, but before the end of anything that began later.
+    pub fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept, now: Instant) {
+        if let Some(retrying) = Retrying::of(&opening, started_ns, body.bytes()) {
+            self.retries.claim(&retrying);
+        }
+        if !self.is_grouped(&opening) {
+            return;
+        }
+        let asker = Asker::of(&opening);
+        self.unplaced
+            .push_back((now + PLACED_AFTER, asker.clone(), started_ns));
+        self.scope(&asker).arrive(Arrival {
+            opening,
+            started_ns,
+            body,
+        });
     }
 
-    /// An exchange is over. Gives its span, unless more of the same call may follow.
-    pub fn settled(&mut self, exchange: Arc<Exchange>, now: Instant) -> Option<Made> {
+    fn scope(&mut self, asker: &Asker) -> &mut Scope {
+        let next_run = &mut self.next_run;
+        self.scopes.entry(asker.clone()).or_insert_with(|| {
+            let first = *next_run;
+            *next_run += RUNS_OF_A_SCOPE;
+            Scope::numbering_from(first)
+        })
+    }
+
+    /// An exchange is over. Gives the spans that are complete by it: its own, unless more of the same call may follow, and those of tools
+    /// that it shows to be over, and of runs.
+    pub fn settled(&mut self, exchange: Arc<Exchange>, now: Instant) -> Vec<Made> {
+        let mut made = Vec::new();
+        let mut place = told_place(&exchange);
         if let Some(retrying) = exchange.retrying() {
             self.retries.claim(&retrying);
         }
-        self.retries.settle(exchange, now)
+        let id = exchange.opening.id;
+        self.unreleased.entry(id).or_default().span = true;
+        if self.is_grouped(&exchange.opening) {
+            let asker = Asker::of(&exchange.opening);
+            self.scope(&asker).arrive(Arrival {
+                opening: Arc::clone(&exchange.opening),
+                started_ns: exchange.started_ns,
+                body: exchange.request.clone(),
+            });
+            // All that can have caused what began before its end has been told by now.
+            let known = exchange.ended_ns().saturating_sub(CLOSE_NS);
+            self.place_until(&asker, exchange.started_ns.max(known), now, &mut made);
+            let standing = self.in_scope(&asker, |scope, _| scope.settle(&exchange));
+            if let Some(standing) = standing {
+                place.trace_id = standing.trace_id;
+                place.parent_span_id = standing.parent_span_id;
+                place.notes.extend(standing.notes);
+                self.watch_idle(&asker, standing.run, now);
+            }
+        }
+        made.extend(self.retries.settle(exchange, place, now));
+        self.release_told();
+        self.keep_within_limits(now, &mut made);
+        made
     }
 
     /// Spans for which nothing more is waited for at `now`.
     pub fn expired(&mut self, now: Instant) -> Vec<Made> {
-        self.retries.expired(now)
+        let mut made = self.retries.expired(now);
+        self.release_told();
+        while let Some((due, ..)) = self.unplaced.front()
+            && *due <= now
+        {
+            if let Some((_, asker, started_ns)) = self.unplaced.pop_front() {
+                self.place_until(&asker, started_ns, now, &mut made);
+            }
+        }
+        while let Some(Reverse((due, ..))) = self.idle.peek()
+            && *due <= now
+        {
+            if let Some(Reverse((_, last_ns, asker, run))) = self.idle.pop() {
+                let is_idle = self.scopes.get(&asker).is_some_and(|scope| {
+                    scope
+                        .runs
+                        .get(&run)
+                        .is_some_and(|run| run.in_flight == 0 && run.last_ns == last_ns)
+                });
+                if is_idle {
+                    self.close_run(&asker, run, &mut made);
+                }
+            }
+        }
+        self.keep_within_limits(now, &mut made);
+        made
     }
 
-    /// When [`Runs::expired`] will have something to give, unless something happens before.
+    /// When [`Runs::expired`] will have something to do, unless something happens before.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.retries.next_expiry()
+        let unplaced = self.unplaced.front().map(|(due, ..)| *due);
+        let idle = self.idle.peek().map(|Reverse((due, ..))| *due);
+        [self.retries.next_expiry(), unplaced, idle]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Exchanges of which nothing more will be made, since this was asked last.
     pub fn released(&mut self) -> Vec<ExchangeId> {
-        self.retries.released()
+        std::mem::take(&mut self.released)
     }
 
-    /// Everything that is left, at the end.
+    /// Names of agents that were learned since this was asked last: for a system message a name, or none where several have it.
+    pub fn learned(&mut self) -> Vec<(Prompt, Option<String>)> {
+        self.prompts.learned()
+    }
+
+    /// How many runs there are.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Everything that is left, at the end. Exchanges of runs that were open are not released: told again after the next start, the runs go
+    /// on.
     pub fn close(&mut self) -> Vec<Made> {
-        self.retries.close()
+        let mut made = self.retries.close();
+        self.release_told();
+        let askers: Vec<Asker> = self.scopes.keys().cloned().collect();
+        for asker in askers {
+            let prompts = &mut self.prompts;
+            let Some(scope) = self.scopes.get_mut(&asker) else {
+                continue;
+            };
+            scope.place_until(u64::MAX, prompts, &mut made, &mut Vec::new());
+            let runs: Vec<RunId> = scope.runs.keys().copied().collect();
+            for run in runs {
+                scope.close(run, prompts, &mut made);
+            }
+        }
+        made
+    }
+
+    fn is_grouped(&self, opening: &Opening) -> bool {
+        opening.chat && (self.settings.infer || opening.identity.trace.is_some())
+    }
+
+    fn place_until(&mut self, asker: &Asker, started_ns: u64, now: Instant, made: &mut Vec<Made>) {
+        let mut placed = Vec::new();
+        let (before, over) = self.in_scope(asker, |scope, prompts| {
+            let before = scope.next_run;
+            let over = scope.place_until(started_ns, prompts, made, &mut placed);
+            (before, over)
+        });
+        for exchange in placed {
+            let unreleased = Unreleased {
+                run: true,
+                span: true,
+            };
+            self.unreleased.insert(exchange, unreleased);
+        }
+        let next = self
+            .scopes
+            .get(asker)
+            .map_or(before, |scope| scope.next_run);
+        for run in before..next {
+            self.begun.push_back((now, asker.clone(), run));
+            self.opened.push_back((asker.clone(), run));
+        }
+        for run in over {
+            let is_over = self
+                .scopes
+                .get(asker)
+                .and_then(|scope| scope.runs.get(&run))
+                .is_some_and(|run| run.in_flight == 0);
+            if is_over {
+                self.close_run(asker, run, made);
+            }
+        }
+    }
+
+    /// Works on one scope, and counts what that changes.
+    fn in_scope<T: Default>(
+        &mut self,
+        asker: &Asker,
+        work: impl FnOnce(&mut Scope, &mut Prompts) -> T,
+    ) -> T {
+        let Some(scope) = self.scopes.get_mut(asker) else {
+            return T::default();
+        };
+        let (weight, open) = (scope.weight(), scope.open);
+        let result = work(scope, &mut self.prompts);
+        self.weight = (self.weight + scope.weight()).saturating_sub(weight);
+        self.counts.open = (self.counts.open + scope.open).saturating_sub(open);
+        if scope.is_empty() {
+            self.scopes.remove(asker);
+        }
+        result
+    }
+
+    fn watch_idle(&mut self, asker: &Asker, run: RunId, now: Instant) {
+        let last = self
+            .scopes
+            .get(asker)
+            .and_then(|scope| scope.runs.get(&run))
+            .filter(|run| run.in_flight == 0)
+            .map(|run| run.last_ns);
+        if let Some(last_ns) = last {
+            self.idle.push(Reverse((
+                now + self.settings.idle,
+                last_ns,
+                asker.clone(),
+                run,
+            )));
+        }
+    }
+
+    fn close_run(&mut self, asker: &Asker, run: RunId, made: &mut Vec<Made>) {
+        let exchanges = self.in_scope(asker, |scope, prompts| scope.close(run, prompts, made));
+        self.closed.push_back((asker.clone(), run));
+        for exchange in exchanges {
+            self.release(exchange, |unreleased| unreleased.run = false);
+        }
+    }
+
+    fn release_told(&mut self) {
+        for exchange in self.retries.released() {
+            self.release(exchange, |unreleased| unreleased.span = false);
+        }
+    }
+
+    fn release(&mut self, exchange: ExchangeId, change: impl FnOnce(&mut Unreleased)) {
+        if let Some(unreleased) = self.unreleased.get_mut(&exchange) {
+            change(unreleased);
+            if !unreleased.run && !unreleased.span {
+                self.unreleased.remove(&exchange);
+                self.released.push(exchange);
+            }
+        }
+    }
+
+    fn keep_within_limits(&mut self, now: Instant, made: &mut Vec<Made>) {
+        while let Some((began, ..)) = self.begun.front()
+            && *began + self.settings.max_age <= now
+        {
+            if let Some((_, asker, run)) = self.begun.pop_front() {
+                self.forget(&asker, run, made);
+            }
+        }
+        while let Some((asker, run)) = self.opened.front()
+            && (self.counts.open > self.settings.max_open
+                || self.is_closed(asker, *run) != Some(false))
+        {
+            if let Some((asker, run)) = self.opened.pop_front() {
+                self.close_early(&asker, run, made);
+            }
+        }
+        while let Some((asker, run)) = self.closed.front()
+            && (self.weight > self.settings.max_memory || self.is_closed(asker, *run) != Some(true))
+        {
+            if let Some((asker, run)) = self.closed.pop_front()
+                && self.is_closed(&asker, run) == Some(true)
+            {
+                self.forget(&asker, run, made);
+            }
+        }
+        while self.weight > self.settings.max_memory
+            && let Some((_, asker, run)) = self.begun.pop_front()
+        {
+            self.forget(&asker, run, made);
+        }
+    }
+
+    /// Whether a run is closed; none of one that is not known any more.
+    fn is_closed(&self, asker: &Asker, run: RunId) -> Option<bool> {
+        Some(self.scopes.get(asker)?.runs.get(&run)?.closed)
+    }
+
+    /// Closes a run that may not be over.
+    fn close_early(&mut self, asker: &Asker, run: RunId, made: &mut Vec<Made>) {
+        if self.is_closed(asker, run) == Some(false) {
+            self.counts.closed_early += 1;
+            self.close_run(asker, run, made);
+        }
+    }
+
+    /// Forgets a run, and tells it before if it was open.
+    fn forget(&mut self, asker: &Asker, run: RunId, made: &mut Vec<Made>) {
+        self.close_early(asker, run, made);
+        self.in_scope(asker, |scope, _| scope.forget(run));
     }
 }

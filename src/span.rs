@@ -1,12 +1,13 @@
 //! The model of a span: what one exported operation holds, before any encoding.
 //!
 //! Ids, times and attributes are fixed when a span is made. Nothing after that changes it, so a post that is repeated is the same post.
-//! How the attributes are called is Respan's wire contract: [`key`] has the names, [`exchange`] and [`chat`] set them.
+//! How the attributes are called is Respan's wire contract: [`key`] has the names, [`exchange`], [`chat`] and [`operation`] set them.
 
 pub mod chat;
 pub mod exchange;
 mod id;
 pub mod key;
+pub mod operation;
 
 use std::borrow::Cow;
 

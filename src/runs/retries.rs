@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use super::Made;
 use crate::capture::{CallKey, Ending, Exchange, ExchangeId, Retrying};
-use crate::span::exchange::{span, told_place};
+use crate::span::exchange::span;
 use crate::span::{Event, Key, Place, Status, Value, key};
 
 /// How much longer than an announced delay its repetition may take to come.
@@ -82,8 +82,14 @@ impl Retries {
         }
     }
 
-    pub(super) fn settle(&mut self, exchange: Arc<Exchange>, now: Instant) -> Option<Made> {
-        let (mut place, mut earlier) = (told_place(&exchange), Vec::new());
+    /// An exchange is over, whose span stands at `place`.
+    pub(super) fn settle(
+        &mut self,
+        exchange: Arc<Exchange>,
+        mut place: Place,
+        now: Instant,
+    ) -> Option<Made> {
+        let mut earlier = Vec::new();
         if let Some(before) = self.claimed.remove(&exchange.opening.id) {
             self.bytes = self.bytes.saturating_sub(before.exchange.weight());
             (place, earlier) = joined(before, place);
@@ -206,7 +212,7 @@ fn failed_attempt(held: &Held) -> Event {
 }
 
 /// Whether an SDK repeats a request that ended like this: what OpenAI's SDKs do, unless the upstream says otherwise.
-fn is_repeatable(exchange: &Exchange) -> bool {
+pub(super) fn is_repeatable(exchange: &Exchange) -> bool {
     if !exchange.opening.chat {
         return false;
     }

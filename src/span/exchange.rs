@@ -300,8 +300,8 @@ fn put_notes(
     }
 }
 
-/// An exchange that nothing else belongs to is a trace of its own.
-fn own_trace(id: ExchangeId) -> TraceId {
+/// The trace that begins with this exchange.
+pub fn own_trace(id: ExchangeId) -> TraceId {
     let mut trace = [0; 16];
     trace.copy_from_slice(&derived(b"spangate trace of one exchange", id)[..16]);
     TraceId(trace)
@@ -326,7 +326,7 @@ fn derived(what: &[u8], id: ExchangeId) -> [u8; 32] {
 }
 
 /// Respan's spelling of a name within a span's name.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     for character in name.chars() {
         if character.is_alphanumeric() || "_.-".contains(character) {

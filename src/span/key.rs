@@ -165,6 +165,12 @@ pub const CUT: &str = "respan.metadata.spangate_cut";
 pub const UNDECODABLE: &str = "respan.metadata.spangate_undecodable";
 /// What the request said of itself that could not be read.
 pub const UNREADABLE: &str = "respan.metadata.spangate_unreadable";
+/// How it was found to stand where it stands.
+pub const RULE: &str = "respan.metadata.spangate_rule";
+/// `true` where other runs could have claimed it.
+pub const AMBIGUOUS: &str = "respan.metadata.spangate_ambiguous";
+/// `true` on a tool whose result was not seen before its run was closed.
+pub const UNANSWERED: &str = "respan.metadata.spangate_unanswered";
 /// The request's method.
 pub const HTTP_METHOD: &str = "http.request.method";
 /// The request's path, without its query.

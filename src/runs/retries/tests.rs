@@ -8,6 +8,7 @@ use super::*;
 use crate::capture::{Answer, Opening};
 use crate::identity;
 use crate::span::Span;
+use crate::span::exchange::told_place;
 
 const IDLE: Duration = Duration::from_secs(30);
 const SECOND: u64 = 1_000_000_000;
@@ -51,6 +52,7 @@ impl Attempt {
             chat: true,
             content: true,
             entity_content: false,
+            may_be_agent: true,
             max_body: 1024,
             system: "openai",
         };
@@ -87,8 +89,9 @@ fn settled(retries: &mut Retries, attempts: &[Attempt], now: Instant) -> Vec<Spa
         if let Some(retrying) = exchange.retrying() {
             retries.claim(&retrying);
         }
+        let place = told_place(&exchange);
         retries
-            .settle(Arc::new(exchange), now)
+            .settle(Arc::new(exchange), place, now)
             .map(|made| made.span())
     };
     exchanges.filter_map(settle).collect()
@@ -250,8 +253,9 @@ fn a_repetition_under_way_is_not_given_up() {
     .exchange();
     retries.claim(&second.retrying().unwrap());
     assert!(retries.expired(now + 2 * IDLE).is_empty());
+    let place = told_place(&second);
     let call = retries
-        .settle(Arc::new(second), now + 3 * IDLE)
+        .settle(Arc::new(second), place, now + 3 * IDLE)
         .unwrap()
         .span();
     assert_eq!(attempts_of(&call), [0]);

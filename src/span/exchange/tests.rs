@@ -67,6 +67,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         chat,
         content: true,
         entity_content: false,
+        may_be_agent: true,
         max_body: 1 << 20,
         system: "openai",
     }

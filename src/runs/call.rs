@@ -1,0 +1,262 @@
+//! One logical call of the model: what later ones are compared with.
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+
+use super::hash::{self, Hash};
+use super::kind::Kind;
+use super::known::Key;
+use super::prompts::Prompt;
+use super::tool::hands_over_to;
+use crate::capture::{CallKey, ExchangeId};
+use crate::openai::{ChatReply, ToolCall};
+
+/// Names a call within its scope, in order of arrival.
+pub(super) type CallId = u64;
+/// Names a run within its scope, in the order they began.
+pub(super) type RunId = u64;
+
+/// Shortest text within a JSON answer that can be a message of its own.
+const SHORTEST_PART: usize = 4;
+
+/// A call.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    /// Of its first attempt.
+    pub(super) exchange: ExchangeId,
+    pub(super) started_ns: u64,
+    /// None while it is under way.
+    pub(super) ended_ns: Option<u64>,
+    pub(super) kind: Kind,
+    /// Its system message.
+    pub(super) system: Hash,
+    /// How many texts its request had, and what they were.
+    pub(super) length: usize,
+    pub(super) beginning: Hash,
+    /// What they were without the last, where those are results of tools: for others the reply takes their place.
+    pub(super) before_results: Option<Hash>,
+    /// The first of them.
+    pub(super) opening: Hash,
+    /// The first thing that came from outside.
+    pub(super) task: Option<Arc<str>>,
+    /// What a selector was shown, until its choice was followed.
+    pub(super) prompt: Option<Arc<str>>,
+    /// Somebody in it has a name of his own.
+    pub(super) hears_others: bool,
+    /// It can hand over to another agent.
+    pub(super) hands_over: bool,
+    /// What was said may be told.
+    pub(super) content: bool,
+    /// By which its agent's name is known to other runs.
+    pub(super) known_by: Option<Prompt>,
+    pub(super) speaker: Speaker,
+    /// Which rule put it where it is, and whether other runs could have claimed it.
+    pub(super) rule: &'static str,
+    pub(super) ambiguous: bool,
+    pub(super) run: RunId,
+    /// Which of its run's levels it is on.
+    pub(super) level: usize,
+    /// Which of its run's turns it is part of.
+    pub(super) turn: Option<usize>,
+    pub(super) reply: Reply,
+    /// To whom the reply was passed on by now: system messages.
+    pub(super) delivered: Vec<Hash>,
+    /// Its last attempt failed, and may be repeated as this.
+    pub(super) failed_as: Option<CallKey>,
+    /// The results of its tools came back.
+    pub(super) answered: bool,
+    /// Of its turn's texts.
+    pub(super) told_bytes: usize,
+    /// Under which it is found.
+    pub(super) keys: Vec<Key>,
+}
+
+/// What a call came to.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub(super) text: Arc<str>,
+    pub(super) hash: Hash,
+    /// The text, and where it is JSON the texts in it: a team may pass on one member of a structured answer.
+    pub(super) parts: Vec<Hash>,
+    pub(super) tools: Vec<Asked>,
+}
+
+/// A tool that a reply asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) call: ToolCall,
+    /// It was an agent or a team, and this is its level.
+    pub(super) level: Option<usize>,
+    /// Its span was made.
+    pub(super) told: bool,
+}
+
+/// Whoever makes the calls of one conversation. Its name may be learned later than its calls.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Speaker(Arc<OnceLock<Name>>);
+
+/// A name, and how it was learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) text: Arc<str>,
+    pub(super) rule: NameRule,
+}
+
+/// How a name was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameRule {
+    /// A header told it.
+    Told,
+    /// A reply came back under it.
+    Echo,
+    /// A selector chose it.
+    Selected,
+    /// Magentic-One's ledger named it.
+    Ledger,
+    /// A tool that hands over named it.
+    Handoff,
+    /// The tool that it is was called.
+    AgentTool,
+    /// An agent of the same system message has it.
+    SystemMessage,
+}
+
+impl NameRule {
+    /// As a span says it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            NameRule::Told => "told",
+            NameRule::Echo => "name_echo",
+            NameRule::Selected => "name_selected",
+            NameRule::Ledger => "name_ledger",
+            NameRule::Handoff => "name_handoff",
+            NameRule::AgentTool => "name_agent_tool",
+            NameRule::SystemMessage => "name_system_message",
+        }
+    }
+}
+
+impl Speaker {
+    pub(super) fn name(&self) -> Option<&Name> {
+        self.0.get()
+    }
+
+    pub(super) fn is(&self, other: &Speaker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The first name that is learned stays.
+    pub(super) fn learn(&self, text: &str, rule: NameRule) {
+        self.0.get_or_init(|| Name {
+            text: text.into(),
+            rule,
+        });
+    }
+}
+
+impl Call {
+    /// How many bytes it takes, about.
+    pub(super) fn weight(&self) -> usize {
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let tools: usize = self
+            .reply
+            .tools
+            .iter()
+            .map(|asked| {
+                size_of::<Asked>()
+                    + asked.call.id.len()
+                    + asked.call.name.len()
+                    + asked.call.arguments.len()
+            })
+            .sum();
+        // A key is here, in the index, and has a list there.
+        let keys = self.keys.len() * (2 * size_of::<Key>() + 64);
+        size_of::<Call>()
+            + 512
+            + self.told_bytes
+            + text(&self.task)
+            + text(&self.prompt)
+            + self.reply.text.len()
+            + tools
+            + keys
+    }
+
+    /// Whether its reply hands over to another agent.
+    pub(super) fn hands_over_now(&self) -> bool {
+        let mut tools = self.reply.tools.iter();
+        tools.any(|asked| hands_over_to(&asked.call.name).is_some())
+    }
+
+    /// Whether its reply asks for this tool call.
+    pub(super) fn asks(&self, id: &str) -> bool {
+        self.reply.tools.iter().any(|asked| asked.call.id == id)
+    }
+}
+
+impl Reply {
+    pub(super) fn of(reply: &ChatReply) -> Self {
+        let Some(choice) = reply.choices.first() else {
+            return Reply::default();
+        };
+        let text = choice.content.as_deref().unwrap_or_default().trim();
+        Reply {
+            text: text.into(),
+            hash: hash::of_said(text),
+            parts: parts(text),
+            tools: choice
+                .tool_calls
+                .iter()
+                .map(|call| Asked {
+                    call: call.clone(),
+                    level: None,
+                    told: false,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn parts(text: &str) -> Vec<Hash> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let mut parts = vec![hash::of_said(text)];
+    if text.starts_with(['{', '['])
+        && let Ok(value) = serde_json::from_str::<Value>(text)
+    {
+        let mut rest = vec![&value];
+        while let Some(value) = rest.pop() {
+            match value {
+                Value::Object(members) => rest.extend(members.values()),
+                Value::Array(elements) => rest.extend(elements),
+                Value::String(text) if text.len() >= SHORTEST_PART => {
+                    parts.push(hash::of_said(text.trim()));
+                }
+                _ => {}
+            }
+        }
+    }
+    parts.sort_unstable();
+    parts.dedup();
+    parts
+}
+
+/// The texts among a tool call's arguments.
+pub(super) fn argument_texts(call: &ToolCall) -> Vec<String> {
+    match serde_json::from_str(&call.arguments) {
+        Ok(Value::Object(members)) => members
+            .into_iter()
+            .filter_map(|(_, value)| match value {
+                Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}

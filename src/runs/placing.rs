@@ -1,0 +1,461 @@
+//! A request takes its place in its scope: in which run, on which level, in whose turn. On the way, tools are known to be over, and names are
+//! learned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Made;
+use super::call::{Asked, Call, CallId, Name, NameRule, Reply, RunId, Speaker};
+use super::evidence::{SELECTORS, Scene};
+use super::hash::{self, Hash};
+use super::kind::Kind;
+use super::link::{Link, To, link};
+use super::names;
+use super::prompts::{Prompt, Prompts};
+use super::run::{Extent, Level, Run, Turn};
+use super::scope::{Arrival, Scope};
+use super::society;
+use super::tool::{self, Over, came, hands_over_to, is_handoff_text, takes_a_task};
+use super::transcript::{Entry, Transcript};
+use crate::openai::ChatRequest;
+use crate::span::exchange::{own_trace, plain_body};
+use crate::span::operation::{Came, Operation, agent_id, inner_workflow_id, tool_id, workflow_id};
+
+/// Most bytes of a text that is kept to be told of a turn or a run.
+const LONGEST_TOLD: usize = 16 << 10;
+
+/// Where a request belongs, found by what is known, before anything changes.
+struct Decision {
+    kind: Kind,
+    link: Link,
+    /// None where one begins.
+    run: Option<RunId>,
+    speaker: Speaker,
+    /// The turn that it goes on with, unless its run says otherwise.
+    goes_on: Option<usize>,
+    over: Vec<Over>,
+    /// Whose replies it sums up.
+    members: Vec<CallId>,
+    task: Option<Arc<str>>,
+}
+
+impl Scope {
+    /// Places a request. Gives the runs that are over by it.
+    pub(super) fn place(
+        &mut self,
+        arrival: &Arrival,
+        prompts: &mut Prompts,
+        made: &mut Vec<Made>,
+    ) -> Vec<RunId> {
+        let body = plain_body(&arrival.opening, &arrival.body);
+        let Ok(request) = ChatRequest::parse(&body) else {
+            return Vec::new();
+        };
+        let transcript = Transcript::of(&request);
+        let decision = self.decide(arrival, &transcript);
+        let (run, before) = match decision.run {
+            Some(run) => (run, None),
+            None => self.begin_after(&decision, arrival, &transcript),
+        };
+        let level = self.level(&decision, run, &transcript, arrival);
+        for over in &decision.over {
+            self.move_on(over.call, over.tool);
+            self.tool_is_over(over, run, arrival, made);
+        }
+        self.answered(&transcript, &decision, run);
+        if let Some(selection) = decision.link.chosen_by {
+            self.known.followed(selection);
+        }
+        let turn = self.join(&decision, arrival, &transcript, run, level);
+        let call = self.call(decision, arrival, &transcript, (run, level, turn));
+        if let (Some(prompt), Some(Name { text, .. }), Kind::Agent) =
+            (call.known_by, call.speaker.name(), call.kind)
+        {
+            prompts.learn(prompt, text);
+        }
+        self.began(arrival.opening.id, call.id);
+        self.known.insert(call);
+        before.into_iter().collect()
+    }
+
+    fn decide(&self, arrival: &Arrival, transcript: &Transcript<'_>) -> Decision {
+        let identity = &arrival.opening.identity;
+        let kind = match Kind::of(transcript, arrival.opening.may_be_agent) {
+            Kind::Bare if identity.agent_name.is_some() => Kind::Agent,
+            kind => kind,
+        };
+        let mut scene = Scene {
+            transcript,
+            kind,
+            system: hash::of(&transcript.system),
+            started_ns: arrival.started_ns,
+            known: &self.known,
+        };
+        let link = link(&scene);
+        let before = match link.to {
+            To::Call(call) | To::Conversation(call) | To::Tool(call, _) => self.known.get(call),
+            To::Nothing => None,
+        };
+        // Linked to an agent's run, it is an agent's; a tool of the program's own may use the client by itself.
+        let is_agents = before.is_some_and(|before| match link.to {
+            To::Call(_) => before.kind != Kind::Bare,
+            To::Tool(_, tool) => takes_a_task(&before.reply.tools[tool].call.arguments),
+            To::Nothing | To::Conversation(_) => false,
+        });
+        if kind == Kind::Bare && is_agents {
+            scene.kind = Kind::Agent;
+        }
+        let run = match link.to {
+            To::Call(_) | To::Tool(..) => before.map(|before| before.run),
+            To::Nothing | To::Conversation(_) if identity.trace.is_some() => {
+                self.runs.keys().next().copied()
+            }
+            To::Conversation(call) => self.begun_by(call, transcript, scene.system),
+            To::Nothing => None,
+        };
+        let own = scene.own_before(run.or(before.map(|before| before.run)));
+        let speaker = own.map(|own| own.speaker.clone()).unwrap_or_default();
+        let answers = |own: &&Call| transcript.answers.iter().any(|id| own.asks(id));
+        let goes_on = own.filter(|own| Some(own.run) == run).filter(answers);
+        if let Some(name) = &identity.agent_name {
+            speaker.learn(name, NameRule::Told);
+        }
+        names::learn(&scene, link, run, &speaker);
+        Decision {
+            kind: scene.kind,
+            link,
+            run,
+            goes_on: goes_on.and_then(|own| own.turn),
+            over: tool::over(&scene, link, run, &speaker),
+            members: society::members(&scene, run),
+            task: transcript.tasks().next().map(|task| {
+                let same = before.and_then(|before| before.task.clone());
+                same.filter(|same| **same == *task.text)
+                    .unwrap_or_else(|| kept(&task.text))
+            }),
+            speaker,
+        }
+    }
+
+    /// A run begins with this request. Gives the run that is over by that, too.
+    fn begin_after(
+        &mut self,
+        decision: &Decision,
+        arrival: &Arrival,
+        transcript: &Transcript<'_>,
+    ) -> (RunId, Option<RunId>) {
+        let before = match decision.link.to {
+            To::Conversation(call) => self.known.get(call).map(|call| call.run),
+            _ => None,
+        };
+        let run = self.begin(arrival);
+        let message = transcript.tasks().next_back().map(|task| task.hash);
+        if let (Some(message), Some(before)) = (
+            message,
+            before.and_then(|before| self.runs.get_mut(&before)),
+        ) {
+            before.next.insert(message, run);
+        }
+        (run, before)
+    }
+
+    /// The request becomes part of its run. Gives the turn that it is in, where an agent asks.
+    fn join(
+        &mut self,
+        decision: &Decision,
+        arrival: &Arrival,
+        transcript: &Transcript<'_>,
+        run: RunId,
+        level: usize,
+    ) -> Option<usize> {
+        let state = self.runs.get_mut(&run)?;
+        if std::mem::replace(&mut state.closed, false) {
+            self.open += 1;
+        }
+        state.is_swarm |= shows_handoffs(transcript);
+        state.in_flight += 1;
+        state.last_ns = state.last_ns.max(arrival.started_ns);
+        state.exchanges.push(arrival.opening.id);
+        state.calls.push(self.next_call);
+        if state.told_name.is_none() {
+            let told = &arrival.opening.identity.workflow_name;
+            state.told_name.clone_from(told);
+        }
+        if decision.kind == Kind::Society {
+            state.sum_up(&decision.members, level, arrival, &self.known);
+        }
+        if decision.kind != Kind::Agent {
+            return None;
+        }
+        // Without tools on offer it can only be a reflection; in a swarm, whoever spoke last speaks again.
+        let reflects = transcript.tools.is_empty() || !state.is_swarm;
+        let turn = decision
+            .goes_on
+            .filter(|_| reflects)
+            .unwrap_or_else(|| state.take_turn(arrival, level, &decision.speaker, transcript));
+        state.turns[turn].span.cover(Extent::at(arrival.started_ns));
+        state.turns[turn].calls.push(self.next_call);
+        Some(turn)
+    }
+
+    /// The call itself, at its place: run, level and turn.
+    fn call(
+        &mut self,
+        decision: Decision,
+        arrival: &Arrival,
+        transcript: &Transcript<'_>,
+        (run, level, turn): (RunId, usize, Option<usize>),
+    ) -> Call {
+        let id = self.next_call;
+        self.next_call += 1;
+        let length = transcript.entries.len();
+        let input = turn.and_then(|turn| self.runs.get(&run)?.turns[turn].input.as_ref());
+        let mut entries = transcript.entries.iter();
+        Call {
+            id,
+            exchange: arrival.opening.id,
+            started_ns: arrival.started_ns,
+            ended_ns: None,
+            kind: decision.kind,
+            system: hash::of(&transcript.system),
+            length,
+            beginning: transcript.beginning(length),
+            before_results: transcript
+                .reflects
+                .then(|| transcript.beginning(length - 1)),
+            opening: transcript.beginning(1),
+            task: decision.task,
+            prompt: (decision.kind == Kind::Selector).then(|| transcript.whole().into()),
+            hears_others: entries.any(|entry| entry.agent().is_some()),
+            hands_over: shows_handoffs(transcript),
+            content: arrival.opening.content,
+            known_by: Prompt::of(&arrival.opening.identity.credential, &transcript.system),
+            speaker: decision.speaker,
+            rule: decision.link.rule,
+            ambiguous: decision.link.ambiguous,
+            run,
+            level,
+            turn,
+            reply: Reply::default(),
+            delivered: Vec::new(),
+            failed_as: None,
+            answered: false,
+            told_bytes: input.map_or(0, |input| input.len()),
+            keys: Vec::new(),
+        }
+    }
+
+    /// The run that this message began after that of `call`, where who asks has not spoken in it yet: several agents may be told at once.
+    fn begun_by(&self, call: CallId, transcript: &Transcript<'_>, system: Hash) -> Option<RunId> {
+        let before = self.runs.get(&self.known.get(call)?.run)?;
+        let message = transcript.tasks().next_back()?.hash;
+        let next = *before.next.get(&message)?;
+        let spoke = |call: &CallId| {
+            self.known
+                .get(*call)
+                .is_some_and(|call| call.system == system)
+        };
+        (!self.runs.get(&next)?.calls.iter().any(spoke)).then_some(next)
+    }
+
+    /// A run begins with this request.
+    fn begin(&mut self, arrival: &Arrival) -> RunId {
+        let opening = &arrival.opening;
+        let identity = &opening.identity;
+        let trace_id = identity
+            .trace
+            .map_or_else(|| own_trace(opening.id), |told| told.id);
+        let root = workflow_id(trace_id, &identity.credential, identity.thread.as_deref());
+        let id = self.next_run;
+        self.next_run += 1;
+        self.open += 1;
+        self.runs.insert(
+            id,
+            Run {
+                id,
+                trace_id,
+                opening: Arc::clone(opening),
+                told_name: None,
+                calls: Vec::new(),
+                turns: Vec::new(),
+                levels: vec![Level::of(root)],
+                societies: Vec::new(),
+                next: HashMap::new(),
+                is_swarm: false,
+                in_flight: 0,
+                last_ns: arrival.started_ns,
+                closed: false,
+                is_lone: false,
+                exchanges: Vec::new(),
+            },
+        );
+        id
+    }
+
+    /// The level that the request is on. The first request of a level tells what the level was asked.
+    fn level(
+        &mut self,
+        decision: &Decision,
+        run: RunId,
+        transcript: &Transcript<'_>,
+        arrival: &Arrival,
+    ) -> usize {
+        let Some(run) = self.runs.get_mut(&run) else {
+            return 0;
+        };
+        let task = || transcript.tasks().next_back().map(|task| kept(&task.text));
+        let level = match decision.link.to {
+            To::Call(call) => self.known.get(call).map_or(0, |call| call.level),
+            To::Tool(call, tool) => {
+                let level = run.levels.len();
+                let Some(asked) = self.known.get_mut(call).filter(|call| call.run == run.id) else {
+                    return 0;
+                };
+                let span_id = inner_workflow_id(asked.exchange, Some(tool));
+                if let Some(Asked { level: inner, .. }) = asked.reply.tools.get_mut(tool) {
+                    *inner = Some(level);
+                }
+                run.levels.push(Level {
+                    asked_by: Some((call, tool)),
+                    above: Some(tool_id(asked.exchange, tool)),
+                    input: task(),
+                    ..Level::of(span_id)
+                });
+                level
+            }
+            // A client used by itself says nothing of the team around it.
+            To::Nothing | To::Conversation(_) if decision.kind == Kind::Bare => 0,
+            To::Nothing | To::Conversation(_) => {
+                if run.levels[0].input.is_none() {
+                    run.levels[0].input = task();
+                }
+                0
+            }
+        };
+        if decision.kind != Kind::Bare {
+            let began = Extent::at(arrival.started_ns);
+            run.levels[level].span.cover(began);
+            run.levels[level].content &= arrival.opening.content;
+        }
+        level
+    }
+
+    /// A tool's result was seen: its span is complete.
+    fn tool_is_over(&mut self, over: &Over, run: RunId, arrival: &Arrival, made: &mut Vec<Made>) {
+        let Some(call) = self.known.get_mut(over.call) else {
+            return;
+        };
+        let (Some(ended_ns), Some(state)) = (call.ended_ns, self.runs.get_mut(&call.run)) else {
+            return;
+        };
+        let Some(turn) = call.turn.and_then(|turn| state.turns.get_mut(turn)) else {
+            return;
+        };
+        let asked = &mut call.reply.tools[over.tool];
+        if std::mem::replace(&mut asked.told, true) {
+            return;
+        }
+        // In another run than the one that asked, the request says nothing of when the tool was done.
+        let end_ns = if call.run == run {
+            arrival.started_ns.max(ended_ns)
+        } else {
+            ended_ns
+        };
+        turn.span.cover(Extent {
+            start_ns: ended_ns,
+            end_ns,
+        });
+        let span = Operation {
+            trace_id: state.trace_id,
+            span_id: tool_id(call.exchange, over.tool),
+            parent_span_id: Some(turn.span_id),
+            start_ns: ended_ns,
+            end_ns,
+            opening: &state.opening,
+            content: call.content && arrival.opening.content,
+            rule: Some("tool_result"),
+        };
+        let what = match &over.text {
+            Some(text) => came(&asked.call, text),
+            None => Came::Together,
+        };
+        made.push(Made::Span(span.tool(
+            &asked.call.name,
+            &asked.call.arguments,
+            &what,
+        )));
+        if turn.output.is_none() && arrival.opening.content {
+            turn.output = over.text.as_deref().map(kept);
+        }
+    }
+
+    /// What the request follows was delivered to who asks, and tools whose results it shows have answered.
+    fn answered(&mut self, transcript: &Transcript<'_>, decision: &Decision, run: RunId) {
+        let mut answered: Vec<CallId> = transcript
+            .shown
+            .iter()
+            .flat_map(|id| self.known.asking(id))
+            .filter(|call| call.run == run)
+            .map(|call| call.id)
+            .collect();
+        if let To::Call(call) | To::Conversation(call) = decision.link.to {
+            answered.push(call);
+            if let Some(call) = self.known.get_mut(call) {
+                let to = match decision.kind {
+                    Kind::Selector => SELECTORS,
+                    _ => hash::of(&transcript.system),
+                };
+                if !call.delivered.contains(&to) {
+                    call.delivered.push(to);
+                }
+            }
+        }
+        for call in answered {
+            if let Some(call) = self.known.get_mut(call) {
+                call.answered = true;
+            }
+        }
+    }
+}
+
+impl Run {
+    /// An agent takes its turn.
+    fn take_turn(
+        &mut self,
+        arrival: &Arrival,
+        level: usize,
+        speaker: &Speaker,
+        transcript: &Transcript<'_>,
+    ) -> usize {
+        let identity = &arrival.opening.identity;
+        let input = transcript.entries.last().map(|last| kept(&last.text));
+        self.turns.push(Turn {
+            span_id: agent_id(arrival.opening.id),
+            speaker: speaker.clone(),
+            told_name: identity.agent_name.clone(),
+            level,
+            society: None,
+            calls: Vec::new(),
+            span: Extent::at(arrival.started_ns),
+            input,
+            output: None,
+            content: arrival.opening.content,
+            told_parent: identity.parent.filter(|_| identity.trace.is_some()),
+            told: false,
+        });
+        self.turns.len() - 1
+    }
+}
+
+/// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
+fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
+    let told = |entry: &Entry<'_>| entry.agent().is_some() && is_handoff_text(&entry.text);
+    let mut tools = transcript.tools.iter();
+    tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
+}
+
+/// A text to be told, as much of it as is kept.
+fn kept(text: &str) -> Arc<str> {
+    let end = text.floor_char_boundary(LONGEST_TOLD);
+    text[..end].into()
+}

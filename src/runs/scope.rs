@@ -1,0 +1,281 @@
+//! The runs of one asker: calls arrive, are placed in order of arrival, and settle; runs close.
+//!
+//! A call is placed when it settles, or a later one does: by then every reply that it can follow is known. Nothing that comes later changes
+//! where it stands.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Made;
+use super::call::{CallId, Reply, RunId};
+use super::kind::{self, Kind};
+use super::known::Known;
+use super::prompts::Prompts;
+use super::retries::is_repeatable;
+use super::run::{Extent, Run};
+use super::tree;
+use crate::capture::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
+use crate::span::{Key, SpanId, TraceId, Value, key};
+
+/// A request that is whole.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) opening: Arc<Opening>,
+    pub(super) started_ns: u64,
+    pub(super) body: Kept,
+}
+
+/// The runs of one asker.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    pub(super) known: Known,
+    pub(super) runs: BTreeMap<RunId, Run>,
+    /// How many of them are not closed.
+    pub(super) open: usize,
+    /// Not placed yet, by when they began.
+    pending: BTreeMap<(u64, [u8; 16]), Arrival>,
+    /// Whose attempts the exchanges under way are, and where they stand.
+    attempts: HashMap<ExchangeId, CallId>,
+    /// Calls whose last attempt failed, and which may be tried again: which attempt it was, and when it ended.
+    failed: HashMap<CallKey, VecDeque<(CallId, u32, u64)>>,
+    pub(super) next_call: CallId,
+    pub(super) next_run: RunId,
+}
+
+/// Where the span of a call stands.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) run: RunId,
+    pub(super) trace_id: TraceId,
+    pub(super) parent_span_id: Option<SpanId>,
+    pub(super) notes: Vec<(Key, Value)>,
+}
+
+impl Scope {
+    /// One whose runs are numbered from `next_run` on.
+    pub(super) fn numbering_from(next_run: RunId) -> Self {
+        Scope {
+            next_run,
+            ..Scope::default()
+        }
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.known.weight() + self.runs.len() * 2048
+    }
+
+    /// A request has come. Telling it twice is telling it once.
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        let id = arrival.opening.id;
+        if !self.attempts.contains_key(&id) {
+            self.pending
+                .insert((arrival.started_ns, *id.as_bytes()), arrival);
+        }
+    }
+
+    /// Places what began until then. Gives the spans of tools that are known by that to be over, and the runs that are.
+    /// `placed` gets the exchanges that are their runs' from now on.
+    pub(super) fn place_until(
+        &mut self,
+        started_ns: u64,
+        prompts: &mut Prompts,
+        made: &mut Vec<Made>,
+        placed: &mut Vec<ExchangeId>,
+    ) -> Vec<RunId> {
+        let mut over = Vec::new();
+        while let Some(entry) = self.pending.first_entry()
+            && entry.key().0 <= started_ns
+        {
+            let arrival = entry.remove();
+            let id = arrival.opening.id;
+            if !self.is_repeated(&arrival) {
+                over.extend(self.place(&arrival, prompts, made));
+            }
+            if self.attempts.contains_key(&id) {
+                placed.push(id);
+            }
+        }
+        over
+    }
+
+    /// An attempt of a call that is known: it goes on.
+    fn is_repeated(&mut self, arrival: &Arrival) -> bool {
+        let repeats = Retrying::of(&arrival.opening, arrival.started_ns, arrival.body.bytes());
+        let Some(call) = repeats.and_then(|repeats| self.take_failed(&repeats)) else {
+            return false;
+        };
+        let Some(run) = self
+            .known
+            .get(call)
+            .and_then(|call| self.runs.get_mut(&call.run))
+        else {
+            return false;
+        };
+        if std::mem::replace(&mut run.closed, false) {
+            self.open += 1;
+        }
+        run.in_flight += 1;
+        run.exchanges.push(arrival.opening.id);
+        self.attempts.insert(arrival.opening.id, call);
+        true
+    }
+
+    /// The call whose failed attempt is repeated, by the rule of [`super::retries`].
+    fn take_failed(&mut self, repeats: &Retrying) -> Option<CallId> {
+        let waiting = self.failed.get_mut(&repeats.key)?;
+        let place = waiting.iter().position(|(_, attempt, ended_ns)| {
+            attempt + 1 == repeats.attempt && *ended_ns <= repeats.started_ns
+        })?;
+        let (call, ..) = waiting.remove(place)?;
+        if waiting.is_empty() {
+            self.failed.remove(&repeats.key);
+        }
+        if let Some(call) = self.known.get_mut(call) {
+            call.failed_as = None;
+        }
+        Some(call)
+    }
+
+    /// It was placed, and is under way.
+    pub(super) fn began(&mut self, exchange: ExchangeId, call: CallId) {
+        self.attempts.insert(exchange, call);
+    }
+
+    /// An exchange is over. Gives where its span stands; none where the request could not be read.
+    pub(super) fn settle(&mut self, exchange: &Exchange) -> Option<Standing> {
+        let id = self.attempts.remove(&exchange.opening.id)?;
+        let reading = exchange.reading.as_ref();
+        let reply = reading
+            .map(|reading| Reply::of(&reading.reply))
+            .unwrap_or_default();
+        let ended_ns = exchange.ended_ns();
+        let failed = exchange
+            .opening
+            .retry
+            .filter(|_| is_repeatable(exchange))
+            .map(|attempt| (exchange.call_key(), attempt));
+        if let Some((key, attempt)) = failed {
+            let waiting = self.failed.entry(key).or_default();
+            waiting.push_back((id, attempt, ended_ns));
+        }
+        self.known.settle(id, ended_ns, reply);
+        // Instructions alone that nobody answers with a name were no selector's.
+        let chose_nobody = self.known.get(id).is_some_and(|call| {
+            let prompt = call.prompt.as_deref().unwrap_or_default();
+            call.kind == Kind::Selector
+                && !call.reply.text.is_empty()
+                && !kind::is_selector(prompt)
+                && !kind::is_choice(prompt, &call.reply.text)
+        });
+        if chose_nobody {
+            self.known.followed(id);
+        }
+        let call = self.known.get_mut(id)?;
+        call.failed_as = failed.map(|(key, _)| key);
+        if chose_nobody {
+            call.kind = Kind::Bare;
+        }
+        let run = self.runs.get_mut(&call.run)?;
+        run.in_flight = run.in_flight.saturating_sub(1);
+        run.last_ns = run.last_ns.max(ended_ns);
+        let extent = Extent {
+            start_ns: call.started_ns,
+            end_ns: ended_ns,
+        };
+        let level = &mut run.levels[call.level];
+        let output = Some(&call.reply.text)
+            .filter(|text| !text.is_empty())
+            .cloned();
+        let identity = &exchange.opening.identity;
+        let parent_span_id = match (call.kind, call.turn.map(|turn| &mut run.turns[turn])) {
+            (_, Some(turn)) => {
+                turn.span.cover(extent);
+                turn.content &= call.content;
+                if output.is_some() {
+                    turn.output.clone_from(&output);
+                }
+                Some(turn.span_id)
+            }
+            (Kind::Bare, None) if call.level == 0 && run.told_name.is_none() => {
+                identity.parent.filter(|_| identity.trace.is_some())
+            }
+            (Kind::Bare, None) if level.above.is_some() => {
+                level.span.cover(extent);
+                level.above
+            }
+            _ => {
+                level.is_parent = true;
+                level.span.cover(extent);
+                Some(level.span_id)
+            }
+        };
+        level.content &= call.content;
+        let is_answer = match call.kind {
+            Kind::Selector => false,
+            Kind::Bare => level.is_parent,
+            Kind::Agent | Kind::Orchestrator | Kind::Society => true,
+        };
+        if is_answer && output.is_some() {
+            level.output = output;
+        }
+        let mut notes: Vec<(Key, Value)> = Vec::new();
+        if call.kind != Kind::Bare {
+            notes.push((key::RULE.into(), Value::Text(call.rule.to_owned())));
+            if call.ambiguous {
+                notes.push((key::AMBIGUOUS.into(), Value::Text("true".to_owned())));
+            }
+        }
+        Some(Standing {
+            run: call.run,
+            trace_id: run.trace_id,
+            parent_span_id,
+            notes,
+        })
+    }
+
+    /// Nothing more is waited for in a run: the spans that were kept until now. What is known of it stays, for calls that come all the same.
+    pub(super) fn close(
+        &mut self,
+        id: RunId,
+        prompts: &mut Prompts,
+        made: &mut Vec<Made>,
+    ) -> Vec<ExchangeId> {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| !run.closed) else {
+            return Vec::new();
+        };
+        run.closed = true;
+        self.open -= 1;
+        made.extend(
+            tree::close(run, &mut self.known, prompts)
+                .into_iter()
+                .map(Made::Span),
+        );
+        std::mem::take(&mut run.exchanges)
+    }
+
+    /// Forgets a run.
+    pub(super) fn forget(&mut self, id: RunId) {
+        let Some(run) = self.runs.remove(&id) else {
+            return;
+        };
+        self.open -= usize::from(!run.closed);
+        for id in run.calls {
+            let failed_as = self.known.get(id).and_then(|call| call.failed_as);
+            if let Some(waiting) = failed_as.and_then(|key| self.failed.get_mut(&key)) {
+                waiting.retain(|(call, ..)| *call != id);
+            }
+            if let Some(key) = failed_as
+                && self.failed.get(&key).is_some_and(VecDeque::is_empty)
+            {
+                self.failed.remove(&key);
+            }
+            self.known.remove(id);
+        }
+    }
+
+    /// Nothing is known of it any more, and nothing under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.pending.is_empty() && self.attempts.is_empty()
+    }
+}

@@ -1,0 +1,311 @@
+//! A request's messages as AutoGen's agents see them: who asks, the conversation that everyone shares, and the tool rounds in it.
+//!
+//! What an `AssistantAgent` (autogen-agentchat 0.7) sends: its system message, then the history. Its own replies are `assistant`, everybody
+//! else's are `user` with their `name`, the task is `user` named `user`. What a tool round is to the others is what follows it: the
+//! reflection where there is one, else the results, joined. So a request becomes a list of texts that is the same for all who were there, and
+//! one call follows another when its list begins with the other's and goes on with the other's reply.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::hash::{self, Hash};
+use super::kind::is_name;
+use super::tool::{hands_over_to, is_handoff_text};
+use crate::openai::{ChatRequest, Content, Message};
+
+/// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
+const MEMORY: &str = "Relevant memory content";
+
+/// A request, read.
+#[derive(Debug)]
+pub(super) struct Transcript<'a> {
+    /// The system messages at the beginning.
+    pub(super) system: Cow<'a, str>,
+    /// What follows them, as all who were there saw it.
+    pub(super) entries: Vec<Entry<'a>>,
+    /// Ids of the tool calls that it shows, oldest first.
+    pub(super) shown: Vec<Cow<'a, str>>,
+    /// Results of tools, by the id of their call.
+    pub(super) results: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Ids of the tool calls that it answers and after which nobody said anything.
+    pub(super) answers: Vec<Cow<'a, str>>,
+    /// Ends in a system message that no memory wrote.
+    pub(super) ends_in_system: bool,
+    /// It ends in the results of tools: a reply takes their place for everybody else.
+    pub(super) reflects: bool,
+    /// Names of the tools on offer.
+    pub(super) tools: Vec<Cow<'a, str>>,
+}
+
+/// One thing that was said.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) text: Cow<'a, str>,
+    pub(super) hash: Hash,
+    pub(super) author: Author,
+    pub(super) name: Option<Cow<'a, str>>,
+    /// Of all texts up to this one, itself included.
+    pub(super) beginning: Hash,
+}
+
+/// Whose message it is, to the one who sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Author {
+    /// The sender's own.
+    Own,
+    /// Anybody else's.
+    Other,
+    /// A system message's.
+    System,
+}
+
+/// Of a conversation in which nothing was said.
+pub(super) const NOTHING: Hash = 0;
+
+impl Entry<'_> {
+    /// Of the user, or a task: nobody of the team.
+    pub(super) fn is_from_outside(&self) -> bool {
+        self.author == Author::Other && self.name.as_deref().is_none_or(|name| name == "user")
+    }
+
+    /// Of another agent, by name.
+    pub(super) fn agent(&self) -> Option<&str> {
+        self.name
+            .as_deref()
+            .filter(|name| self.author == Author::Other && *name != "user")
+    }
+}
+
+impl<'a> Transcript<'a> {
+    /// Reads a request.
+    pub(super) fn of(request: &'a ChatRequest<'a>) -> Self {
+        let messages = &request.messages;
+        let systems = messages
+            .iter()
+            .take_while(|message| is_system(message))
+            .count();
+        let (first, rest) = messages.split_at(systems);
+        let system = match first {
+            [only] => text(only),
+            several => Cow::Owned(several.iter().map(text).collect::<Vec<_>>().join("\n")),
+        };
+        let body: Vec<&Message<'_>> = rest
+            .iter()
+            .filter(|message| !(is_system(message) && text(message).starts_with(MEMORY)))
+            .collect();
+        let mut transcript = Transcript {
+            system,
+            entries: Vec::with_capacity(body.len()),
+            shown: Vec::new(),
+            results: Vec::new(),
+            answers: Vec::new(),
+            ends_in_system: body.last().is_some_and(|last| is_system(last)),
+            reflects: false,
+            tools: request.tools.as_deref().map(tool_names).unwrap_or_default(),
+        };
+        transcript.read(&body);
+        transcript
+    }
+
+    fn read(&mut self, body: &[&'a Message<'a>]) {
+        let mut at = 0;
+        while let Some(message) = body.get(at) {
+            at += 1;
+            if message.role.as_deref() == Some("tool") {
+                self.result(message);
+                continue;
+            }
+            let Some(calls) = called(message) else {
+                let author = match message.role.as_deref() {
+                    Some("assistant") => Author::Own,
+                    Some("system" | "developer") => Author::System,
+                    _ => Author::Other,
+                };
+                self.push(text(message), author, message.name.as_deref());
+                continue;
+            };
+            let answers = body[at..]
+                .iter()
+                .take_while(|message| message.role.as_deref() == Some("tool"))
+                .count();
+            let answers = &body[at..at + answers];
+            at += answers.len();
+            let is_last = at == body.len();
+            let next = body.get(at).and_then(|next| next.role.as_deref());
+            self.round(message, calls, answers, next == Some("assistant"), is_last);
+        }
+    }
+
+    /// A tool round: calls, results, and perhaps a reflection after them.
+    fn round(
+        &mut self,
+        message: &'a Message<'a>,
+        calls: Vec<Called<'a>>,
+        answers: &[&'a Message<'a>],
+        reflected: bool,
+        is_last: bool,
+    ) {
+        for answer in answers {
+            self.result(answer);
+        }
+        let texts: Vec<_> = answers.iter().map(|answer| text(answer)).collect();
+        let is_handoff = |answer: &Message<'_>, text: &str| {
+            let call = calls
+                .iter()
+                .find(|call| Some(&*call.id) == answer.tool_call_id.as_deref());
+            is_handoff_text(text)
+                || call.is_some_and(|call| hands_over_to(&call.function.name).is_some())
+        };
+        let handoff = answers
+            .iter()
+            .zip(&texts)
+            .position(|(answer, text)| is_handoff(answer, text));
+        if let Some(handoff) = handoff {
+            // It ends the turn. Others are told what was thought, or what other tools gave, and then of the handoff.
+            let others: Vec<&str> = (0..texts.len())
+                .filter(|at| *at != handoff)
+                .map(|at| &*texts[at])
+                .collect();
+            let thought = text(message);
+            if !others.is_empty() {
+                self.push(Cow::Owned(others.join("\n")), Author::Own, None);
+            } else if !thought.is_empty() {
+                self.push(thought, Author::Own, None);
+            }
+            self.push(texts[handoff].clone(), Author::Own, None);
+        } else if !reflected {
+            self.push(Cow::Owned(texts.join("\n")), Author::Own, None);
+            self.reflects = is_last;
+        }
+        let ids: Vec<_> = calls.into_iter().map(|call| call.id).collect();
+        self.shown.extend(ids.iter().cloned());
+        if is_last {
+            self.answers = ids;
+        }
+    }
+
+    fn push(&mut self, text: Cow<'a, str>, author: Author, name: Option<&'a str>) {
+        let (name, text) = match (author, text) {
+            (Author::Other, Cow::Borrowed(text)) => match without_prefix(text, name) {
+                Some((name, text)) => (Some(name), Cow::Borrowed(text)),
+                None => (name, Cow::Borrowed(text)),
+            },
+            (_, text) => (name, text),
+        };
+        let hash = hash::of_said(&text);
+        let beginning = hash::then(self.beginning(self.entries.len()), hash);
+        self.entries.push(Entry {
+            text,
+            hash,
+            author,
+            name: name.map(Cow::Borrowed),
+            beginning,
+        });
+    }
+
+    fn result(&mut self, message: &'a Message<'a>) {
+        if let Some(id) = message.tool_call_id.as_deref() {
+            self.shown.push(Cow::Borrowed(id));
+            self.results.push((Cow::Borrowed(id), text(message)));
+        }
+    }
+
+    /// Of its first `length` texts.
+    pub(super) fn beginning(&self, length: usize) -> Hash {
+        match length.checked_sub(1).map(|last| self.entries.get(last)) {
+            Some(Some(last)) => last.beginning,
+            _ => NOTHING,
+        }
+    }
+
+    /// All of it as one text: what a selector is shown.
+    pub(super) fn whole(&self) -> String {
+        let mut whole = self.system.to_string();
+        for entry in &self.entries {
+            whole.push('\n');
+            whole.push_str(&entry.text);
+        }
+        whole
+    }
+
+    /// What came from outside, first to last.
+    pub(super) fn tasks(&self) -> impl DoubleEndedIterator<Item = &Entry<'a>> {
+        self.entries.iter().filter(|entry| entry.is_from_outside())
+    }
+}
+
+fn is_system(message: &Message<'_>) -> bool {
+    matches!(message.role.as_deref(), Some("system" | "developer"))
+}
+
+/// What a message says, without space around it; of parts, the texts.
+fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
+    #[derive(Deserialize)]
+    struct Part<'p> {
+        #[serde(borrow)]
+        text: Option<Cow<'p, str>>,
+    }
+    match &message.content {
+        None => Cow::Borrowed(""),
+        Some(Content::Text(text)) => Cow::Borrowed(text.trim()),
+        Some(Content::Json(json)) => {
+            let parts: Vec<Part<'_>> = serde_json::from_str(json).unwrap_or_default();
+            let texts: Vec<_> = parts.into_iter().filter_map(|part| part.text).collect();
+            Cow::Owned(texts.join("\n").trim().to_owned())
+        }
+    }
+}
+
+/// A tool call of an assistant's message.
+#[derive(Deserialize)]
+struct Called<'c> {
+    #[serde(borrow, default)]
+    id: Cow<'c, str>,
+    #[serde(borrow, default)]
+    function: Function<'c>,
+}
+
+#[derive(Default, Deserialize)]
+struct Function<'c> {
+    #[serde(borrow, default)]
+    name: Cow<'c, str>,
+}
+
+/// The tool calls of an assistant's message; none where it calls none.
+fn called<'a>(message: &'a Message<'a>) -> Option<Vec<Called<'a>>> {
+    let json = message
+        .tool_calls
+        .as_deref()
+        .filter(|_| message.role.as_deref() == Some("assistant"))?;
+    let calls: Vec<Called<'_>> = serde_json::from_str(json).ok()?;
+    (!calls.is_empty()).then_some(calls)
+}
+
+/// The name that a client with `add_name_prefixes` writes into the text, and the rest: `writer said:`, then a line of its own.
+fn without_prefix<'a>(text: &'a str, name: Option<&str>) -> Option<(&'a str, &'a str)> {
+    let (first, rest) = text.split_once('\n')?;
+    let prefix = first.strip_suffix(" said:")?;
+    (is_name(prefix) && name.is_none_or(|name| name == prefix)).then(|| (prefix, rest.trim()))
+}
+
+fn tool_names(json: &str) -> Vec<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Named<'n> {
+        #[serde(borrow)]
+        name: Cow<'n, str>,
+    }
+    #[derive(Deserialize)]
+    struct Tool<'n> {
+        #[serde(borrow)]
+        function: Option<Named<'n>>,
+        #[serde(borrow)]
+        custom: Option<Named<'n>>,
+    }
+    let tools: Vec<Tool<'_>> = serde_json::from_str(json).unwrap_or_default();
+    tools
+        .into_iter()
+        .filter_map(|tool| tool.function.or(tool.custom))
+        .map(|named| named.name)
+        .collect()
+}

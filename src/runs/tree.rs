@@ -1,0 +1,346 @@
+//! A run is over: the spans that could not be told before, because what they are shows only in the end. A lone agent is a root of its own;
+//! a team is a workflow; what a tool was hangs under the tool.
+
+use std::collections::{HashMap, HashSet};
+
+use super::call::{Call, CallId, NameRule};
+use super::kind::Kind;
+use super::known::Known;
+use super::prompts::Prompts;
+use super::run::{Extent, Run};
+use super::tool::takes_a_task;
+use crate::span::operation::{Came, Operation, tool_id};
+use crate::span::{Span, SpanId};
+
+/// What a level turned out to be.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// Its workflow's span, where it is a team.
+    workflow: Option<SpanId>,
+    /// The span above it: a tool's, or one that the program named.
+    above: Option<SpanId>,
+}
+
+/// The spans of `run` that were not told before.
+pub(super) fn close(run: &mut Run, known: &mut Known, prompts: &mut Prompts) -> Vec<Span> {
+    extend(run, known);
+    let levels = levels(run, known);
+    let names = names(run, known, &levels, prompts);
+    let mut spans = Vec::new();
+    tools(run, known, &mut spans);
+    for (at, found) in levels.iter().enumerate() {
+        if let Some(workflow) = found.workflow.filter(|_| !run.levels[at].told) {
+            let class = class(run, known, at);
+            let level = &mut run.levels[at];
+            level.told = true;
+            let told = run.told_name.clone().filter(|_| at == 0);
+            spans.push(
+                Operation {
+                    trace_id: run.trace_id,
+                    span_id: workflow,
+                    parent_span_id: found.above,
+                    start_ns: level.span.start_ns,
+                    end_ns: level.span.end_ns,
+                    opening: &run.opening,
+                    content: level.content,
+                    rule: told.is_none().then_some("team"),
+                }
+                .workflow(
+                    told.as_deref().unwrap_or(class),
+                    level.input.as_deref(),
+                    level.output.as_deref(),
+                ),
+            );
+        }
+    }
+    for (number, society) in run.societies.iter_mut().enumerate() {
+        let members = run.turns.iter().any(|turn| turn.society == Some(number));
+        if std::mem::replace(&mut society.told, true) || !members {
+            continue;
+        }
+        spans.push(
+            Operation {
+                trace_id: run.trace_id,
+                span_id: society.span_id,
+                parent_span_id: levels[society.level]
+                    .workflow
+                    .or(levels[society.level].above),
+                start_ns: society.span.start_ns,
+                end_ns: society.span.end_ns,
+                opening: &run.opening,
+                content: run.levels[society.level].content,
+                rule: Some("society"),
+            }
+            .workflow("RoundRobinGroupChat.run_stream", None, None),
+        );
+    }
+    for (turn, name) in run.turns.iter_mut().zip(names) {
+        if std::mem::replace(&mut turn.told, true) {
+            continue;
+        }
+        let level = levels[turn.level];
+        let society = turn.society.map(|society| run.societies[society].span_id);
+        let rule = match &name {
+            Some((_, rule)) => rule.map(NameRule::word),
+            None => Some("turn"),
+        };
+        let told_parent = turn.told_parent.filter(|_| turn.level == 0);
+        spans.push(
+            Operation {
+                trace_id: run.trace_id,
+                span_id: turn.span_id,
+                parent_span_id: society.or(level.workflow).or(told_parent).or(level.above),
+                start_ns: turn.span.start_ns,
+                end_ns: turn.span.end_ns,
+                opening: &run.opening,
+                content: turn.content,
+                rule,
+            }
+            .agent(
+                name.as_ref().map(|(name, _)| name.as_str()),
+                turn.input.as_deref(),
+                turn.output.as_deref(),
+            ),
+        );
+    }
+    run.is_lone |= levels[0].workflow.is_none();
+    spans
+}
+
+/// Who took each turn, and how it is known.
+type Named = Option<(String, Option<NameRule>)>;
+
+fn names(run: &Run, known: &Known, levels: &[Found], prompts: &mut Prompts) -> Vec<Named> {
+    let first = |turn: &super::run::Turn| turn.calls.first().and_then(|call| known.get(*call));
+    // Of one system message, unless several have it.
+    let mut by_system: HashMap<u64, HashSet<&str>> = HashMap::new();
+    for turn in &run.turns {
+        if let (Some(name), Some(call)) = (turn.speaker.name(), first(turn)) {
+            by_system.entry(call.system).or_default().insert(&name.text);
+            if let Some(prompt) = call.known_by {
+                prompts.learn(prompt, &name.text);
+            }
+        }
+    }
+    run.turns
+        .iter()
+        .map(|turn| {
+            if let Some(told) = &turn.told_name {
+                return Some((told.clone(), None));
+            }
+            if let Some(name) = turn.speaker.name() {
+                let rule = Some(name.rule).filter(|rule| *rule != NameRule::Told);
+                return Some((name.text.to_string(), rule));
+            }
+            let call = first(turn)?;
+            if let Some(tool) = tool_of(run, known, turn.level) {
+                return Some((tool, Some(NameRule::AgentTool)));
+            }
+            let same = by_system.get(&call.system);
+            let name = match same
+                .map(|names| names.iter().collect::<Vec<_>>())
+                .as_deref()
+            {
+                Some([only]) => (**only).to_owned(),
+                Some(_) => return None,
+                // Names are learned in teams; whoever speaks alone may be somebody else with the same instructions.
+                None => {
+                    levels[turn.level].workflow?;
+                    prompts.name(call.known_by?)?.to_owned()
+                }
+            };
+            Some((name, Some(NameRule::SystemMessage)))
+        })
+        .collect()
+}
+
+/// The tool that an agent alone on its level is: `AgentTool` takes its agent's name.
+fn tool_of(run: &Run, known: &Known, level: usize) -> Option<String> {
+    let (call, tool) = run.levels[level].asked_by?;
+    let mut on_level = run
+        .calls
+        .iter()
+        .filter_map(|call| known.get(*call))
+        .filter(|call| call.level == level);
+    let first = on_level.next()?;
+    let alone = first.kind == Kind::Agent
+        && on_level.all(|call| call.kind == Kind::Agent && call.system == first.system);
+    let asked = known.get(call)?.reply.tools.get(tool)?;
+    (alone && takes_a_task(&asked.call.arguments)).then(|| asked.call.name.clone())
+}
+
+/// What each level turned out to be.
+fn levels(run: &mut Run, known: &Known) -> Vec<Found> {
+    (0..run.levels.len())
+        .map(|at| {
+            let level = &run.levels[at];
+            let is_first_look = !(level.told || at == 0 && run.is_lone);
+            let team = level.told || level.is_parent || is_first_look && is_team(run, known, at);
+            let parent = run
+                .opening
+                .identity
+                .parent
+                .filter(|_| run.opening.identity.trace.is_some());
+            let above = level.above.or_else(|| parent.filter(|_| team && at == 0));
+            Found {
+                workflow: team.then_some(level.span_id),
+                above,
+            }
+        })
+        .collect()
+}
+
+fn is_team(run: &Run, known: &Known, level: usize) -> bool {
+    let calls = || {
+        run.calls
+            .iter()
+            .filter_map(|call| known.get(*call))
+            .filter(|call| call.level == level && call.kind != Kind::Bare)
+    };
+    let told = level == 0 && run.told_name.is_some();
+    let who = |call: &Call| match call.speaker.name() {
+        Some(name) => super::hash::of(&name.text),
+        None => call.system,
+    };
+    let mut agents = calls().filter(|call| call.kind == Kind::Agent).map(who);
+    let several = agents
+        .next()
+        .is_some_and(|first| agents.any(|other| other != first));
+    told || several
+        || calls().any(|call| call.kind != Kind::Agent || call.hears_others || call.hands_over)
+}
+
+/// The team's class and method, by what shows on the wire; `GroupChat` where several fit.
+fn class(run: &Run, known: &Known, level: usize) -> &'static str {
+    let calls: Vec<&Call> = run
+        .calls
+        .iter()
+        .filter_map(|call| known.get(*call))
+        .filter(|call| call.level == level && call.kind != Kind::Bare)
+        .filter(|call| {
+            call.turn
+                .is_none_or(|turn| run.turns[turn].society.is_none())
+        })
+        .collect();
+    let any = |kind| calls.iter().any(|call| call.kind == kind);
+    if any(Kind::Selector) {
+        return "SelectorGroupChat.run_stream";
+    }
+    if any(Kind::Orchestrator) {
+        return "MagenticOneGroupChat.run_stream";
+    }
+    if calls.iter().any(|call| call.hands_over) {
+        return "Swarm.run_stream";
+    }
+    // Calls of different turns at once: only a graph does that.
+    let mut busy: Option<(u64, Option<usize>)> = None;
+    let mut by_start: Vec<&&Call> = calls.iter().collect();
+    by_start.sort_by_key(|call| call.started_ns);
+    for call in by_start {
+        if busy.is_some_and(|(until, turn)| call.started_ns < until && call.turn != turn) {
+            return "GraphFlow.run_stream";
+        }
+        let until = call.ended_ns.unwrap_or(call.started_ns);
+        if busy.is_none_or(|(before, _)| before < until) {
+            busy = Some((until, call.turn));
+        }
+    }
+    let mut turns: Vec<_> = run
+        .turns
+        .iter()
+        .filter(|turn| turn.level == level && turn.society.is_none())
+        .collect();
+    turns.sort_by_key(|turn| turn.span.start_ns);
+    let speakers: Vec<_> = turns
+        .iter()
+        .map(|turn| {
+            let system = turn.calls.first().and_then(|call| known.get(*call));
+            system.map(|call| call.system)
+        })
+        .collect();
+    let members = speakers.iter().collect::<HashSet<_>>().len();
+    let in_rounds = speakers
+        .iter()
+        .zip(speakers.iter().skip(members))
+        .all(|(before, after)| before == after);
+    if in_rounds {
+        "RoundRobinGroupChat.run_stream"
+    } else {
+        "GroupChat.run_stream"
+    }
+}
+
+/// Tools whose results were not seen.
+fn tools(run: &mut Run, known: &mut Known, spans: &mut Vec<Span>) {
+    let within: HashMap<(CallId, usize), Extent> = run
+        .levels
+        .iter()
+        .filter_map(|level| Some((level.asked_by?, level.span)))
+        .collect();
+    for id in &run.calls {
+        let Some(call) = known.get_mut(*id) else {
+            continue;
+        };
+        let (Some(turn), Some(ended_ns)) = (call.turn, call.ended_ns) else {
+            continue;
+        };
+        for (number, asked) in call.reply.tools.iter_mut().enumerate() {
+            if std::mem::replace(&mut asked.told, true) {
+                continue;
+            }
+            let inner = within
+                .get(&(*id, number))
+                .copied()
+                .unwrap_or(Extent::NOTHING);
+            let end_ns = ended_ns.max(inner.end_ns);
+            run.turns[turn].span.cover(Extent {
+                start_ns: ended_ns,
+                end_ns,
+            });
+            spans.push(
+                Operation {
+                    trace_id: run.trace_id,
+                    span_id: tool_id(call.exchange, number),
+                    parent_span_id: Some(run.turns[turn].span_id),
+                    start_ns: ended_ns,
+                    end_ns,
+                    opening: &run.opening,
+                    content: call.content,
+                    rule: Some("tool_unanswered"),
+                }
+                .tool(&asked.call.name, &asked.call.arguments, &Came::Nothing),
+            );
+        }
+    }
+}
+
+/// What happened within something happened during it: inner levels within their tools' turns, turns within levels, the inmost first.
+fn extend(run: &mut Run, known: &Known) {
+    let cover = |run: &mut Run, level: usize| {
+        let turns = run.turns.iter().filter(|turn| turn.level == level);
+        let all = turns.fold(Extent::NOTHING, |mut all, turn| {
+            all.cover(turn.span);
+            all
+        });
+        run.levels[level].span.cover(all);
+    };
+    for at in (0..run.levels.len()).rev() {
+        cover(run, at);
+        let span = run.levels[at].span;
+        if let Some((call, _)) = run.levels[at].asked_by
+            && let Some(turn) = known.get(call).and_then(|call| call.turn)
+        {
+            run.turns[turn].span.cover(span);
+        }
+    }
+    for society in 0..run.societies.len() {
+        let turns = run
+            .turns
+            .iter()
+            .filter(|turn| turn.society == Some(society));
+        let all: Vec<Extent> = turns.map(|turn| turn.span).collect();
+        for span in all {
+            run.societies[society].span.cover(span);
+        }
+    }
+}
