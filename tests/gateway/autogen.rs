@@ -9,59 +9,89 @@ pub(crate) mod python;
 use model::{Asked, ScriptedModel};
 use serde_json::{Value, json};
 
-use crate::harness::{KEY, Respan, Setup, Span, value};
+use crate::harness::{KEY, Respan, Setup, Span, trees, value};
 
 const WHOLE: &[&str] = &[];
 const STREAMED: &[&str] = &["--stream"];
 const STREAMED_WITH_USAGE: &[&str] = &["--stream", "--usage"];
 
+/// `llm.<model>` of the scripted model is the model that answered.
+const ONE_AGENT: &str = "\
+agent.unknown
+  llm.gpt-4o-mini-2024-07-18
+";
+const AGENT_WITH_TOOL: &str = "\
+agent.unknown
+  llm.gpt-4o-mini-2024-07-18
+  tool.get_weather
+  tool.get_weather
+  llm.gpt-4o-mini-2024-07-18
+";
+const TEAM: &str = "\
+workflow RoundRobinGroupChat.run_stream
+  agent.planner
+    llm.gpt-4o-mini-2024-07-18
+  agent.reviewer
+    llm.gpt-4o-mini-2024-07-18
+  agent.planner
+    llm.gpt-4o-mini-2024-07-18
+  agent.reviewer
+    llm.gpt-4o-mini-2024-07-18
+";
+
 #[tokio::test]
-async fn one_agent_becomes_one_chat_span() {
-    assert_eq!(traced("one_agent.py", WHOLE).await, 1);
+async fn one_agent_is_a_root_with_its_call() {
+    assert_eq!(traced("one_agent.py", WHOLE).await, ONE_AGENT);
 }
 
 #[tokio::test]
-async fn one_agent_that_streams_becomes_one_chat_span() {
-    assert_eq!(traced("one_agent.py", STREAMED).await, 1);
+async fn one_agent_that_streams_is_a_root_with_its_call() {
+    assert_eq!(traced("one_agent.py", STREAMED).await, ONE_AGENT);
 }
 
 #[tokio::test]
-async fn one_agent_that_streams_and_asks_for_usage_becomes_one_chat_span() {
-    assert_eq!(traced("one_agent.py", STREAMED_WITH_USAGE).await, 1);
+async fn one_agent_that_streams_and_asks_for_usage_is_a_root_with_its_call() {
+    assert_eq!(traced("one_agent.py", STREAMED_WITH_USAGE).await, ONE_AGENT);
 }
 
 #[tokio::test]
-async fn an_agent_that_reflects_on_its_tool_becomes_two_chat_spans() {
-    assert_eq!(traced("agent_with_tool.py", WHOLE).await, 2);
+async fn an_agent_that_reflects_on_its_tools_holds_them_between_its_calls() {
+    assert_eq!(traced("agent_with_tool.py", WHOLE).await, AGENT_WITH_TOOL);
 }
 
 #[tokio::test]
-async fn an_agent_that_reflects_on_its_tool_and_streams_becomes_two_chat_spans() {
-    assert_eq!(traced("agent_with_tool.py", STREAMED).await, 2);
+async fn an_agent_that_reflects_and_streams_holds_its_tools_between_its_calls() {
+    assert_eq!(
+        traced("agent_with_tool.py", STREAMED).await,
+        AGENT_WITH_TOOL
+    );
 }
 
 #[tokio::test]
-async fn an_agent_that_reflects_on_its_tool_streams_and_asks_for_usage_becomes_two_chat_spans() {
-    assert_eq!(traced("agent_with_tool.py", STREAMED_WITH_USAGE).await, 2);
+async fn an_agent_that_streams_with_usage_holds_its_tools_between_its_calls() {
+    assert_eq!(
+        traced("agent_with_tool.py", STREAMED_WITH_USAGE).await,
+        AGENT_WITH_TOOL
+    );
 }
 
 #[tokio::test]
-async fn planner_and_reviewer_become_four_chat_spans() {
-    assert_eq!(traced("team.py", WHOLE).await, 4);
+async fn planner_and_reviewer_are_a_workflow_of_four_turns() {
+    assert_eq!(traced("team.py", WHOLE).await, TEAM);
 }
 
 #[tokio::test]
-async fn planner_and_reviewer_that_stream_become_four_chat_spans() {
-    assert_eq!(traced("team.py", STREAMED).await, 4);
+async fn planner_and_reviewer_that_stream_are_a_workflow_of_four_turns() {
+    assert_eq!(traced("team.py", STREAMED).await, TEAM);
 }
 
 #[tokio::test]
-async fn planner_and_reviewer_that_stream_and_ask_for_usage_become_four_chat_spans() {
-    assert_eq!(traced("team.py", STREAMED_WITH_USAGE).await, 4);
+async fn planner_and_reviewer_that_stream_and_ask_for_usage_are_a_workflow_of_four_turns() {
+    assert_eq!(traced("team.py", STREAMED_WITH_USAGE).await, TEAM);
 }
 
-/// Runs a program both ways, checks everything, and gives the number of its model calls.
-async fn traced(program: &'static str, words: &'static [&'static str]) -> usize {
+/// Runs a program both ways, checks everything, and gives the tree of its spans.
+async fn traced(program: &'static str, words: &'static [&'static str]) -> String {
     let model = ScriptedModel::start();
     let direct = run(program, model.base_url(), words).await;
     let asked_directly = model.asked().await;
@@ -88,12 +118,16 @@ async fn traced(program: &'static str, words: &'static [&'static str]) -> usize 
             Some(format!("Bearer {KEY}").as_str())
         );
     }
-    let spans = respan.spans();
+    let all = respan.spans();
+    let (spans, others): (Vec<Span>, Vec<Span>) = all.iter().cloned().partition(Span::is_call);
     assert_eq!(
         spans.len(),
         asked.len(),
         "one span for each model call: {spans:#?}"
     );
+    for other in &others {
+        assert_identity(other);
+    }
     for asked in &asked {
         let its = |span: &&Span| span.text("gen_ai.response.id") == asked.reply.id;
         let span = spans
@@ -102,7 +136,7 @@ async fn traced(program: &'static str, words: &'static [&'static str]) -> usize 
             .unwrap_or_else(|| panic!("no span of {asked:#?} in {spans:#?}"));
         assert_chat_span(span, asked);
     }
-    asked.len()
+    trees(&all)
 }
 
 /// What AutoGen got, as the program prints it.
@@ -139,6 +173,17 @@ fn assert_same_requests(asked: &[Asked], asked_directly: &[Asked]) {
         );
         assert_eq!(headers(asked), expected);
     }
+}
+
+/// Agents, tools and workflows say for whom they worked, as their run's first request did.
+fn assert_identity(span: &Span) {
+    for key in [
+        "respan.customer_params.customer_identifier",
+        "respan.threads.thread_identifier",
+    ] {
+        assert!(!span.text(key).is_empty(), "{key} of {span:#?}");
+    }
+    assert!(span.end >= span.start && !span.text("traceloop.entity.input").is_empty());
 }
 
 fn assert_chat_span(span: &Span, asked: &Asked) {

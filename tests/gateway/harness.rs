@@ -19,7 +19,7 @@ pub(crate) use certificate::Certificate;
 pub(crate) use message::{End, Headers, Piece, Reply, Request, grouped, value, without};
 pub(crate) use metrics::Metrics;
 pub(crate) use process::{Gateway, Setup, free_address, refusal};
-pub(crate) use respan::{KEY, Respan, Span};
+pub(crate) use respan::{KEY, Respan, Span, trees};
 pub(crate) use upstream::Upstream;
 pub(crate) use wire::{Framing, Wire};
 

@@ -34,6 +34,7 @@ mod requests;
 mod responses;
 mod restarts;
 mod reuse;
+mod runs;
 mod secrets;
 mod tls;
 mod upgrade;

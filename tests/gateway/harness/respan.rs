@@ -44,6 +44,11 @@ impl Span {
         }
     }
 
+    /// Whether it is an exchange's, and not what the gateway made of several.
+    pub(crate) fn is_call(&self) -> bool {
+        !self.text("respan.metadata.spangate_exchange").is_empty()
+    }
+
     /// How the exchange ended.
     pub(crate) fn outcome(&self) -> String {
         self.text("respan.metadata.spangate_outcome")
@@ -176,6 +181,36 @@ impl Respan {
         })
         .await
     }
+}
+
+/// Traces as trees of names, a workflow with its entity's, children in the order they began.
+pub(crate) fn trees(spans: &[Span]) -> String {
+    use std::fmt::Write as _;
+
+    fn write(spans: &[Span], parent: Option<&Span>, depth: usize, into: &mut String) {
+        let is_known = |id: Option<&String>| spans.iter().any(|span| Some(&span.span_id) == id);
+        let is_child = |span: &&Span| {
+            parent.map_or(!is_known(span.parent.as_ref()), |parent| {
+                span.parent.as_ref() == Some(&parent.span_id) && span.trace_id == parent.trace_id
+            })
+        };
+        let mut children: Vec<&Span> = spans.iter().filter(is_child).collect();
+        children.sort_by_key(|span| (span.start, span.end));
+        for child in children {
+            let entity = child.text("traceloop.entity.name");
+            let of_team = if child.name == "workflow" {
+                format!(" {entity}")
+            } else {
+                String::new()
+            };
+            let indent = 2 * depth;
+            writeln!(into, "{:indent$}{}{of_team}", "", child.name).expect("it is a text");
+            write(spans, Some(child), depth + 1, into);
+        }
+    }
+    let mut text = String::new();
+    write(spans, None, 0, &mut text);
+    text
 }
 
 impl Kept {
