@@ -1,4 +1,5 @@
-//! What tracing costs the thread that reads copies: a request's body and its attributes, a stream's events, a batch in each encoding.
+//! What tracing costs the thread that reads copies: a request's body and its attributes, a call's place among runs, a stream's events, a
+//! batch in each encoding.
 //!
 //! The rule: text like what agents send. A prompt that repeats itself, or that holds nothing to escape, makes parsing and encoding look
 //! several times faster than they are.
@@ -7,10 +8,16 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::Method;
+use spangate::capture::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
 use spangate::export::Encoding;
-use spangate::openai::{ChatRequest, ReplyReader};
+use spangate::identity::Identity;
+use spangate::openai::{ChatReply, ChatRequest, Choice, ReplyReader};
+use spangate::runs::{self, Runs};
 use spangate::span::chat::{reply_attributes, request_attributes};
 use spangate::span::{Span, SpanId, Status, TraceId};
 
@@ -143,6 +150,90 @@ fn requests(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// An exchange with this request, a millisecond after the one before.
+fn exchange(number: u64, body: String) -> Arc<Exchange> {
+    let opening = Opening {
+        id: ExchangeId::new(),
+        identity: Identity::default(),
+        method: Method::POST,
+        path: "/v1/chat/completions".to_owned(),
+        retry: None,
+        content_encoding: None,
+        chat: true,
+        content: true,
+        entity_content: false,
+        may_be_agent: true,
+        max_body: 4 << 20,
+        system: "openai",
+    };
+    let choice = Choice {
+        content: Some(format!("Answer {number}, and nothing more.")),
+        ..Choice::default()
+    };
+    let reply = ChatReply {
+        choices: vec![choice],
+        ..ChatReply::default()
+    };
+    Arc::new(Exchange {
+        opening: Arc::new(opening),
+        started_ns: 1_764_000_000_000_000_000 + number * 1_000_000,
+        duration: Duration::from_micros(500),
+        request: Kept::new(body.into(), false),
+        answer: None,
+        ending: Ending::Complete,
+        reading: Some(Reading {
+            reply,
+            ended: true,
+            first_token: None,
+        }),
+    })
+}
+
+/// A call takes its place, and the oldest run is closed and told, while so many are open.
+fn grouping(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("grouping");
+    for open in [10_usize, 10_000] {
+        for (name, size) in SIZES {
+            let settings = runs::Settings {
+                infer: true,
+                idle: Duration::from_hours(1),
+                max_open: open,
+                max_memory: 4 << 30,
+                max_age: Duration::from_hours(1),
+            };
+            let mut runs = Runs::new(settings, Vec::new());
+            let (now, mut number) = (Instant::now(), 0);
+            let mut words = Words(0x9E37_79B9_7F4A_7C15);
+            let history = request(&mut words, size);
+            // Each run has a first message of its own.
+            let mut next = |size: usize| {
+                number += 1;
+                let own = format!(
+                    r#""You help."}},{{"role":"user","name":"user","content":"Task {number}"}}"#
+                );
+                let body = if size == 0 {
+                    request(&mut words, 1 << 10)
+                } else {
+                    history.clone()
+                };
+                exchange(number, body.replacen(r#""You help."}"#, &own, 1))
+            };
+            for _ in 0..open {
+                runs.settled(next(0), now);
+            }
+            group.throughput(Throughput::Bytes(size as u64));
+            group.bench_function(BenchmarkId::new(name, format!("{open}_open")), |bencher| {
+                bencher.iter_batched(
+                    || next(size),
+                    |exchange| runs.settled(exchange, now),
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
 fn streams(criterion: &mut Criterion) {
     let events = stream(&mut Words(0x9E37_79B9_7F4A_7C15));
     let mut group = criterion.benchmark_group("stream");
@@ -175,5 +266,5 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(reading, requests, streams, batches);
+criterion_group!(reading, requests, grouping, streams, batches);
 criterion_main!(reading);

@@ -51,6 +51,8 @@ pub async fn run(
     config.respan.encoding = crate::config::Encoding::Json;
     config.respan.flush_interval = Duration::from_millis(100);
     config.server.drain_delay = Duration::ZERO;
+    // Nobody wants to wait for the last run to be over.
+    config.runs.idle = Duration::from_millis(500);
     // A first look leaves nothing behind.
     config.store.dir = ":memory:".into();
     if config.server.tls_cert.is_some() {
@@ -66,12 +68,12 @@ pub async fn run(
         "The gateway serves on http://{}/v1; a scripted model is its upstream.",
         gateway.data_address
     )?;
-    let calls = conversation::hold(gateway.data_address, output).await?;
-    if tokio::time::timeout(PATIENCE, respan.has(calls))
+    let spans = conversation::hold(gateway.data_address, output).await?;
+    if tokio::time::timeout(PATIENCE, respan.has(spans))
         .await
         .is_err()
     {
-        return Err(format!("only {} of {calls} spans arrived within {PATIENCE:?}; run again with --set log.level=debug", respan.count()).into());
+        return Err(format!("only {} of {spans} spans arrived within {PATIENCE:?}; run again with --set log.level=debug", respan.count()).into());
     }
     writeln!(output, "\nWhat Respan was sent:\n{}", respan.trees())?;
     writeln!(output, "Metrics: http://{}/metrics", gateway.admin_address)?;

@@ -21,21 +21,19 @@ struct Program<'a> {
     client: &'a Client<HttpConnector, Full<Bytes>>,
     gateway: SocketAddr,
     thread: &'a str,
-    run: String,
     streams: bool,
     calls: usize,
 }
 
-/// Holds all conversations and tells of each; gives the number of model calls.
+/// Holds all conversations and tells of each; gives the number of spans that they amount to.
 pub(super) async fn hold(gateway: SocketAddr, output: &mut impl Write) -> Result<usize, Failure> {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let mut calls = 0;
+    let mut spans = 0;
     for (streams, how) in [(false, "whole"), (true, "streamed")] {
         let mut agent = Program {
             client: &client,
             gateway,
             thread: "demo-weather",
-            run: format!("demo-agent-{how}"),
             streams,
             calls: 0,
         };
@@ -45,15 +43,15 @@ pub(super) async fn hold(gateway: SocketAddr, output: &mut impl Write) -> Result
             client: &client,
             gateway,
             thread: "demo-plan",
-            run: format!("demo-team-{how}"),
             streams,
             calls: 0,
         };
         let answer = team_of_two(&mut team).await?;
         writeln!(output, "A team of two, {how}: {answer}")?;
-        calls += agent.calls + team.calls;
+        // An agent and its tool; a workflow, and a turn for each call.
+        spans += agent.calls + 2 + 2 * team.calls + 1;
     }
-    Ok(calls)
+    Ok(spans)
 }
 
 async fn agent_with_tool(program: &mut Program<'_>) -> Result<String, Failure> {
@@ -119,7 +117,6 @@ impl Program<'_> {
             .header(CONTENT_TYPE, "application/json")
             .header("X-Respan-Customer-Identifier", "demo-customer")
             .header("X-Respan-Thread-Identifier", self.thread)
-            .header("X-Respan-Trace-Id", &self.run)
             .body(Full::from(asked.to_string()))?;
         let response = self.client.request(request).await?;
         let status = response.status();

@@ -146,9 +146,23 @@ fn branch(span: &Value, members: &[&Value], depth: usize, out: &mut String) {
     }
 }
 
-/// Tokens, how it was answered, and with what.
+/// Tokens, how it was answered, and with what; of a team its class, of a tool what went in and what came out.
 fn summary(attributes: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
+    let told = |key: &str| attributes.get(key).map_or("", String::as_str);
+    match told("respan.entity.log_type") {
+        "workflow" => {
+            let _ = write!(out, "  {}", told("traceloop.entity.name"));
+        }
+        "tool" => {
+            let (input, output) = (
+                told("traceloop.entity.input"),
+                told("traceloop.entity.output"),
+            );
+            let _ = write!(out, "  {input} -> {output}");
+        }
+        _ => {}
+    }
     if let (Some(prompt), Some(completion)) = (
         attributes.get("gen_ai.usage.prompt_tokens"),
         attributes.get("gen_ai.usage.completion_tokens"),
