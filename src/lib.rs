@@ -18,7 +18,7 @@
 //!                                  capture ──► Exchange (what was asked, what came back, when, how it ended)
 //!                                      ┊          │ openai, sse: bytes become requests and replies
 //!                                 began┊          ▼
-//!                                      ┊        runs: attempts of one call become one
+//!                                      ┊        runs: calls become runs, turns of agents, tools
 //!                                      ┊          │ ended, span
 //!                                      ▼          ▼
 //!                                    store (SQLite: exchanges under way, spans not yet accepted)
@@ -42,7 +42,7 @@
 //! | [`capture`] | the observers: bytes within limits, times, outcome; makes the `Exchange` |
 //! | [`encoding`], [`sse`], [`openai`] | bytes become requests and replies; tolerant of everything |
 //! | [`redact`] | keys are taken out of what others wrote |
-//! | [`runs`] | exchanges become what an operator thinks in; so far, attempts become calls |
+//! | [`runs`] | exchanges become runs, turns of agents and tool calls, from what they show |
 //! | [`span`] | the model of a span, Respan's names for its attributes, and who sets them |
 //! | [`store`] | what must not be lost: exchanges under way, spans not yet accepted, and the account of them |
 //! | [`export`] | spans become posts, and posts become accepted |
