@@ -1,5 +1,5 @@
-//! What the store does without when it is too large or too old, in this order: spans that were accepted, with their exchanges; spans that
-//! were refused; the content of spans that are yet to be sent, oldest first; these spans themselves. The last two are counted.
+//! What the store does without when it is too large or too old, in this order: spans that were accepted, with their exchanges, those of
+//! open runs last (a crash would leave them out of their run's tree); spans that were refused; the content of spans that are yet to be sent, oldest first; these spans themselves. The last two are counted.
 //!
 //! Work comes in small steps, since the thread that does it writes the journal too.
 
@@ -20,13 +20,29 @@ const STEP: i64 = 64;
 /// How far the store has been looked through.
 #[derive(Debug, Default)]
 pub(super) struct Retention {
-    /// No span up to here can go for being accepted.
-    swept: i64,
-    /// When all of them had been looked through and nothing could go.
-    swept_at: Option<Instant>,
+    done_with: Sweep,
+    of_open_runs: Sweep,
     /// No span up to here has content to go.
     bared: i64,
 }
+
+/// A way through the spans that were accepted.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// No span up to here can go.
+    swept: i64,
+    /// When all of them had been looked through and nothing could go.
+    swept_at: Option<Instant>,
+}
+
+/// Accepted spans of exchanges that are done with, and all of them.
+const DONE_WITH: &str =
+    "SELECT seq, n FROM (SELECT seq, n FROM spans WHERE seq > ?1 ORDER BY seq LIMIT 4096)
+    WHERE seq NOT IN (SELECT seq FROM unsent) AND seq NOT IN (SELECT seq FROM refused)
+    AND (n IS NULL OR n NOT IN (SELECT n FROM open)) LIMIT ?2";
+const ACCEPTED: &str =
+    "SELECT seq, n FROM (SELECT seq, n FROM spans WHERE seq > ?1 ORDER BY seq LIMIT 4096)
+    WHERE seq NOT IN (SELECT seq FROM unsent) AND seq NOT IN (SELECT seq FROM refused) LIMIT ?2";
 
 /// What may be kept.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +58,10 @@ type Found = (i64, Option<i64>);
 impl Retention {
     /// A span up to which everything was looked at can go after all.
     pub(super) fn settled(&mut self, seq: u64) {
-        self.swept = self.swept.min(signed(seq).saturating_sub(1));
-        self.swept_at = None;
+        for sweep in [&mut self.done_with, &mut self.of_open_runs] {
+            sweep.swept = sweep.swept.min(signed(seq).saturating_sub(1));
+            sweep.swept_at = None;
+        }
     }
 
     /// Lets go of a little, when there is too much. Whether there may still be too much.
@@ -60,42 +78,11 @@ impl Retention {
         if used_bytes(database)? <= bounds.bytes {
             return Ok(false);
         }
-        Ok(self.sweep(database)?
+        Ok(self.done_with.step(database, DONE_WITH)?
+            || self.of_open_runs.step(database, ACCEPTED)?
             || sweep_refused(database)?
             || self.bare(database, store)?
             || drop_unsent(database, store)?)
-    }
-
-    /// Lets go of accepted spans, or looks through a few more for them. False when there are none.
-    fn sweep(&mut self, database: &Database) -> Outcome<bool> {
-        if self.swept_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
-            return Ok(false);
-        }
-        let found = find(
-            database,
-            "SELECT seq, n FROM (SELECT seq, n FROM spans WHERE seq > ?1 ORDER BY seq LIMIT 4096)
-             WHERE seq NOT IN (SELECT seq FROM unsent) AND seq NOT IN (SELECT seq FROM refused)
-             AND (n IS NULL OR n NOT IN (SELECT n FROM open)) LIMIT ?2",
-            self.swept,
-        )?;
-        if let Some((last, _)) = found.last() {
-            self.swept = *last;
-            remove(database, &found)?;
-            return Ok(true);
-        }
-        let last_seen: Option<i64> = database
-            .connection()
-            .prepare_cached(
-                "SELECT max(seq) FROM (SELECT seq FROM spans WHERE seq > ?1 ORDER BY seq LIMIT 4096)",
-            )?
-            .query_row([self.swept], |row| row.get(0))?;
-        if let Some(seq) = last_seen {
-            self.swept = seq;
-        } else {
-            self.swept = 0;
-            self.swept_at = Some(Instant::now());
-        }
-        Ok(last_seen.is_some())
     }
 
     /// Takes the content from the oldest spans that wait in the database alone.
@@ -123,6 +110,34 @@ impl Retention {
         database.commit()?;
         store.content_went(bared);
         Ok(true)
+    }
+}
+
+impl Sweep {
+    /// Lets go of accepted spans, or looks through a few more for them. False when there are none.
+    fn step(&mut self, database: &Database, which: &str) -> Outcome<bool> {
+        if self.swept_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return Ok(false);
+        }
+        let found = find(database, which, self.swept)?;
+        if let Some((last, _)) = found.last() {
+            self.swept = *last;
+            remove(database, &found)?;
+            return Ok(true);
+        }
+        let last_seen: Option<i64> = database
+            .connection()
+            .prepare_cached(
+                "SELECT max(seq) FROM (SELECT seq FROM spans WHERE seq > ?1 ORDER BY seq LIMIT 4096)",
+            )?
+            .query_row([self.swept], |row| row.get(0))?;
+        if let Some(seq) = last_seen {
+            self.swept = seq;
+        } else {
+            self.swept = 0;
+            self.swept_at = Some(Instant::now());
+        }
+        Ok(last_seen.is_some())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes when there is no room, and in which order.
 
-use super::disk::{open, settings, written};
+use super::disk::{begin, open, settings, written};
 use super::*;
 
 async fn wait_until(mut holds: impl FnMut() -> bool) {
@@ -16,13 +16,26 @@ fn noise(bytes: usize) -> String {
 
 #[tokio::test]
 async fn a_small_store_keeps_its_size_whatever_is_accepted() {
+    keeps_its_size(|_, _| ()).await;
+}
+
+#[tokio::test]
+async fn what_runs_that_are_open_would_be_rebuilt_from_goes_before_what_waits() {
+    keeps_its_size(begin).await;
+}
+
+/// Fills a small store with exchanges that begin like that, and whose spans are accepted.
+async fn keeps_its_size(begins: fn(&Store, &Arc<Exchange>)) {
     let dir = tempfile::tempdir().unwrap();
     let (store, writing) = open(Settings {
         max_size: 1 << 20,
         ..settings(dir.path())
     });
     for _ in 0..500 {
-        store.add(call(&exchange(&noise(10_000), "")));
+        let exchange = exchange(&noise(10_000), "");
+        begins(&store, &exchange);
+        store.ended(&exchange);
+        store.add(call(&exchange));
         let batch = store.take(1, usize::MAX).unwrap().load().await.unwrap();
         batch.settle(&accepted());
         written(&store).await;
