@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Empty;
-use tower::ServiceExt;
 
 use crate::config::Config;
 use crate::export::{self, respan::Verdict};
@@ -70,14 +69,15 @@ async fn reach(config: &Config) -> Result<StatusCode, String> {
     let limit = Duration::from_secs(30);
     let roots = upstream::trusted_roots(config.upstream.ca_file.as_deref())
         .map_err(|error| error.to_string())?;
+    let base = &config.upstream.base_url;
     let settings = upstream::Settings {
+        base: base.clone(),
         roots,
         connect_timeout: config.upstream.connect_timeout.min(limit),
         idle_timeout: limit,
     };
-    let base = &config.upstream.base_url;
     let mut request =
-        Request::get(format!("{base}/models")).header(http::header::HOST, base.authority.as_str());
+        Request::get(format!("{}/models", base.path)).header(http::header::HOST, base.authority.as_str());
     if let Some(key) = &config.upstream.api_key {
         request = request.header(
             http::header::AUTHORIZATION,
@@ -88,7 +88,7 @@ async fn reach(config: &Config) -> Result<StatusCode, String> {
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
     let response = Upstream::new(&settings)
-        .oneshot(request)
+        .call(request, &upstream::Pulse::default())
         .await
         .map_err(|error| error.to_string())?;
     match response.status() {

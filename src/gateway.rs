@@ -22,11 +22,10 @@ use crate::capture::{Ending, Exchange, Kept, Opening};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::Metrics;
-use crate::proxy::{self, AskBody, Proxy};
+use crate::proxy::{self, Proxy};
 use crate::runs::{Made, Runs};
 use crate::server::{self, Listener, Shutdown};
 use crate::store::{OpenError, Recovered, Store, Writing};
-use crate::upstream::Upstream;
 
 /// `store.dir` of a store in memory.
 const MEMORY: &str = ":memory:";
@@ -40,7 +39,7 @@ pub struct Gateway {
     /// Health, metrics.
     pub admin_address: SocketAddr,
     config: Config,
-    settings: Arc<ArcSwap<proxy::Settings<Upstream<AskBody>>>>,
+    settings: Arc<ArcSwap<proxy::Settings>>,
     tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
     export_settings: watch::Sender<Arc<ExportSettings>>,
     admin: Admin,

@@ -16,6 +16,10 @@ use spangate::gateway::Gateway;
 use spangate::{check, demo, logging};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Much is allocated on one thread and freed on another, which glibc's allocator answers with locks and with memory that it never gives back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The command line or the configuration is wrong.
 const WRONG: u8 = 2;
 
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(relaying_threads())
         .enable_all()
         .build()
     {
@@ -56,6 +61,12 @@ fn main() -> ExitCode {
     // A name that is being looked up cannot be cancelled, and nobody waits for it any more.
     runtime.shutdown_background();
     code
+}
+
+/// Half of the cores relay. The other half reads copies, writes the store and encodes spans: on the cores that relay, that would stand in the way
+/// of clients, and threads that pass requests to each other cost more than they bring.
+fn relaying_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
 /// Every stream takes two sockets, and the soft limit of many systems would end at some five hundred of them.

@@ -187,12 +187,14 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &AtomicI64) -> Self {
-        gauge(metrics).fetch_add(1, Ordering::Relaxed);
-        Self {
+    /// With how many were under way before.
+    fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &AtomicI64) -> (Self, i64) {
+        let before = gauge(metrics).fetch_add(1, Ordering::Relaxed);
+        let counted = Self {
             metrics: Arc::clone(metrics),
             gauge,
-        }
+        };
+        (counted, before)
     }
 }
 
@@ -203,14 +205,14 @@ impl Drop for Counted {
 }
 
 impl Metrics {
-    /// A request was admitted; it is in flight while the returned value lives.
-    pub fn request_begins(self: &Arc<Self>) -> Counted {
+    /// A request wants in; it is in flight while the returned value lives. Gives how many were before it, too.
+    pub fn request_begins(self: &Arc<Self>) -> (Counted, i64) {
         Counted::new(self, |metrics| &metrics.requests_in_flight)
     }
 
     /// A response that streams has begun; it is open while the returned value lives.
     pub fn stream_opens(self: &Arc<Self>) -> Counted {
-        Counted::new(self, |metrics| &metrics.streams_open)
+        Counted::new(self, |metrics| &metrics.streams_open).0
     }
 
     /// A request was answered with this status, by the upstream or by the gateway itself.

@@ -24,31 +24,31 @@ use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 use crate::capture::{Answered, Asked, Capture, ExchangeId, Opening};
-use crate::config::{BaseUrl, Secret};
+use crate::config::Secret;
 use crate::health;
 use crate::identity::{self, Identity, Log};
 use crate::metrics::{Endpoint, Metrics};
 use crate::server::Shutdown;
 use crate::tap::Tap;
-use crate::upstream::{CallError, Pulse, ReplyBody};
-pub use admission::{Gate, Limits};
-use admission::{check_head, check_key, check_path, content_length};
+use crate::upstream::{CallError, Pulse, ReplyBody, Upstream};
+pub use admission::Limits;
+use admission::{Gate, check_head, check_key, check_path, content_length};
 use headers::{GATEWAY_REQUEST_ID, Upward, downward};
 use refusal::Refusal;
 pub use upload::{Upload, UploadError};
 use watch::{Blame, Count, Fault};
 pub use watch::{Coming, Going};
 
-/// What can be changed while the gateway runs. `U` is the upstream: a service of requests with bodies of type [`AskBody`].
-pub struct Settings<U> {
+/// What can be changed while the gateway runs.
+pub struct Settings {
     /// Where requests go.
-    pub upstream: U,
+    pub upstream: Upstream<AskBody>,
     /// What replaces `/v1`.
-    pub base: BaseUrl,
-    /// The base's authority as a header.
+    pub base_path: String,
+    /// The upstream's authority as a header.
     pub host: HeaderValue,
     /// Sent in place of the client's `authorization`.
     pub authorization: Option<HeaderValue>,
@@ -72,16 +72,15 @@ pub struct Settings<U> {
 pub type AskBody = Tap<Upload, Going>;
 
 /// A response's body as the server gets it.
-pub type AnswerBody = Either<Full<Bytes>, Tap<ReplyBody, Coming>>;
+pub type AnswerBody = Either<Full<Bytes>, Tap<ReplyBody<AskBody>, Coming>>;
 
-/// The gateway's data port: answers every request.
-pub struct Proxy<U> {
-    settings: Arc<ArcSwap<Settings<U>>>,
-    around: Arc<Around>,
-}
+/// The gateway's data port: answers every request. Clones are one.
+#[derive(Clone)]
+pub struct Proxy(Arc<Around>);
 
-/// What requests share beside the settings.
+/// What requests share.
 struct Around {
+    settings: Arc<ArcSwap<Settings>>,
     capture: Capture,
     metrics: Arc<Metrics>,
     gate: Gate,
@@ -89,46 +88,27 @@ struct Around {
     tunnels: TaskTracker,
 }
 
-impl<U> Clone for Proxy<U> {
-    fn clone(&self) -> Self {
-        Proxy {
-            settings: Arc::clone(&self.settings),
-            around: Arc::clone(&self.around),
-        }
-    }
-}
-
-impl<U> Proxy<U> {
+impl Proxy {
     /// A proxy whose settings can be replaced; tunnels run as tasks of `tunnels`.
     pub fn new(
-        settings: Arc<ArcSwap<Settings<U>>>,
+        settings: Arc<ArcSwap<Settings>>,
         capture: Capture,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
         tunnels: TaskTracker,
     ) -> Self {
-        Proxy {
+        Proxy(Arc::new(Around {
             settings,
-            around: Arc::new(Around {
-                capture,
-                metrics,
-                gate: Gate::default(),
-                shutdown,
-                tunnels,
-            }),
-        }
+            capture,
+            gate: Gate::new(Arc::clone(&metrics)),
+            metrics,
+            shutdown,
+            tunnels,
+        }))
     }
 }
 
-impl<U> Service<Request<Incoming>> for Proxy<U>
-where
-    U: Service<Request<AskBody>, Response = Response<ReplyBody>, Error = CallError>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    U::Future: Send,
-{
+impl Service<Request<Incoming>> for Proxy {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -138,8 +118,7 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let settings = self.settings.load_full();
-        let around = Arc::clone(&self.around);
+        let around = Arc::clone(&self.0);
         Box::pin(async move {
             if let Some(response) = health::answer(&request, &around.shutdown) {
                 return Ok(response.map(Either::Left));
@@ -147,10 +126,11 @@ where
             let id = ExchangeId::new();
             let endpoint = endpoint(request.uri().path());
             let mut count = Count {
-                metrics: Arc::clone(&around.metrics),
+                metrics: &around.metrics,
                 endpoint,
                 status: None,
             };
+            let settings = around.settings.load_full();
             let response = answer(&settings, &around, request, id, endpoint)
                 .await
                 .unwrap_or_else(|refusal| {
@@ -166,19 +146,16 @@ where
     }
 }
 
-async fn answer<U>(
-    settings: &Settings<U>,
+async fn answer(
+    settings: &Settings,
     around: &Around,
     mut request: Request<Incoming>,
     id: ExchangeId,
     endpoint: Endpoint,
-) -> Result<Response<AnswerBody>, Refusal>
-where
-    U: Service<Request<AskBody>, Response = Response<ReplyBody>, Error = CallError> + Clone,
-{
+) -> Result<Response<AnswerBody>, Refusal> {
     let began = Instant::now();
     check_head(&request, &settings.limits)?;
-    let target = target::resolve(&settings.base, request.uri()).ok_or(Refusal::NotFound)?;
+    let target = target::resolve(&settings.base_path, request.uri()).ok_or(Refusal::NotFound)?;
     if settings.authorization.is_some() {
         check_path(&request)?;
     }
@@ -201,11 +178,11 @@ where
         pulse: pulse.clone(),
         fault: fault.clone(),
     };
-    let request = upward(settings, request, target, client.is_some(), going, pulse)?;
-    let mut coming = Coming::new(answered, admission, &around.metrics);
+    let request = upward(settings, request, target, client.is_some(), going)?;
+    let mut coming = Coming::new(answered, admission);
 
     let called = Instant::now();
-    let mut response = match settings.upstream.clone().oneshot(request).await {
+    let mut response = match settings.upstream.call(request, &pulse).await {
         Ok(response) => response,
         Err(error) => {
             return Err(match fault.told() {
@@ -272,8 +249,8 @@ fn is_agents_client(user_agent: &[u8]) -> bool {
 }
 
 /// Begins to watch the exchange, unless the request asks not to be.
-fn watch<U>(
-    settings: &Settings<U>,
+fn watch(
+    settings: &Settings,
     around: &Around,
     request: &Request<Incoming>,
     identity: Identity,
@@ -312,13 +289,12 @@ fn watch<U>(
 }
 
 /// The request as the upstream gets it.
-fn upward<U>(
-    settings: &Settings<U>,
+fn upward(
+    settings: &Settings,
     request: Request<Incoming>,
     target: http::Uri,
     upgrade: bool,
     going: Going,
-    pulse: Pulse,
 ) -> Result<Request<AskBody>, Refusal> {
     let (mut parts, body) = request.into_parts();
     let came_over = parts.version;
@@ -336,7 +312,6 @@ fn upward<U>(
         .map_err(|_| Refusal::Malformed("Connection names a header that frames the message"))?;
     parts.uri = target;
     parts.version = Version::HTTP_11;
-    parts.extensions.insert(pulse);
     Ok(Request::from_parts(
         parts,
         Tap::new(

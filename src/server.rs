@@ -9,7 +9,7 @@ mod shutdown;
 mod socket;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -29,7 +29,7 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 use outgoing::Framing;
 pub use outgoing::Outgoing;
@@ -269,7 +269,7 @@ fn log_end(ended: &Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 
 async fn respond<S, B>(
     request: Request<Incoming>,
-    app: S,
+    mut app: S,
     connection: Arc<Connection>,
     shutdown: Shutdown,
 ) -> Result<Response<Outgoing<B>>, Infallible>
@@ -279,7 +279,8 @@ where
 {
     let in_flight = connection.dispatch();
     let version = request.version();
-    let mut response = app.oneshot(request).await?;
+    poll_fn(|context| app.poll_ready(context)).await?;
+    let mut response = app.call(request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         connection.becomes_tunnel();
     } else if version < Version::HTTP_2 && shutdown.is_draining() {
@@ -301,7 +302,7 @@ fn client_gone<'a>(
     socket: &'a Socket,
 ) -> impl Future<Output = ()> + 'a {
     let mut timer = None;
-    std::future::poll_fn(move |context| {
+    poll_fn(move |context| {
         if !connection.is_unwatched() {
             timer = None;
             return std::task::Poll::Pending;

@@ -12,20 +12,18 @@ use crate::admin;
 use crate::config::{self, Config, Content};
 use crate::export::{ApiKey, Encoding, ExportSettings};
 use crate::identity;
-use crate::proxy::{self, AskBody, Limits};
+use crate::proxy::{Limits, Settings};
 use crate::runs;
 use crate::server::{Patience, Terms};
 use crate::store;
 use crate::upstream::{self, Upstream};
-
-type Settings = proxy::Settings<Upstream<AskBody>>;
 
 /// What the proxy goes by. The upstream's connections are kept from `before` where nothing about it changed.
 pub(super) fn settings(
     config: &Config,
     before: Option<(&config::Upstream, &Settings)>,
 ) -> Result<Settings, StartError> {
-    let base = config.upstream.base_url.clone();
+    let base = &config.upstream.base_url;
     let header = |text: &str, key| {
         HeaderValue::from_str(text).map_err(|_| {
             StartError::Unusable(format!("{key}: holds characters that no header can carry"))
@@ -45,6 +43,7 @@ pub(super) fn settings(
             settings.upstream.clone()
         }
         _ => Upstream::new(&upstream::Settings {
+            base: base.clone(),
             roots: upstream::trusted_roots(config.upstream.ca_file.as_deref())
                 .map_err(|error| StartError::Unusable(format!("upstream.ca_file: {error}")))?,
             connect_timeout: config.upstream.connect_timeout,
@@ -59,7 +58,7 @@ pub(super) fn settings(
         } else {
             "openai"
         },
-        base,
+        base_path: base.path.clone(),
         authorization,
         client_keys: config.server.client_keys.clone(),
         limits: Limits {

@@ -1,7 +1,6 @@
 //! What a request must be before anything is done for it: well formed, within limits, and from a client that may ask.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
@@ -10,6 +9,7 @@ use super::refusal::Refusal;
 use super::target::has_dot_segment;
 use crate::bearer;
 use crate::config::Secret;
+use crate::metrics::{Counted, Metrics};
 
 /// Bounds of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,33 +129,23 @@ fn is_host(value: &[u8]) -> bool {
         .all(|byte| byte.is_ascii_graphic() && !b"@/\\?#\"<>^`{|},".contains(byte))
 }
 
-/// How many requests are in flight.
-#[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<AtomicUsize>);
-
-/// A request's place behind the gate, free again when dropped.
-#[derive(Debug)]
-pub(super) struct Admission(Gate);
+/// How many requests are in flight, which is a metric, too.
+#[derive(Clone, Debug)]
+pub(super) struct Gate(Arc<Metrics>);
 
 impl Gate {
-    /// Requests in flight now.
-    pub fn in_flight(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Gate(metrics)
     }
 
-    pub(super) fn admit(&self, limit: usize) -> Result<Admission, Refusal> {
-        let admission = Admission(self.clone());
-        if self.0.fetch_add(1, Ordering::Relaxed) < limit {
+    /// A request's place behind the gate, free again when dropped.
+    pub(super) fn admit(&self, limit: usize) -> Result<Counted, Refusal> {
+        let (admission, before) = self.0.request_begins();
+        if usize::try_from(before).is_ok_and(|before| before < limit) {
             Ok(admission)
         } else {
             Err(Refusal::Shed)
         }
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -278,11 +268,13 @@ mod tests {
 
     #[test]
     fn a_gate_admits_as_many_as_its_limit() {
-        let gate = Gate::default();
+        let gate = Gate::new(Arc::default());
         let first = gate.admit(1).unwrap();
         assert!(gate.admit(1).is_err());
         drop(first);
+        let second = gate.admit(1).unwrap();
+        assert!(gate.admit(1).is_err());
+        drop(second);
         assert!(gate.admit(1).is_ok());
-        assert_eq!(gate.in_flight(), 0);
     }
 }

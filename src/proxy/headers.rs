@@ -84,6 +84,11 @@ impl Upward<'_> {
 
 /// The headers for the client, with the exchange's id.
 pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -> HeaderMap {
+    let goes = |name: &HeaderName| is_of_one_hop(name) || *name == TE || *name == GATEWAY_REQUEST_ID;
+    if !headers.keys().any(goes) {
+        headers.insert(GATEWAY_REQUEST_ID, id);
+        return headers;
+    }
     let named = named_by_connection(&headers).unwrap_or_default();
     // Chunks win over a length (RFC 9112, section 6.3), and hyper has read them by then.
     let chunked = headers.contains_key(TRANSFER_ENCODING);

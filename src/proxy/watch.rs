@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
-use super::admission::Admission;
 use super::refusal::Refusal;
 use super::upload::UploadError;
 use crate::capture::{Answered, Asked};
@@ -15,13 +14,13 @@ use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError, Pulse};
 
 /// Counts a request when it is answered, or when its client left before that.
-pub(super) struct Count {
-    pub(super) metrics: Arc<Metrics>,
+pub(super) struct Count<'m> {
+    pub(super) metrics: &'m Metrics,
     pub(super) endpoint: Endpoint,
     pub(super) status: Option<StatusCode>,
 }
 
-impl Drop for Count {
+impl Drop for Count<'_> {
     fn drop(&mut self) {
         match self.status {
             Some(status) => self.metrics.answered(self.endpoint, status),
@@ -82,15 +81,15 @@ impl Observer<UploadError> for Going {
 pub struct Coming {
     answered: Option<Answered>,
     stream: Option<Counted>,
-    _counted: (Admission, Counted),
+    _admission: Counted,
 }
 
 impl Coming {
-    pub(super) fn new(answered: Answered, admission: Admission, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(answered: Answered, admission: Counted) -> Self {
         Coming {
             answered: Some(answered),
             stream: None,
-            _counted: (admission, metrics.request_begins()),
+            _admission: admission,
         }
     }
 

@@ -1,42 +1,75 @@
-//! How a connection to the upstream is made: TCP without delays, TLS with HTTP/2 where it is offered, all of it within one limit.
+//! How a connection to the upstream is made: TCP without delays, TLS with HTTP/2 where it is offered.
 
 use std::fmt;
-use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use http::uri::{Authority, PathAndQuery};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tower::Service;
+use tokio::net::TcpStream;
+use tower::ServiceExt as _;
 
-/// Connects within a limit.
-#[derive(Clone)]
-pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector>,
-    limit: Duration,
+use super::{CallError, explain};
+use crate::config::{BaseUrl, Scheme};
+
+/// Whom connections go to.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    scheme: http::uri::Scheme,
+    authority: Authority,
 }
 
-/// Connecting took longer than the limit.
-#[derive(Debug)]
-pub(super) struct TookTooLong;
+impl Origin {
+    pub(super) fn of(base: &BaseUrl) -> Self {
+        Origin {
+            scheme: match base.scheme {
+                Scheme::Http => http::uri::Scheme::HTTP,
+                Scheme::Https => http::uri::Scheme::HTTPS,
+            },
+            authority: base.authority.clone(),
+        }
+    }
 
-impl fmt::Display for TookTooLong {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("connecting took too long")
+    /// This path and query, there.
+    pub(super) fn with_path(&self, path: &Uri) -> Uri {
+        let path = path.path_and_query().cloned();
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
+        // It has all three, and that is all it takes.
+        Uri::from_parts(parts).unwrap_or_default()
     }
 }
 
-impl std::error::Error for TookTooLong {}
+/// A connection before anything was said on it.
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// Connects to one origin.
+#[derive(Clone)]
+pub(super) struct Connector {
+    https: HttpsConnector<HttpConnector>,
+    origin: Origin,
+    offers_http2: bool,
+    limit: Duration,
+}
 
 impl Connector {
-    pub(super) fn new(roots: &Arc<RootCertStore>, limit: Duration, http2: bool) -> Self {
+    /// `limit` is for name, TCP and TLS together.
+    pub(super) fn new(
+        roots: &Arc<RootCertStore>,
+        origin: Origin,
+        limit: Duration,
+        http2: bool,
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -49,30 +82,54 @@ impl Connector {
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1();
-        let connector = if http2 {
+        let https = if http2 {
             builder.enable_http2().wrap_connector(tcp)
         } else {
             builder.wrap_connector(tcp)
         };
         Connector {
-            https: connector,
+            https,
+            offers_http2: http2 && origin.scheme == http::uri::Scheme::HTTPS,
+            origin,
             limit,
         }
     }
-}
 
-impl Service<Uri> for Connector {
-    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.https.poll_ready(context)
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connected = tokio::time::timeout(self.limit, self.https.call(uri));
-        Box::pin(async move { connected.await.map_err(|_| TookTooLong)? })
+    /// The longest that connecting may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Whether a connection may turn out to speak HTTP/2.
+    pub(super) fn offers_http2(&self) -> bool {
+        self.offers_http2
+    }
+
+    pub(super) async fn connect(&self) -> Result<Stream, CallError> {
+        let to = self.origin.with_path(&Uri::default());
+        self.https
+            .clone()
+            .oneshot(to)
+            .await
+            .map_err(|error| explain_connect(&*error))
+    }
+}
+
+/// Name, TCP or TLS failed; the system's own limit counts as ours.
+fn explain_connect(error: &(dyn std::error::Error + 'static)) -> CallError {
+    let timed_out = super::causes(error).any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
+    });
+    if timed_out {
+        CallError::ConnectTimeout
+    } else {
+        CallError::Unreachable(explain(error))
     }
 }
 

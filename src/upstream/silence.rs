@@ -131,11 +131,6 @@ impl<B, K> Vigil<B, K> {
             keep,
         }
     }
-
-    /// The body alone, for an upgrade.
-    pub fn into_parts(self) -> (B, K) {
-        (self.body, self.keep)
-    }
 }
 
 impl<B: Body<Data = Bytes, Error = hyper::Error>, K> Body for Vigil<B, K> {
