@@ -76,8 +76,8 @@ async fn reach(config: &Config) -> Result<StatusCode, String> {
         connect_timeout: config.upstream.connect_timeout.min(limit),
         idle_timeout: limit,
     };
-    let mut request =
-        Request::get(format!("{}/models", base.path)).header(http::header::HOST, base.authority.as_str());
+    let mut request = Request::get(format!("{}/models", base.path))
+        .header(http::header::HOST, base.authority.as_str());
     if let Some(key) = &config.upstream.api_key {
         request = request.header(
             http::header::AUTHORIZATION,

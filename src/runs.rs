@@ -132,7 +132,7 @@ pub enum Made {
         place: Place,
     },
     /// A span that is no exchange's.
-    Span(Span),
+    Span(Arc<Span>),
 }
 
 impl Made {
@@ -140,7 +140,7 @@ impl Made {
     pub fn span(&self) -> Span {
         match self {
             Made::Call { exchange, place } => span(exchange).placed(place),
-            Made::Span(span) => span.clone(),
+            Made::Span(span) => Span::clone(span),
         }
     }
 

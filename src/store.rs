@@ -434,7 +434,7 @@ fn read(found: &Found) -> Result<Made, Unreadable> {
             place: serde_json::from_slice(&json).map_err(|_| Unreadable)?,
         }),
         None => serde_json::from_slice(&json)
-            .map(Made::Span)
+            .map(|span| Made::Span(Arc::new(span)))
             .map_err(|_| Unreadable),
     }
 }

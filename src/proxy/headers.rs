@@ -84,7 +84,8 @@ impl Upward<'_> {
 
 /// The headers for the client, with the exchange's id.
 pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -> HeaderMap {
-    let goes = |name: &HeaderName| is_of_one_hop(name) || *name == TE || *name == GATEWAY_REQUEST_ID;
+    let goes =
+        |name: &HeaderName| is_of_one_hop(name) || *name == TE || *name == GATEWAY_REQUEST_ID;
     if !headers.keys().any(goes) {
         headers.insert(GATEWAY_REQUEST_ID, id);
         return headers;

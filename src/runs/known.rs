@@ -1,6 +1,6 @@
 //! The calls of one scope, and under what they are found: every piece of evidence is a lookup, not a search.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::call::{Call, CallId, Reply, RunId, argument_texts};
 use super::hash::{self, Hash};
@@ -36,7 +36,8 @@ pub(super) enum Key {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     calls: HashMap<CallId, Call>,
-    found_by: HashMap<Key, Vec<CallId>>,
+    /// The one that came last at the end.
+    found_by: HashMap<Key, VecDeque<CallId>>,
     weight: usize,
 }
 
@@ -105,9 +106,9 @@ impl Known {
         };
         keys.retain(|key| {
             let list = self.found_by.entry(*key).or_default();
-            let is_new = list.last() != Some(&id);
+            let is_new = list.back() != Some(&id);
             if is_new {
-                list.push(id);
+                list.push_back(id);
             }
             is_new
         });
@@ -142,8 +143,8 @@ impl Known {
         for key in keys {
             if let Some(list) = self.found_by.get_mut(&key) {
                 // What goes came last, or first.
-                if list.last() == Some(&id) {
-                    list.pop();
+                if list.back() == Some(&id) {
+                    list.pop_back();
                 } else if let Some(place) = list.iter().position(|listed| *listed == id) {
                     list.remove(place);
                 }
@@ -173,10 +174,10 @@ impl Known {
     }
 
     fn ended_under(&self, key: Key, started_ns: u64) -> impl Iterator<Item = &Call> {
-        let listed = self.found_by.get(&key).map_or(&[][..], Vec::as_slice);
+        let listed = self.found_by.get(&key);
         listed
-            .iter()
-            .rev()
+            .into_iter()
+            .flat_map(|listed| listed.iter().rev())
             .filter_map(|id| self.calls.get(id))
             .filter(move |call| {
                 call.ended_ns

@@ -379,11 +379,8 @@ impl Scope {
             Some(text) => came(&asked.call, text),
             None => Came::Together,
         };
-        made.push(Made::Span(span.tool(
-            &asked.call.name,
-            &asked.call.arguments,
-            &what,
-        )));
+        let span = span.tool(&asked.call.name, &asked.call.arguments, &what);
+        made.push(Made::Span(Arc::new(span)));
         if turn.output.is_none() && arrival.opening.content {
             turn.output = over.text.as_deref().map(kept);
         }

@@ -249,7 +249,7 @@ impl Scope {
         made.extend(
             tree::close(run, &mut self.known, prompts)
                 .into_iter()
-                .map(Made::Span),
+                .map(|span| Made::Span(Arc::new(span))),
         );
         std::mem::take(&mut run.exchanges)
     }

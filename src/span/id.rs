@@ -49,23 +49,30 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-fn write_hex(bytes: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes
-        .iter()
-        .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+/// `2 * N` hex digits. Every span writes several of them, and formatting byte by byte is slow.
+fn digits<const N: usize, const TWICE: usize>(bytes: &[u8; N]) -> [u8; TWICE] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [b'0'; TWICE];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    digits
 }
 
 macro_rules! as_hex {
-    ($Id:ident) => {
+    ($Id:ident, $digits:literal) => {
         impl fmt::Display for $Id {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_hex(&self.0, formatter)
+                let digits: [u8; $digits] = digits(&self.0);
+                formatter.write_str(std::str::from_utf8(&digits).unwrap_or_default())
             }
         }
 
         impl Serialize for $Id {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                let digits: [u8; $digits] = digits(&self.0);
+                serializer.serialize_str(std::str::from_utf8(&digits).unwrap_or_default())
             }
         }
 
@@ -79,5 +86,5 @@ macro_rules! as_hex {
     };
 }
 
-as_hex!(TraceId);
-as_hex!(SpanId);
+as_hex!(TraceId, 32);
+as_hex!(SpanId, 16);

@@ -87,7 +87,7 @@ pub struct Refused {
 }
 
 impl Database {
-    /// Opens the file at `path`, or one in memory, and makes it where there is none. The log beside it is cut to `log_bytes`, or 2 MiB, when
+    /// Opens the file at `path`, or one in memory, and makes it where there is none. The log beside it is cut to `log_bytes`, or 16 MiB, when
     /// it begins anew.
     pub(super) fn open(path: Option<&Path>, log_bytes: u64) -> Outcome<Self> {
         let connection = match path {
@@ -104,7 +104,7 @@ impl Database {
              PRAGMA cache_size = -8192;
              PRAGMA temp_store = MEMORY;",
         )?;
-        connection.pragma_update(None, "journal_size_limit", signed(log_bytes.min(2 << 20)))?;
+        connection.pragma_update(None, "journal_size_limit", signed(log_bytes.min(16 << 20)))?;
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.set_prepared_statement_cache_capacity(64);
         schema::migrate(&connection)?;
@@ -261,7 +261,7 @@ impl Database {
                 )
             }
             Made::Span(span) => {
-                let record = serde_json::to_vec(span).unwrap_or_default();
+                let record = serde_json::to_vec(&**span).unwrap_or_default();
                 (None, span.trace_id, span.span_id, record)
             }
         };

@@ -1,6 +1,6 @@
 //! The account adds up whatever happens, and every bound holds.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -34,13 +34,13 @@ fn span(number: u8, text: usize) -> Span {
 }
 
 fn made(number: u8, text: usize) -> Made {
-    Made::Span(span(number, text))
+    Made::Span(Arc::new(span(number, text)))
 }
 
 /// An exchange that asks `question` and is answered with `answer`, unlike any other.
 fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
-    static NUMBER: AtomicU8 = AtomicU8::new(0);
-    let number = u64::from(NUMBER.fetch_add(1, Ordering::Relaxed));
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let headers: HeaderMap = [("x-respan-thread-identifier", "thread")]
         .into_iter()
         .map(|(name, value)| {

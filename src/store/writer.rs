@@ -27,7 +27,7 @@ const ROOM_TIME: Duration = Duration::from_millis(3);
 /// Bytes of spans that are written again at once.
 const CATCH_UP: usize = 1 << 20;
 /// The most that the log beside the database grows to before it is written back.
-const MOST_LOG: u64 = 4 << 20;
+const MOST_LOG: u64 = 16 << 20;
 
 pub(super) struct Writer {
     store: Arc<Store>,

@@ -68,7 +68,7 @@ impl Connector {
         roots: &Arc<RootCertStore>,
         origin: Origin,
         limit: Duration,
-        http2: bool,
+        with_http2: bool,
     ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -82,14 +82,14 @@ impl Connector {
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1();
-        let https = if http2 {
+        let https = if with_http2 {
             builder.enable_http2().wrap_connector(tcp)
         } else {
             builder.wrap_connector(tcp)
         };
         Connector {
             https,
-            offers_http2: http2 && origin.scheme == http::uri::Scheme::HTTPS,
+            offers_http2: with_http2 && origin.scheme == http::uri::Scheme::HTTPS,
             origin,
             limit,
         }

@@ -83,7 +83,10 @@ impl<B> Drop for Place<B> {
         if let Some(Taken::Single(sender)) = self.taken.take()
             && !sender.is_closed()
         {
-            self.pool.waiting().single.push_back((sender, Instant::now()));
+            self.pool
+                .waiting()
+                .single
+                .push_back((sender, Instant::now()));
         }
     }
 }
@@ -121,7 +124,8 @@ where
             let waited = self.waiting().take();
             let (mut taken, is_new) = match waited {
                 Some(taken) => (taken, false),
-                None => (self.dial().await?, true),
+                // Seldom, and far larger than all else that a call has to remember.
+                None => (Box::pin(self.dial()).await?, true),
             };
             let sent = taken.send(request, self.connector.origin()).await;
             match sent {
@@ -206,7 +210,11 @@ impl<B> Waiting<B> {
     fn take(&mut self) -> Option<Taken<B>> {
         self.close_unused();
         // One whose request is still going up although its answer has ended is not ready yet.
-        while let Some(at) = self.single.iter().rposition(|(sender, _)| sender.is_ready() || sender.is_closed()) {
+        while let Some(at) = self
+            .single
+            .iter()
+            .rposition(|(sender, _)| sender.is_ready() || sender.is_closed())
+        {
             match self.single.remove(at) {
                 Some((sender, _)) if !sender.is_closed() => return Some(Taken::Single(sender)),
                 _ => {}
@@ -223,7 +231,11 @@ impl<B> Waiting<B> {
             return;
         }
         let now = Instant::now();
-        while self.single.front().is_some_and(|(_, used)| now.duration_since(*used) > IDLE) {
+        while self
+            .single
+            .front()
+            .is_some_and(|(_, used)| now.duration_since(*used) > IDLE)
+        {
             self.single.pop_front();
         }
         self.shared.retain(|shared| {

@@ -142,8 +142,8 @@ async fn run(steps: Vec<Step>) {
                 });
                 let ids: Vec<_> = told.iter().map(|told| told.opening.id).collect();
                 let mut expected = model.ended.clone();
-                expected
-                    .sort_by_key(|exchange| (exchange.ended_ns(), *exchange.opening.id.as_bytes()));
+                // At the same moment in the order in which they began.
+                expected.sort_by_key(|exchange| (exchange.ended_ns(), exchange.started_ns));
                 expected.append(&mut model.begun);
                 let expected: Vec<_> = expected.iter().map(|known| known.opening.id).collect();
                 assert_eq!(ids, expected);
