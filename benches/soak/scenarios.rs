@@ -1,5 +1,7 @@
 //! The scenarios, each with the figures that it prints.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,11 @@ use crate::peers::{self, Respan};
 
 /// How long an exchange must be under way for its beginning to be on the disk.
 const WRITTEN: Duration = Duration::from_millis(20);
+
+async fn start(store: &Path, upstream: SocketAddr, respan: SocketAddr) -> Gateway {
+    let settings = ["server.drain_delay=0s", "store.max_size=4GiB"];
+    Gateway::start(store, upstream, respan, &settings).await
+}
 
 async fn drained(gateway: &Gateway) -> Duration {
     let began = Instant::now();
@@ -29,7 +36,7 @@ pub(crate) async fn kill(kills: u32) {
     let (seen, mut ready) = (All::default(), Vec::new());
     let (mut owed, mut total, mut unbalanced) = (Vec::new(), 0, 0);
     for _ in 0..kills {
-        let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+        let gateway = start(dir.path(), upstream, respan.address).await;
         ready.push(gateway.ready_after);
         unbalanced += u32::from(!gateway.balanced().await);
         let alive = Duration::from_millis(fastrand::u64(300..2500));
@@ -44,7 +51,7 @@ pub(crate) async fn kill(kills: u32) {
                 .filter(|seen| killed.saturating_duration_since(seen.began) > WRITTEN),
         );
     }
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    let gateway = start(dir.path(), upstream, respan.address).await;
     drained(&gateway).await;
     let got = respan.got.lock().unwrap();
     let lost = owed
@@ -78,7 +85,7 @@ pub(crate) async fn large(mebibytes: u32) {
     let (upstream, respan) = (peers::upstream().await, Respan::start(true).await);
     respan.down.store(true, Ordering::Relaxed);
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    let gateway = start(dir.path(), upstream, respan.address).await;
     println!(
         "empty: ready after {:?}, {} MiB of memory",
         gateway.ready_after,
@@ -107,7 +114,7 @@ pub(crate) async fn large(mebibytes: u32) {
         bytes >> 20
     );
     gateway.kill();
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    let gateway = start(dir.path(), upstream, respan.address).await;
     println!(
         "after a kill: ready after {:?}, {} MiB of memory, {} spans pending, adds up: {}",
         gateway.ready_after,
@@ -130,7 +137,7 @@ pub(crate) async fn large(mebibytes: u32) {
 pub(crate) async fn outage(minutes: u32) {
     let (upstream, respan) = (peers::upstream().await, Respan::start(true).await);
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    let gateway = start(dir.path(), upstream, respan.address).await;
     let phase = async |duration| {
         let seen = All::default();
         load::paced(gateway.address, 200, duration, false, &seen)
@@ -188,9 +195,8 @@ pub(crate) async fn cost(rounds: u32) {
     const REQUESTS: usize = 40_000;
     let (upstream, respan) = (peers::upstream().await, Respan::start(true).await);
     let dir = tempfile::tempdir().unwrap();
-    let on_disk = Gateway::start(dir.path(), upstream, respan.address).await;
-    let in_memory =
-        Gateway::start(std::path::Path::new(":memory:"), upstream, respan.address).await;
+    let on_disk = start(dir.path(), upstream, respan.address).await;
+    let in_memory = start(Path::new(":memory:"), upstream, respan.address).await;
     let ways = [
         ("tracing off", &on_disk, "x-respan-log: off\r\n"),
         ("store in memory", &in_memory, ""),
@@ -206,8 +212,8 @@ pub(crate) async fn cost(rounds: u32) {
             let before = gateway.cpu();
             let answered = load::closed(gateway.address, 16, REQUESTS, 800, headers).await;
             drained(gateway).await;
-            #[expect(clippy::cast_precision_loss, reason = "microseconds per request")]
-            costs[way].push((gateway.cpu() - before) as f64 / answered as f64);
+            #[expect(clippy::cast_precision_loss, reason = "some ten thousand requests")]
+            costs[way].push((gateway.cpu() - before).as_secs_f64() * 1e6 / answered as f64);
         }
     }
     for ((name, gateway, _), mut costs) in ways.into_iter().zip(costs) {
