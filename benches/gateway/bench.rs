@@ -1,17 +1,33 @@
-//! Rounds: in each, every variant is started anew and does every workload, one beside the other in time.
+//! Rounds: in each, every workload is done by every variant, each started anew, one right after the other.
+//!
+//! The order of the variants turns from round to round, so that none always follows the one that leaves the disk busy.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::checks::{Before, Checks};
-use crate::load::{self, Plan};
+use crate::checks::Checks;
+use crate::load;
+use crate::machine::Ticks;
 use crate::options::Options;
 use crate::proxies::{Installed, Proxy, Variant};
 use crate::respan::Respan;
+use crate::streams;
 use crate::table::Table;
-use crate::traffic::Pool;
 use crate::upstream;
+
+mod latency;
+mod memory;
+mod plans;
+mod requests;
+mod stream;
+
+/// What is done in each round.
+enum Workload {
+    Requests(load::Plan),
+    Latency(load::Plan),
+    Streams(streams::Plan),
+    Memory(memory::Plan),
+}
 
 pub(crate) struct Bench {
     options: Options,
@@ -38,16 +54,23 @@ impl Bench {
 
     /// Prints the table; gives whether everything held.
     pub(crate) async fn run(mut self) -> bool {
-        let loads = self.loads();
+        let workloads = plans::workloads(&self.options);
         for round in 1..=self.options.rounds {
-            let began = Instant::now();
-            for (name, plan) in &loads {
-                self.requests(name, plan).await;
+            let (began, before) = (Instant::now(), Ticks::now());
+            for (name, workload) in &workloads {
+                match workload {
+                    Workload::Requests(plan) => self.requests(name, plan).await,
+                    Workload::Latency(plan) => self.latency(name, plan).await,
+                    Workload::Streams(plan) => self.streams(name, plan).await,
+                    Workload::Memory(plan) => self.memory(plan).await,
+                }
             }
+            self.variants.rotate_left(1);
             eprintln!(
-                "round {round} of {}: {:.0?}",
+                "round {round} of {}: {:.0?}; {}",
                 self.options.rounds,
-                began.elapsed()
+                began.elapsed(),
+                Ticks::now().others_since(before)
             );
         }
         self.table.print();
@@ -57,79 +80,15 @@ impl Bench {
         self.checks.failed.is_empty()
     }
 
-    /// What is asked in each round, by name.
-    fn loads(&self) -> Vec<(String, Plan)> {
-        let scale = if self.options.quick { 4 } else { 1 };
-        let mut loads = Vec::new();
-        if self.options.wants("requests") {
-            let pool = Arc::new(Pool::new(256, 2, 1_000, false));
-            for connections in [1, 16, 64, 256] {
-                let requests = if connections == 1 { 20_000 } else { 60_000 };
-                let plan = Plan {
-                    pool: Arc::clone(&pool),
-                    connections,
-                    requests: requests / scale,
-                    rate: None,
-                };
-                loads.push((format!("1 KB, c={connections}"), plan));
-            }
-        }
-        if self.options.wants("history") {
-            let pool = Arc::new(Pool::new(64, 4, 20_000, false));
-            let plan = Plan {
-                pool,
-                connections: 16,
-                requests: 20_000 / scale,
-                rate: None,
-            };
-            loads.push(("20 KB, c=16".to_owned(), plan));
-            let pool = Arc::new(Pool::new(64, 4, 200_000, false));
-            let plan = Plan {
-                pool,
-                connections: 32,
-                requests: 5_000 / scale,
-                rate: Some(1_000.0),
-            };
-            loads.push(("200 KB, 1000/s".to_owned(), plan));
-        }
-        loads
+    async fn start(&self, variant: Variant) -> Proxy {
+        Proxy::start(variant, self.upstream, self.respan.address).await
     }
+}
 
-    /// CPU time of one request, with all that it causes later.
-    async fn requests(&mut self, name: &str, plan: &Plan) {
-        let warm = Plan {
-            requests: plan.requests / 20 + plan.connections,
-            ..plan.clone()
-        };
-        for variant in self.variants.clone() {
-            let proxy = Proxy::start(variant, self.upstream, self.respan.address).await;
-            let done = load::ask(proxy.target, &warm).await;
-            self.checks
-                .replies(name, &proxy, warm.requests, done.answered, done.wrong);
-            self.checks.settle(name, &proxy).await;
-
-            let (before, cpu) = (Before::look(&proxy, &self.respan).await, proxy.cpu());
-            let done = load::ask(proxy.target, plan).await;
-            let now = proxy.cpu();
-            self.checks.settle(name, &proxy).await;
-            let all = proxy.cpu();
-            self.checks
-                .replies(name, &proxy, plan.requests, done.answered, done.wrong);
-            let calls = plan.requests;
-            self.checks
-                .spans(name, &proxy, &self.respan, &before, calls)
-                .await;
-
-            let each = |time: Duration| time.as_secs_f64() * 1e6 / done.answered as f64;
-            self.table
-                .cost(&format!("{name}: CPU µs/request"), variant, each(all - cpu));
-            if variant == Variant::On {
-                let row = format!("{name}: of that after the load, µs");
-                self.table.fact(&row, variant, each(all - now));
-            }
-            let rate = done.answered as f64 / done.took.as_secs_f64();
-            self.table
-                .fact(&format!("{name}: requests/s"), variant, rate);
-        }
-    }
+/// Of sorted nanoseconds, the one that so many thousandths are below, in microseconds.
+fn at(sorted: &[u64], thousandths: usize) -> f64 {
+    let place = (sorted.len() * thousandths / 1_000).min(sorted.len().saturating_sub(1));
+    sorted
+        .get(place)
+        .map_or(f64::NAN, |nanoseconds| *nanoseconds as f64 / 1_000.0)
 }

@@ -8,6 +8,9 @@ use crate::respan::Respan;
 /// How long what a load left behind may take.
 const PATIENCE: Duration = Duration::from_mins(3);
 
+/// Microseconds of CPU time in a tenth of a second that are no work any more.
+const IDLE: f64 = 5_000.0;
+
 /// What did not hold.
 #[derive(Default)]
 pub(crate) struct Checks {
@@ -82,7 +85,7 @@ impl Checks {
             };
             let now = proxy.cpu();
             let busy = now - std::mem::replace(&mut before, now);
-            if left == 0 && busy < Duration::from_millis(5) {
+            if left == 0 && busy < IDLE {
                 return;
             }
             if began.elapsed() > PATIENCE {
@@ -95,7 +98,7 @@ impl Checks {
         }
     }
 
-    /// Whether each of so many calls is a span that arrived, and no span got lost.
+    /// Whether each of so many calls is a span that arrived, and no span got lost. Gives how many spans were made.
     pub(crate) async fn spans(
         &mut self,
         load: &str,
@@ -103,9 +106,9 @@ impl Checks {
         respan: &Respan,
         before: &Before,
         calls: usize,
-    ) {
+    ) -> u64 {
         let Some(gateway) = &proxy.gateway else {
-            return;
+            return 0;
         };
         let name = proxy.variant.name();
         let now = Before::look(proxy, respan).await;
@@ -126,5 +129,6 @@ impl Checks {
         if !gateway.balanced().await {
             self.fail(format!("{load}, {name}: the account does not add up"));
         }
+        created
     }
 }

@@ -139,9 +139,7 @@ impl Client {
     ) -> Done {
         loop {
             let run = next_run();
-            let place = usize::try_from(run).unwrap() % pool.conversations.len();
-            let conversation = &pool.conversations[place];
-            for call in conversation {
+            for call in pool.conversation(run) {
                 if left
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                         left.checked_sub(1)

@@ -140,8 +140,8 @@ impl Proxy {
         }
     }
 
-    /// CPU time of all its processes.
-    pub(crate) fn cpu(&self) -> Duration {
+    /// CPU time of all its processes so far, in microseconds.
+    pub(crate) fn cpu(&self) -> f64 {
         self.processes.iter().map(|of| accounting::cpu(*of)).sum()
     }
 

@@ -79,6 +79,7 @@ pub(crate) struct Plan {
 pub(crate) struct Done {
     pub(crate) streams: usize,
     pub(crate) wrong: usize,
+    /// From the request to the end, of all streams together.
     pub(crate) took: Duration,
     /// From the moment at which the upstream wrote an event to the one at which the client has it, in nanoseconds.
     pub(crate) delays: Vec<u64>,
@@ -107,9 +108,9 @@ pub(crate) async fn ask(target: Target, plan: &Plan) -> Done {
         let done = done.unwrap();
         all.streams += done.streams;
         all.wrong += done.wrong;
+        all.took += done.took;
         all.delays.extend(done.delays);
     }
-    all.took = began.elapsed();
     all.delays.sort_unstable();
     all
 }
@@ -120,28 +121,27 @@ async fn follow(mut stream: TcpStream, head: &[u8], plan: &Plan) -> Done {
         ..Done::default()
     };
     let mut input = Vec::with_capacity(4 << 10);
+    let began = Instant::now();
     for _ in 0..plan.each {
         let run = load::next_run();
-        let place = usize::try_from(run).unwrap() % plan.pool.conversations.len();
         // One call of a run is enough here: a run whose calls take seconds has no other under way.
-        let call = &plan.pool.conversations[place][0];
-        match one(
+        let call = &plan.pool.conversation(run)[0];
+        let delays = &mut done.delays;
+        let same = one(
             &mut stream,
             head,
             call,
             traffic::number(run),
             &mut input,
-            &mut done.delays,
+            delays,
         )
-        .await
-        {
-            Some(same) => done.wrong += usize::from(!same),
-            None => {
-                done.wrong += 1;
-                return done;
-            }
+        .await;
+        done.wrong += usize::from(same != Some(true));
+        if same.is_none() {
+            return done;
         }
         done.streams += 1;
+        done.took = began.elapsed();
     }
     done
 }

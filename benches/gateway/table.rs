@@ -12,7 +12,7 @@ pub(crate) struct Table {
 
 struct Row {
     name: String,
-    /// Ratios to HAProxy say something: costs, but not rates.
+    /// The ratio to HAProxy's says something: that of a cost, not that of a rate.
     compares: bool,
     /// By variant, one of each round.
     figures: BTreeMap<Variant, Vec<f64>>,
@@ -53,7 +53,9 @@ impl Table {
         variants.sort_unstable();
         variants.dedup();
         print!("| median [min..max], ×ratio to haproxy of the same round |");
-        variants.iter().for_each(|of| print!(" {} |", of.name()));
+        for variant in &variants {
+            print!(" {} |", variant.name());
+        }
         println!("\n|---|{}", "---|".repeat(variants.len()));
         for row in &self.rows {
             print!("| {} |", row.name);
@@ -74,7 +76,11 @@ impl Row {
         let mut cell = format!("{} [{}..{}]", digits(median), digits(least), digits(most));
         let reference = self.figures.get(&Variant::Haproxy);
         let is_other = !matches!(variant, Variant::Haproxy | Variant::Direct);
-        if let Some(reference) = reference.filter(|_| self.compares && is_other) {
+        // What is added may be less than nothing, within noise.
+        let compares = |reference: &&Vec<f64>| {
+            self.compares && is_other && reference.iter().all(|figure| *figure > 0.0)
+        };
+        if let Some(reference) = reference.filter(compares) {
             let ratios: Vec<f64> = figures
                 .iter()
                 .zip(reference)

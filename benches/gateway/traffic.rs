@@ -3,6 +3,7 @@
 //! The rule: no two requests are alike. Every message of a conversation holds the number of its run, written into prepared bytes, so that
 //! nothing is gained by knowing a text from another run. Calls of one run share their history, as AutoGen's do.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use crate::words::Words;
@@ -75,9 +76,7 @@ pub(crate) type Conversation = Vec<Call>;
 
 /// Conversations that differ in all their texts.
 pub(crate) struct Pool {
-    pub(crate) conversations: Vec<Conversation>,
-    /// Mean size of a request's body in bytes.
-    pub(crate) mean: usize,
+    conversations: Vec<Conversation>,
 }
 
 impl Pool {
@@ -87,12 +86,13 @@ impl Pool {
         let conversations: Vec<Conversation> = (0..conversations)
             .map(|_| conversation(&mut words, calls, bytes, streamed))
             .collect();
-        let all = conversations.iter().flatten();
-        let mean = all.clone().map(|call| call.body.len()).sum::<usize>() / all.count();
-        Pool {
-            conversations,
-            mean,
-        }
+        Pool { conversations }
+    }
+
+    /// The calls of a run.
+    pub(crate) fn conversation(&self, run: u64) -> &Conversation {
+        let place = usize::try_from(run).unwrap() % self.conversations.len();
+        &self.conversations[place]
     }
 }
 
@@ -127,12 +127,15 @@ fn conversation(words: &mut Words, calls: usize, bytes: usize, streamed: bool) -
             r#"{opening}{instruction},"role":"system"}},{{"role":"user","name":"user","content":{task}}}"#
         );
         for (by, text) in &history {
-            body += &if *by == speaker {
-                format!(r#",{{"role":"assistant","content":{text}}}"#)
+            if *by == speaker {
+                _ = write!(body, r#",{{"role":"assistant","content":{text}}}"#);
             } else {
                 let name = AGENTS[*by];
-                format!(r#",{{"role":"user","name":"{name}","content":{text}}}"#)
-            };
+                _ = write!(
+                    body,
+                    r#",{{"role":"user","name":"{name}","content":{text}}}"#
+                );
+            }
         }
         body += "]";
         if streamed {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-/// CPU time so far.
-pub(crate) fn cpu(process: u32) -> Duration {
+/// CPU time so far, in microseconds.
+pub(crate) fn cpu(process: u32) -> f64 {
     let clock = nix::time::clock_getcpuclockid(Pid::from_raw(process.cast_signed())).unwrap();
-    Duration::from(clock.now().unwrap())
+    Duration::from(clock.now().unwrap()).as_secs_f64() * 1e6
 }
 
 /// Resident memory in bytes.

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::accounting;
-
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -67,14 +65,6 @@ impl Gateway {
         gateway
     }
 
-    /// `kill -9`.
-    pub(crate) fn kill(mut self) -> Instant {
-        let at = Instant::now();
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        at
-    }
-
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").await.unwrap_or_default();
         let ours = text
@@ -119,17 +109,9 @@ impl Gateway {
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
-
-    pub(crate) fn cpu(&self) -> Duration {
-        accounting::cpu(self.child.id())
-    }
-
-    /// Resident memory, in MiB.
-    pub(crate) fn memory(&self) -> u64 {
-        accounting::memory(self.child.id()) >> 20
-    }
 }
 
+/// `kill -9`.
 impl Drop for Gateway {
     fn drop(&mut self) {
         _ = self.child.kill();

@@ -4,6 +4,8 @@
 //! it look useless, and one without anything to escape makes parsing and encoding look several times faster than they are. The same in
 //! every run.
 
+use std::fmt::Write as _;
+
 const COMMON: &str = "the of and to in a is that for it as was with be by on not he this are at from or have an they which one you were all \
     her she there would their we him been has when who will no more if out so up said what its about than into them can only other time \
     new some could these two may first then do any like my now over such our man me even most made after also did many off before must \
@@ -116,7 +118,7 @@ impl Words {
                 1 => format!("\"{} {}\"", self.word().to_owned(), number),
                 _ => format!("[\"{:08x}\", {cents}]", self.number() >> 32),
             };
-            into.push_str(&format!("\"{key}_{place}\": {value}"));
+            _ = write!(into, "\"{key}_{place}\": {value}");
         }
         into.push_str("}\n```\n");
     }
