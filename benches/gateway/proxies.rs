@@ -128,7 +128,9 @@ impl Proxy {
         }
         if let Some(child) = &child {
             processes.push(child.id());
-            processes.extend(children(child.id()));
+            if variant == Variant::Nginx {
+                processes.extend(workers(child.id()).await);
+            }
         }
         Proxy {
             variant,
@@ -182,6 +184,23 @@ async fn run(mut command: Command, dir: &Path, address: SocketAddr) -> Child {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     child
+}
+
+/// nginx's master listens before it has started its workers.
+async fn workers(master: u32) -> Vec<u32> {
+    let began = Instant::now();
+    loop {
+        let workers = children(master);
+        if workers.len() == 2 {
+            return workers;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "nginx has {} workers instead of 2",
+            workers.len()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Processes that this one started.
