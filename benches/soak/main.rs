@@ -10,6 +10,9 @@
     reason = "a soak that cannot go on says why and stops"
 )]
 
+#[path = "../parts/accounting.rs"]
+mod accounting;
+#[path = "../parts/gateway.rs"]
 mod gateway;
 mod load;
 mod peers;

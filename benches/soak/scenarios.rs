@@ -1,14 +1,34 @@
 //! The scenarios, each with the figures that it prints.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::accounting;
 use crate::gateway::Gateway;
 use crate::load::{self, All};
 use crate::peers::{self, Respan};
 
 /// How long an exchange must be under way for its beginning to be on the disk.
 const WRITTEN: Duration = Duration::from_millis(20);
+
+async fn start(store: &Path, upstream: SocketAddr, respan: SocketAddr) -> Gateway {
+    let settings = ["server.drain_delay=0s", "store.max_size=4GiB"];
+    Gateway::start(store, upstream, respan, &settings).await
+}
+
+/// `kill -9`, and when.
+fn end(gateway: Gateway) -> Instant {
+    let at = Instant::now();
+    drop(gateway);
+    at
+}
+
+/// Resident memory, in MiB.
+fn memory_of(gateway: &Gateway) -> u64 {
+    accounting::memory(gateway.process()) >> 20
+}
 
 async fn drained(gateway: &Gateway) -> Duration {
     let began = Instant::now();
@@ -29,12 +49,12 @@ pub(crate) async fn kill(kills: u32) {
     let (seen, mut ready) = (All::default(), Vec::new());
     let (mut owed, mut total, mut unbalanced) = (Vec::new(), 0, 0);
     for _ in 0..kills {
-        let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+        let gateway = start(dir.path(), upstream, respan.address).await;
         ready.push(gateway.ready_after);
         unbalanced += u32::from(!gateway.balanced().await);
         let alive = Duration::from_millis(fastrand::u64(300..2500));
         let mut clients = load::paced(gateway.address, 200, alive, true, &seen).await;
-        let killed = gateway.kill();
+        let killed = end(gateway);
         clients.abort_all();
         let round: Vec<_> = std::mem::take(&mut *seen.lock().unwrap());
         total += round.len();
@@ -44,7 +64,7 @@ pub(crate) async fn kill(kills: u32) {
                 .filter(|seen| killed.saturating_duration_since(seen.began) > WRITTEN),
         );
     }
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    let gateway = start(dir.path(), upstream, respan.address).await;
     drained(&gateway).await;
     let got = respan.got.lock().unwrap();
     let lost = owed
@@ -78,17 +98,17 @@ pub(crate) async fn large(mebibytes: u32) {
     let (upstream, respan) = (peers::upstream().await, Respan::start(true).await);
     respan.down.store(true, Ordering::Relaxed);
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    let gateway = start(dir.path(), upstream, respan.address).await;
     println!(
         "empty: ready after {:?}, {} MiB of memory",
         gateway.ready_after,
-        gateway.memory()
+        memory_of(&gateway)
     );
     while gateway.metric("spangate_store_bytes").await < u64::from(mebibytes) << 20 {
         load::closed(gateway.address, 16, 4_000, 4_000, "").await;
     }
     // Requests at full speed outrun the thread that makes spans of them; what waits for it is in memory.
-    let behind = gateway.memory();
+    let behind = memory_of(&gateway);
     let mut pending = 0;
     loop {
         let now = gateway.metric("spangate_spans_pending").await;
@@ -100,18 +120,18 @@ pub(crate) async fn large(mebibytes: u32) {
     println!("{behind} MiB of memory while spans were made");
     let (bytes, memory) = (
         gateway.metric("spangate_store_bytes").await,
-        gateway.memory(),
+        memory_of(&gateway),
     );
     println!(
         "{pending} spans pending, {} MiB on the disk, {memory} MiB of memory",
         bytes >> 20
     );
-    gateway.kill();
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    end(gateway);
+    let gateway = start(dir.path(), upstream, respan.address).await;
     println!(
         "after a kill: ready after {:?}, {} MiB of memory, {} spans pending, adds up: {}",
         gateway.ready_after,
-        gateway.memory(),
+        memory_of(&gateway),
         gateway.metric("spangate_spans_pending").await,
         gateway.balanced().await
     );
@@ -130,7 +150,7 @@ pub(crate) async fn large(mebibytes: u32) {
 pub(crate) async fn outage(minutes: u32) {
     let (upstream, respan) = (peers::upstream().await, Respan::start(true).await);
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), upstream, respan.address).await;
+    let gateway = start(dir.path(), upstream, respan.address).await;
     let phase = async |duration| {
         let seen = All::default();
         load::paced(gateway.address, 200, duration, false, &seen)
@@ -150,14 +170,14 @@ pub(crate) async fn outage(minutes: u32) {
     let (_, p50, p99) = phase(Duration::from_secs(30)).await;
     println!(
         "before: p50 {p50:?}, p99 {p99:?}, {} MiB of memory",
-        gateway.memory()
+        memory_of(&gateway)
     );
-    let memory = gateway.memory();
+    let memory = memory_of(&gateway);
     respan.down.store(true, Ordering::Relaxed);
     let (requests, p50, p99) = phase(Duration::from_mins(minutes.into())).await;
     let (pending, after) = (
         gateway.metric("spangate_spans_pending").await,
-        gateway.memory(),
+        memory_of(&gateway),
     );
     println!(
         "{minutes} minutes down: {requests} requests, p50 {p50:?}, p99 {p99:?}, {after} MiB of memory ({:+} MiB), {pending} pending",
@@ -188,9 +208,8 @@ pub(crate) async fn cost(rounds: u32) {
     const REQUESTS: usize = 40_000;
     let (upstream, respan) = (peers::upstream().await, Respan::start(true).await);
     let dir = tempfile::tempdir().unwrap();
-    let on_disk = Gateway::start(dir.path(), upstream, respan.address).await;
-    let in_memory =
-        Gateway::start(std::path::Path::new(":memory:"), upstream, respan.address).await;
+    let on_disk = start(dir.path(), upstream, respan.address).await;
+    let in_memory = start(Path::new(":memory:"), upstream, respan.address).await;
     let ways = [
         ("tracing off", &on_disk, "x-respan-log: off\r\n"),
         ("store in memory", &in_memory, ""),
@@ -203,11 +222,11 @@ pub(crate) async fn cost(rounds: u32) {
     for _ in 0..rounds {
         for (way, (_, gateway, headers)) in ways.into_iter().enumerate() {
             drained(gateway).await;
-            let before = gateway.cpu();
+            let before = accounting::cpu(gateway.process());
             let answered = load::closed(gateway.address, 16, REQUESTS, 800, headers).await;
             drained(gateway).await;
-            #[expect(clippy::cast_precision_loss, reason = "microseconds per request")]
-            costs[way].push((gateway.cpu() - before) as f64 / answered as f64);
+            #[expect(clippy::cast_precision_loss, reason = "some ten thousand requests")]
+            costs[way].push((accounting::cpu(gateway.process()) - before) / answered as f64);
         }
     }
     for ((name, gateway, _), mut costs) in ways.into_iter().zip(costs) {

@@ -17,16 +17,17 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) async fn start(store: &Path, upstream: SocketAddr, respan: SocketAddr) -> Self {
+    /// Starts the release binary with these settings besides.
+    pub(crate) async fn start(
+        store: &Path,
+        upstream: SocketAddr,
+        respan: SocketAddr,
+        settings: &[&str],
+    ) -> Self {
         let (address, admin) = (free(), free());
         let began = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_spangate"))
-            .args([
-                "--set",
-                "server.drain_delay=0s",
-                "--set",
-                "store.max_size=4GiB",
-            ])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .env("SPANGATE_STORE_DIR", store)
             .env("SPANGATE_SERVER_LISTEN", address.to_string())
             .env("SPANGATE_SERVER_ADMIN", admin.to_string())
@@ -35,7 +36,7 @@ impl Gateway {
                 format!("http://{upstream}/v1"),
             )
             .env("RESPAN_BASE_URL", format!("http://{respan}/api"))
-            .env("RESPAN_API_KEY", "soak")
+            .env("RESPAN_API_KEY", "bench")
             .stderr(Stdio::null())
             .spawn()
             .expect("the release binary runs");
@@ -62,14 +63,6 @@ impl Gateway {
         }
         gateway.ready_after = began.elapsed();
         gateway
-    }
-
-    /// `kill -9`.
-    pub(crate) fn kill(mut self) -> Instant {
-        let at = Instant::now();
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        at
     }
 
     pub(crate) async fn metric(&self, name: &str) -> u64 {
@@ -113,31 +106,21 @@ impl Gateway {
         Some(text)
     }
 
-    /// CPU time of all its threads, in microseconds.
-    pub(crate) fn cpu(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        ticks * 10_000
-    }
-
-    /// Resident memory, in MiB.
-    pub(crate) fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            / 1024
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 }
 
-fn free() -> SocketAddr {
+/// `kill -9`.
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// An address that nobody listens on.
+pub(crate) fn free() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -1,0 +1,134 @@
+//! What must hold besides being fast: every reply as the upstream sent it, every span at Respan, and an account that adds up.
+
+use std::time::{Duration, Instant};
+
+use crate::proxies::{Proxy, Variant};
+use crate::respan::Respan;
+
+/// How long what a load left behind may take.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Microseconds of CPU time in a tenth of a second that are no work any more.
+const IDLE: f64 = 5_000.0;
+
+/// What did not hold.
+#[derive(Default)]
+pub(crate) struct Checks {
+    pub(crate) failed: Vec<String>,
+}
+
+/// How far the account was before a load.
+pub(crate) struct Before {
+    created: u64,
+    exported: u64,
+    lost: u64,
+    got: (u64, u64),
+}
+
+async fn lost(proxy: &Proxy) -> u64 {
+    let Some(gateway) = &proxy.gateway else {
+        return 0;
+    };
+    gateway.metric("spangate_spans_dropped_total").await
+        + gateway.metric("spangate_spans_rejected_total").await
+}
+
+impl Before {
+    pub(crate) async fn look(proxy: &Proxy, respan: &Respan) -> Self {
+        let metric = async |name| match &proxy.gateway {
+            Some(gateway) => gateway.metric(name).await,
+            None => 0,
+        };
+        Before {
+            created: metric("spangate_spans_created_total").await,
+            exported: metric("spangate_spans_exported_total").await,
+            lost: lost(proxy).await,
+            got: respan.got(),
+        }
+    }
+}
+
+impl Checks {
+    pub(crate) fn fail(&mut self, what: String) {
+        println!("CHECK FAILED: {what}");
+        self.failed.push(what);
+    }
+
+    pub(crate) fn replies(
+        &mut self,
+        load: &str,
+        proxy: &Proxy,
+        wanted: usize,
+        done: usize,
+        wrong: usize,
+    ) {
+        if wrong > 0 || wanted != done {
+            let name = proxy.variant.name();
+            self.fail(format!(
+                "{load}, {name}: {done} of {wanted} answered, {wrong} of them not as the upstream did"
+            ));
+        }
+    }
+
+    /// Waits until all that a load has caused is over, so that its cost is known.
+    pub(crate) async fn settle(&mut self, load: &str, proxy: &Proxy) {
+        let began = Instant::now();
+        let mut before = proxy.cpu();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let left = match &proxy.gateway {
+                Some(gateway) => {
+                    gateway.metric("spangate_spans_pending").await
+                        + gateway.metric("spangate_runs_open").await
+                }
+                None => 0,
+            };
+            let now = proxy.cpu();
+            let busy = now - std::mem::replace(&mut before, now);
+            if left == 0 && busy < IDLE {
+                return;
+            }
+            if began.elapsed() > PATIENCE {
+                let name = proxy.variant.name();
+                self.fail(format!(
+                    "{load}, {name}: {left} spans and runs were left after {PATIENCE:?}"
+                ));
+                return;
+            }
+        }
+    }
+
+    /// Whether each of so many calls is a span that arrived, and no span got lost. Gives how many spans were made.
+    pub(crate) async fn spans(
+        &mut self,
+        load: &str,
+        proxy: &Proxy,
+        respan: &Respan,
+        before: &Before,
+        calls: usize,
+    ) -> u64 {
+        let Some(gateway) = &proxy.gateway else {
+            return 0;
+        };
+        let name = proxy.variant.name();
+        let now = Before::look(proxy, respan).await;
+        let (created, exported) = (now.created - before.created, now.exported - before.exported);
+        let lost = now.lost - before.lost;
+        let (spans, of_calls) = (now.got.0 - before.got.0, now.got.1 - before.got.1);
+        let calls = if proxy.variant == Variant::Off {
+            0
+        } else {
+            calls as u64
+        };
+        if created != exported || lost > 0 || spans != exported || of_calls != calls {
+            self.fail(format!(
+                "{load}, {name}: {calls} calls, {created} spans made, {exported} exported, {lost} dropped or refused; Respan got \
+                 {spans}, {of_calls} of calls"
+            ));
+        }
+        if !gateway.balanced().await {
+            self.fail(format!("{load}, {name}: the account does not add up"));
+        }
+        created
+    }
+}
