@@ -1,66 +1,78 @@
-//! The admin port: health, metrics and the state of the export, for operators. It is never the data port, and answers only to names that are this machine's.
+//! The admin port: the viewer and its API, health, metrics and the state of the export. It is never the data port, and answers only to names
+//! that are this machine's.
 
+mod access;
+mod answer;
+mod api;
+mod events;
+mod pages;
 mod state;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
-use http::uri::Authority;
+use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Limited};
 use tower::Service;
 
-use crate::bearer;
-use crate::config::Secret;
 use crate::export;
 use crate::metrics::{self, Metrics};
 use crate::server::Shutdown;
 use crate::store::Store;
+use crate::traces::Traces;
 
-const JSON: &str = "application/json";
+pub use access::Access;
+pub use answer::Body;
+pub use state::About;
 
-/// Who may look.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Asked for as a bearer token on every path but the health checks; none asks for nothing.
-    pub token: Option<Secret>,
-    /// Host names beside loopback's and IP literals, in lower case.
-    pub hosts: Vec<String>,
+use access::Seal;
+use answer::{JSON, error, json, not_allowed, refused, text, whole};
+use events::Events;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What the admin port shows.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The gateway itself.
+    pub about: About,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// The accounts of spans.
+    pub store: Arc<Store>,
+    /// How the export does.
+    pub export: export::Watch,
+    /// The traces.
+    pub traces: Traces,
+    /// Readiness is that of the data port.
+    pub shutdown: Shutdown,
 }
 
 /// The service behind the admin port.
 #[derive(Clone)]
 pub struct Admin {
     access: Arc<ArcSwap<Access>>,
-    metrics: Arc<Metrics>,
-    store: Arc<Store>,
-    export: export::Watch,
-    shutdown: Shutdown,
+    seal: Option<Seal>,
+    shown: Arc<Shown>,
+    events: Events,
+    /// Ends what would never end by itself.
+    own_shutdown: Shutdown,
 }
 
 impl Admin {
-    /// Shows `metrics`, the accounts of `store` and how the export does; readiness is that of `shutdown`.
-    pub fn new(
-        access: Access,
-        metrics: Arc<Metrics>,
-        store: Arc<Store>,
-        export: export::Watch,
-        shutdown: Shutdown,
-    ) -> Self {
+    /// Shows all that to those who may look, until `own_shutdown`.
+    pub fn new(access: Access, shown: Shown, own_shutdown: Shutdown) -> Self {
         Admin {
             access: Arc::new(ArcSwap::from_pointee(access)),
-            metrics,
-            store,
-            export,
-            shutdown,
+            seal: Seal::new(),
+            shown: Arc::new(shown),
+            events: Events::new(),
+            own_shutdown,
         }
     }
 
@@ -69,84 +81,149 @@ impl Admin {
         self.access.store(Arc::new(access));
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Response<Full<Bytes>> {
-        if let Some(response) = crate::health::answer(&request, &self.shutdown) {
-            return response;
+    async fn answer<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if let Some(response) = crate::health::answer(&request, &self.shown.shutdown) {
+            return response.map(whole_of);
         }
         if let Some(refusal) = self.refusal(&request) {
             return refusal;
         }
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, ());
+        let path = request.uri().path().to_owned();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        match request.uri().path() {
-            "/metrics" if reads => answer_with(
-                metrics::CONTENT_TYPE,
-                self.metrics.render(&self.store).into(),
-            ),
-            "/api/health" if reads => answer_with(
-                JSON,
-                state::health(&self.store, &self.export.state())
-                    .await
-                    .into(),
-            ),
-            "/api/refused/replay" if *request.method() == Method::POST => {
-                self.replay(&request).await
-            }
-            "/metrics" | "/api/health" => not_allowed("GET, HEAD", "only GET is served here\n"),
-            "/api/refused/replay" => not_allowed("POST", "only POST is served here\n"),
-            _ => text(
+        let posts = *request.method() == Method::POST;
+        match &*path {
+            "/sign-in" if posts => self.sign_in(body).await,
+            "/sign-out" if posts => pages::signed_out(),
+            "/api/refused/replay" if posts => self.replay(&request).await,
+            "/sign-in" | "/sign-out" | "/api/refused/replay" => not_allowed(&path, "POST"),
+            _ if !self.is_read(&path) => refused(
+                &path,
                 StatusCode::NOT_FOUND,
-                "served here: /healthz, /readyz, /metrics, /api/health, /api/refused/replay\n",
+                "served here: /, /healthz, /readyz, /metrics, /api/health, /api/traces, /api/events, /api/refused/replay",
             ),
+            _ if reads => self.read(&path, &request).await,
+            _ => not_allowed(&path, "GET, HEAD"),
+        }
+    }
+
+    fn is_read(&self, path: &str) -> bool {
+        matches!(
+            path,
+            "/metrics" | "/api/health" | "/api/traces" | "/api/events"
+        ) || path.starts_with("/api/traces/")
+            || pages::has(path)
+    }
+
+    async fn read(&self, path: &str, request: &Request<()>) -> Response<Body> {
+        let Shown {
+            metrics,
+            store,
+            traces,
+            ..
+        } = &*self.shown;
+        let asked = request.uri().query();
+        match path {
+            "/metrics" => {
+                let metrics = whole(metrics.render(store));
+                answer::with(StatusCode::OK, metrics::CONTENT_TYPE, metrics)
+            }
+            "/api/health" => json(state::health(&self.shown).await),
+            "/api/traces" => api::list(traces, asked).await,
+            "/api/events" => match api::filter(asked) {
+                Ok(filter) => {
+                    let after = request.headers().get(LAST_EVENT_ID);
+                    let after = after.and_then(|id| id.to_str().ok()?.parse().ok());
+                    self.events
+                        .follow(traces, &self.own_shutdown, filter, after)
+                }
+                Err(bad) => bad.into(),
+            },
+            _ => match path.strip_prefix("/api/traces/") {
+                Some(below) => api::below(traces, below, asked).await,
+                None => {
+                    pages::page(path).unwrap_or_else(|| text(StatusCode::NOT_FOUND, "no such page"))
+                }
+            },
         }
     }
 
     /// Whoever may not look is told what to do.
-    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
-        let access = self.access.load();
-        if !is_known_host(request, &access.hosts) {
-            return Some(text(
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        let (access, path) = (self.access.load(), request.uri().path());
+        if !access.knows_host(request) {
+            return Some(refused(
+                path,
                 StatusCode::MISDIRECTED_REQUEST,
-                "this host name is not the gateway's; add it to server.admin_hosts if it is\n",
+                "this host name is not the gateway's; add it to server.admin_hosts if it is",
             ));
         }
-        if !may_look(request, access.token.as_ref()) {
-            let mut response = text(
-                StatusCode::UNAUTHORIZED,
-                "send server.admin_token as `Authorization: Bearer <token>`\n",
-            );
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return Some(response);
+        let is_open = pages::is_open(path) || matches!(path, "/sign-in" | "/sign-out");
+        if is_open || access.lets_in(request.headers(), self.seal.as_ref()) {
+            return None;
         }
-        None
+        let mut response = if path == "/" {
+            pages::sign_in(false)
+        } else {
+            refused(
+                path,
+                StatusCode::UNAUTHORIZED,
+                "send server.admin_token as `Authorization: Bearer <token>`, or sign in at /",
+            )
+        };
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        Some(response)
     }
 
-    async fn replay<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    #[expect(clippy::disallowed_methods, reason = "bounded")]
+    async fn sign_in<B>(&self, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let form = Limited::new(body, pages::MOST_FORM);
+        match form.collect().await {
+            Ok(form) => pages::signed_in(&form.to_bytes(), &self.access.load(), self.seal.as_ref()),
+            Err(_) => text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "send a form with one token, of at most 4 KiB",
+            ),
+        }
+    }
+
+    async fn replay(&self, request: &Request<()>) -> Response<Body> {
         // A page elsewhere can send a plain form here, but not this type without being asked first.
-        if request
-            .headers()
-            .get(CONTENT_TYPE)
-            .map(HeaderValue::as_bytes)
-            != Some(JSON.as_bytes())
-        {
-            return text(
+        let content_type = request.headers().get(CONTENT_TYPE);
+        if content_type.map(HeaderValue::as_bytes) != Some(JSON.as_bytes()) {
+            return error(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "send `Content-Type: application/json`\n",
+                "send `Content-Type: application/json`",
             );
         }
-        match state::replay(&self.store).await {
-            Some(replayed) => answer_with(JSON, replayed.into()),
-            None => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the store gives nothing now; see /api/health, and try again\n",
-            ),
+        match state::replay(&self.shown.store).await {
+            Some(replayed) => json(replayed),
+            None => answer::unavailable("it takes no question"),
         }
     }
 }
 
-impl<B: Send + 'static> Service<Request<B>> for Admin {
-    type Response = Response<Full<Bytes>>;
+fn whole_of(body: http_body_util::Full<Bytes>) -> Body {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+impl<B> Service<Request<B>> for Admin
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -155,81 +232,33 @@ impl<B: Send + 'static> Service<Request<B>> for Admin {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // Bodies say nothing here.
-        let request = request.map(drop);
         let answer = self.clone().answer(request);
         Box::pin(async move { Ok(answer.await) })
     }
 }
 
-/// A page elsewhere can let its own name lead to this machine (DNS rebinding), but not choose the name that a browser sends.
-fn is_known_host<B>(request: &Request<B>, known: &[String]) -> bool {
-    let named = request.headers().get(HOST).map_or_else(
-        || request.uri().authority().cloned(),
-        |host| Authority::try_from(host.as_bytes()).ok(),
-    );
-    let Some(named) = named else { return false };
-    let host = named
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<IpAddr>().is_ok()
-        || known.contains(&host)
-}
-
-fn may_look<B>(request: &Request<B>, token: Option<&Secret>) -> bool {
-    let Some(token) = token else { return true };
-    bearer::presented(request.headers()).is_some_and(|presented| token.matches(presented))
-}
-
-fn answer_with(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
-fn not_allowed(allowed: &'static str, why: &'static str) -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, why);
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allowed));
-    response
-}
-
-fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
-        .headers_mut()
-        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
-    use http::header::AUTHORIZATION;
+    use http::header::{AUTHORIZATION, HOST};
+    use http_body_util::Empty;
 
     use super::*;
 
     fn admin(access: Access) -> Admin {
-        Admin::new(
-            access,
-            Arc::new(Metrics::default()),
-            Arc::new(Store::volatile(1 << 20)),
-            export::Watch::of_nothing(),
-            Shutdown::default(),
-        )
+        let store = Arc::new(Store::volatile(1 << 20));
+        let shown = Shown {
+            about: About {
+                base_url: "http://127.0.0.1:8080/v1".to_owned(),
+                started: std::time::SystemTime::UNIX_EPOCH,
+            },
+            metrics: Arc::new(Metrics::default()),
+            traces: Traces::new(Arc::clone(&store), Arc::default()),
+            store,
+            export: export::Watch::of_nothing(),
+            shutdown: Shutdown::default(),
+        };
+        Admin::new(access, shown, Shutdown::default())
     }
 
     fn status(admin: &Admin, host: Option<&str>, path: &str, token: Option<&str>) -> u16 {
@@ -240,7 +269,7 @@ mod tests {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let answer = admin.clone().answer(request.body(()).unwrap());
+        let answer = admin.clone().answer(request.body(Empty::new()).unwrap());
         answer.now_or_never().unwrap().status().as_u16()
     }
 

@@ -76,6 +76,7 @@ pub async fn run(
         return Err(format!("only {} of {spans} spans arrived within {PATIENCE:?}; run again with --set log.level=debug", respan.count()).into());
     }
     writeln!(output, "\nWhat Respan was sent:\n{}", respan.trees())?;
+    writeln!(output, "The viewer: http://{}/", gateway.admin_address)?;
     writeln!(output, "Metrics: http://{}/metrics", gateway.admin_address)?;
     output.flush()?;
     until.await;

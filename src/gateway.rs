@@ -1,6 +1,7 @@
 //! The whole gateway, put together: from a valid configuration to a running process, and to its orderly end.
 
 mod assembly;
+mod sketching;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,8 +15,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use assembly::export as export_settings;
+use sketching::Sketching;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Shown};
 use crate::capture::Budget;
 use crate::capture::worker::{self, Sink, Worker};
 use crate::capture::{Ending, Exchange, Kept, Opening};
@@ -26,6 +28,7 @@ use crate::proxy::{self, Proxy};
 use crate::runs::{Made, Runs};
 use crate::server::{self, Listener, Shutdown};
 use crate::store::{OpenError, Recovered, Store, Writing};
+use crate::traces::{Live, Traces};
 
 /// `store.dir` of a store in memory.
 const MEMORY: &str = ":memory:";
@@ -36,7 +39,7 @@ const LEAST_FLUSH: Duration = Duration::from_secs(5);
 pub struct Gateway {
     /// Where AutoGen connects.
     pub data_address: SocketAddr,
-    /// Health, metrics.
+    /// The viewer, its API, health, metrics.
     pub admin_address: SocketAddr,
     config: Config,
     settings: Arc<ArcSwap<proxy::Settings>>,
@@ -143,7 +146,9 @@ impl Gateway {
 
         let metrics = Arc::new(Metrics::default());
         let (store, writing) = Store::open(assembly::store(&config)).map_err(StartError::Store)?;
+        let live = Arc::new(Live::default());
         let seen = Seen {
+            sketching: Sketching::new(Arc::clone(&live)),
             runs: Runs::new(assembly::runs(&config.runs), store.agent_names()),
             store: Arc::clone(&store),
             metrics: Arc::clone(&metrics),
@@ -154,6 +159,8 @@ impl Gateway {
             seen,
         )
         .map_err(StartError::System)?;
+        let looked = capture.clone();
+        live.wakes(move || looked.look());
 
         let background = TaskTracker::new();
         let (export_settings, watched) =
@@ -181,13 +188,16 @@ impl Gateway {
             shutdown.clone(),
             connections.clone(),
         ));
-        let admin = Admin::new(
-            assembly::admin(&config.server),
+        let shown = Shown {
+            about: assembly::about(&config, data_address),
             metrics,
-            Arc::clone(&store),
-            exporter.watch(),
-            shutdown.clone(),
-        );
+            traces: Traces::new(Arc::clone(&store), live),
+            store: Arc::clone(&store),
+            export: exporter.watch(),
+            shutdown: shutdown.clone(),
+        };
+        let access = assembly::admin(&config.server);
+        let admin = Admin::new(access, shown, admin_shutdown.clone());
         background.spawn(server::serve(
             admin_listener,
             admin.clone(),
@@ -339,6 +349,7 @@ impl Gateway {
 
 /// From what was seen to what is to be exported.
 struct Seen {
+    sketching: Sketching,
     runs: Runs,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
@@ -407,7 +418,8 @@ impl Sink for Seen {
     fn rest(&mut self) -> Option<Instant> {
         let made = self.runs.expired(Instant::now());
         self.hand_over(made);
-        self.runs.next_expiry()
+        let again = self.sketching.rest(&self.runs);
+        [self.runs.next_expiry(), again].into_iter().flatten().min()
     }
 
     fn close(&mut self) {

@@ -21,7 +21,7 @@
 //!                                      ┊        runs: calls become runs, turns of agents, tools
 //!                                      ┊          │ ended, span
 //!                                      ▼          ▼
-//!                                    store (SQLite: exchanges under way, spans not yet accepted)
+//!                                    store (SQLite: exchanges under way, spans not yet accepted) ──► traces ──► admin (people)
 //!                                                 │
 //!                                                 ▼
 //!                                               export: batch, encode, post, retry ──► Respan
@@ -46,7 +46,8 @@
 //! | [`span`] | the model of a span, Respan's names for its attributes, and who sets them |
 //! | [`store`] | what must not be lost: exchanges under way, spans not yet accepted, and the account of them |
 //! | [`export`] | spans become posts, and posts become accepted |
-//! | [`metrics`], [`admin`] | what is counted, and the port that shows it |
+//! | [`traces`] | what the store holds and what goes on, as lists and trees for people; made only while somebody looks |
+//! | [`metrics`], [`admin`] | what is counted, and the port that shows it and the traces |
 //! | [`check`], [`demo`] | what a configuration amounts to; a first look at all of it |
 //!
 //! `encoding`, `sse`, `openai`, `runs`, `span` and `export::otlp` are plain functions of bytes and times: no sockets, tasks or clocks inside.
@@ -74,4 +75,5 @@ pub mod span;
 pub mod sse;
 pub mod store;
 pub mod tap;
+pub mod traces;
 pub mod upstream;

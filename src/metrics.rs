@@ -249,6 +249,11 @@ impl Metrics {
         add_one(&self.capture_cut);
     }
 
+    /// How many runs are open.
+    pub fn runs_open(&self) -> u64 {
+        self.runs_open.load(Ordering::Relaxed)
+    }
+
     /// So many runs there are now.
     pub fn runs(&self, counts: runs::Counts) {
         self.runs_open.store(counts.open as u64, Ordering::Relaxed);

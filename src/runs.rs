@@ -26,6 +26,7 @@ mod rehome;
 mod retries;
 mod run;
 mod scope;
+mod sketch;
 mod society;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use scope::{Arrival, Scope};
 
 pub use prompts::Prompt;
 use prompts::Prompts;
+pub use sketch::{Change, Sketch, Sketches};
 
 /// A request that did not settle by then is placed all the same: what it follows has ended long ago.
 const PLACED_AFTER: Duration = Duration::from_secs(1);
@@ -244,6 +246,7 @@ impl Runs {
                 place.trace_id = standing.trace_id;
                 place.parent_span_id = standing.parent_span_id;
                 place.notes.extend(standing.notes);
+                (place.model, place.task) = (standing.model, standing.task);
                 self.watch_idle(&asker, standing.run, now);
             }
         }

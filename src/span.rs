@@ -10,6 +10,7 @@ pub mod key;
 pub mod operation;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,12 @@ pub struct Place {
     pub events: Vec<Event>,
     /// How it came to stand here, as attributes that the exchange has not.
     pub notes: Vec<(Key, Value)>,
+    /// The model that was asked for, where the request has been read by now. The exchange has it, too, but would have to be read again.
+    #[serde(skip)]
+    pub model: Option<Arc<str>>,
+    /// What its run was asked first, likewise; in part, where it is long.
+    #[serde(skip)]
+    pub task: Option<Arc<str>>,
 }
 
 impl Span {

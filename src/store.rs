@@ -35,6 +35,7 @@
 //! spangate's. `lock` in the same directory is held by the process that uses it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -52,11 +53,13 @@ mod database;
 mod directory;
 mod inbox;
 mod queue;
+mod reading;
 mod record;
 mod recovery;
 mod retention;
 mod schema;
 mod settings;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -64,13 +67,16 @@ mod writer;
 pub use batch::{Batch, Loaded, Settled};
 pub use counts::{Counts, DropReason};
 pub use database::Refused;
+pub use reading::{Position, Reader, Row, Unavailable};
 pub use recovery::Recovered;
 pub use settings::{OpenError, Settings, StoreState};
+pub use summary::{Kind, Summary};
 
 use database::Found;
 use directory::Directory;
 use inbox::{Inbox, Note, Question};
 use queue::{Queue, Taken};
+use reading::News;
 use record::Unreadable;
 use recovery::Unfinished;
 use writer::Writer;
@@ -89,6 +95,10 @@ pub struct Store {
     enough: Notify,
     /// Rung when a span is set aside.
     set_aside: Notify,
+    /// What readers have to know of the rows.
+    news: News,
+    /// The database's file; none in memory.
+    file: Option<PathBuf>,
     max_memory: usize,
     keep: usize,
 }
@@ -119,7 +129,9 @@ impl Store {
             ),
             None => None,
         };
-        let store = Arc::new(Self::with(Inbox::default(), settings.max_memory));
+        let mut store = Self::with(Inbox::default(), settings.max_memory);
+        store.file = directory.as_ref().map(Directory::database);
+        let store = Arc::new(store);
         let writer = Writer::new(Arc::clone(&store), settings, directory);
         if let Err(trouble) = store.look_back(&writer) {
             tracing::warn!(
@@ -147,6 +159,8 @@ impl Store {
             agents: Mutex::default(),
             enough: Notify::new(),
             set_aside: Notify::new(),
+            news: News::default(),
+            file: None,
             max_memory,
             keep: KEEP.min(max_memory / 2),
         }
@@ -334,6 +348,9 @@ impl Store {
 
     fn saved(&self, seqs: &[u64]) {
         self.lock().saved(seqs, self.keep);
+        if !seqs.is_empty() {
+            self.news.written();
+        }
     }
 
     fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Arc<Made>, usize)> {

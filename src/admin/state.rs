@@ -4,17 +4,36 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::export::ExportState;
+use super::Shown;
 use crate::store::{Refused, Store};
 
 /// The most refused spans that are listed.
 const LISTED: usize = 1000;
 
+/// The gateway itself, for whoever asks what this is.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// What an AutoGen program gives its client.
+    pub base_url: String,
+    /// When it began to serve.
+    pub started: SystemTime,
+}
+
 #[derive(Serialize)]
 struct Health<'a> {
+    gateway: Gateway<'a>,
     export: Export<'a>,
     store: Stored<'a>,
     refused: Vec<RefusedSpan>,
+}
+
+#[derive(Serialize)]
+struct Gateway<'a> {
+    version: &'static str,
+    base_url: &'a str,
+    started: String,
+    draining: bool,
+    runs_open: u64,
 }
 
 #[derive(Serialize)]
@@ -33,6 +52,9 @@ struct Stored<'a> {
     up: bool,
     bytes: u64,
     failing: Option<Problem<'a>>,
+    content_shed: u64,
+    journal_skipped: u64,
+    recovered: u64,
 }
 
 #[derive(Serialize)]
@@ -50,10 +72,18 @@ struct RefusedSpan {
 }
 
 /// All of it. The refused spans are the newest, and are left out when the disk gives nothing now.
-pub(super) async fn health(store: &Store, export: &ExportState) -> Vec<u8> {
+pub(super) async fn health(shown: &Shown) -> Vec<u8> {
+    let (about, store, export) = (&shown.about, &shown.store, &shown.export.state());
     let state = store.state();
     let counts = store.counts();
     let health = Health {
+        gateway: Gateway {
+            version: env!("CARGO_PKG_VERSION"),
+            base_url: &about.base_url,
+            started: time(about.started),
+            draining: shown.shutdown.is_draining(),
+            runs_open: shown.metrics.runs_open(),
+        },
         export: Export {
             configured: export.configured,
             pending: counts.pending,
@@ -66,6 +96,9 @@ pub(super) async fn health(store: &Store, export: &ExportState) -> Vec<u8> {
             up: state.failing.is_none(),
             bytes: state.bytes,
             failing: state.failing.as_ref().map(problem),
+            content_shed: state.content_shed,
+            journal_skipped: state.journal_skipped,
+            recovered: state.recovered,
         },
         refused: refused(store).await.unwrap_or_default(),
     };

@@ -27,6 +27,8 @@ pub(super) enum Event {
         started_ns: u64,
         request: Kept,
     },
+    /// Somebody wants to know what there is.
+    Looked,
     /// An exchange is over, and this is the rest of its reply.
     Settled {
         exchange: Box<Exchange>,
@@ -153,6 +155,11 @@ impl Capture {
         if first {
             self.queue.changed.notify_one();
         }
+    }
+
+    /// Lets the worker look at what it has, though nothing was seen.
+    pub fn look(&self) {
+        self.push(Event::Looked);
     }
 
     /// No further event is expected: the worker ends after those that wait.

@@ -124,6 +124,7 @@ fn handle(
         } => {
             unharmed(|| sink.asked(opening, started_ns, request));
         }
+        Event::Looked => {}
         Event::Settled { mut exchange, last } => {
             let assembly = open.remove(&exchange.opening.id);
             let answer = exchange.answer.clone();

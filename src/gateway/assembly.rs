@@ -1,6 +1,8 @@
 //! From the configuration's words to what each part is made with.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::HeaderValue;
 use http::uri::InvalidUri;
@@ -138,6 +140,19 @@ pub(super) fn terms(config: &Config) -> Terms {
     }
 }
 
+/// What the gateway says of itself.
+pub(super) fn about(config: &Config, data_address: SocketAddr) -> admin::About {
+    let scheme = match config.server.tls_cert {
+        Some(_) => "https",
+        None => "http",
+    };
+    admin::About {
+        base_url: format!("{scheme}://{data_address}/v1"),
+        started: SystemTime::now(),
+    }
+}
+
+/// Who may look.
 pub(super) fn admin(server: &config::Server) -> admin::Access {
     admin::Access {
         token: server.admin_token.clone(),

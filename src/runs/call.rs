@@ -43,6 +43,8 @@ pub(super) struct Call {
     pub(super) before_results: Option<Hash>,
     /// The first of them.
     pub(super) opening: Hash,
+    /// The model that it asked for.
+    pub(super) model: Option<Arc<str>>,
     /// The first thing that came from outside.
     pub(super) task: Option<Arc<str>>,
     /// What a selector was shown, until its choice was followed.
@@ -180,6 +182,7 @@ impl Call {
         size_of::<Call>()
             + 512
             + self.told_bytes
+            + text(&self.model)
             + text(&self.task)
             + text(&self.prompt)
             + self.reply.text.len()

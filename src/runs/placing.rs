@@ -67,7 +67,8 @@ impl Scope {
             self.known.followed(selection);
         }
         let turn = self.join(&decision, arrival, &transcript, run, level);
-        let call = self.call(decision, arrival, &transcript, (run, level, turn));
+        let mut call = self.call(decision, arrival, &transcript, (run, level, turn));
+        call.model = request.model.as_deref().map(Arc::from);
         if let (Some(prompt), Some(Name { text, .. }), Kind::Agent) =
             (call.known_by, call.speaker.name(), call.kind)
         {
@@ -224,6 +225,7 @@ impl Scope {
                 .reflects
                 .then(|| transcript.beginning(length - 1)),
             opening: transcript.beginning(1),
+            model: None,
             task: decision.task,
             prompt: (decision.kind == Kind::Selector).then(|| transcript.whole().into()),
             hears_others: entries.any(|entry| entry.agent().is_some()),

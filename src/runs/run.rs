@@ -9,7 +9,7 @@ use crate::capture::{ExchangeId, Opening};
 use crate::span::{SpanId, TraceId};
 
 /// A run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) trace_id: TraceId,
@@ -38,7 +38,7 @@ pub(super) struct Run {
 }
 
 /// One turn of an agent: calls of the model, and tools between them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Turn {
     pub(super) span_id: SpanId,
     pub(super) speaker: Speaker,
@@ -59,7 +59,7 @@ pub(super) struct Turn {
 }
 
 /// A team, or a lone agent: the run itself, or what a tool was.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Level {
     /// The workflow's span, where there is one.
     pub(super) span_id: SpanId,
@@ -78,7 +78,7 @@ pub(super) struct Level {
 }
 
 /// The inner team of a `SocietyOfMindAgent`, as one call of it summed it up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Society {
     pub(super) span_id: SpanId,
     pub(super) level: usize,

@@ -35,7 +35,7 @@ pub(super) struct Scope {
     /// Not placed yet, by when they began.
     pending: BTreeMap<(u64, [u8; 16]), Arrival>,
     /// Whose attempts the exchanges under way are, and where they stand.
-    attempts: HashMap<ExchangeId, CallId>,
+    pub(super) attempts: HashMap<ExchangeId, CallId>,
     /// Calls whose last attempt failed, and which may be tried again: which attempt it was, and when it ended.
     failed: HashMap<CallKey, VecDeque<(CallId, u32, u64)>>,
     pub(super) next_call: CallId,
@@ -49,6 +49,8 @@ pub(super) struct Standing {
     pub(super) trace_id: TraceId,
     pub(super) parent_span_id: Option<SpanId>,
     pub(super) notes: Vec<(Key, Value)>,
+    pub(super) model: Option<Arc<str>>,
+    pub(super) task: Option<Arc<str>>,
 }
 
 impl Scope {
@@ -231,6 +233,8 @@ impl Scope {
             trace_id: run.trace_id,
             parent_span_id,
             notes,
+            model: call.model.clone(),
+            task: call.task.clone(),
         })
     }
 

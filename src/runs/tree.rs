@@ -7,7 +7,7 @@ use super::call::{Call, CallId, NameRule};
 use super::kind::Kind;
 use super::known::Known;
 use super::prompts::Prompts;
-use super::run::{Extent, Run};
+use super::run::{Extent, Run, Turn};
 use super::tool::takes_a_task;
 use crate::span::operation::{Came, Operation, tool_id};
 use crate::span::{Span, SpanId};
@@ -21,61 +21,88 @@ struct Found {
     above: Option<SpanId>,
 }
 
+/// Of what a span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Level(usize),
+    Society(usize),
+    Turn(usize),
+}
+
 /// The spans of `run` that were not told before.
 pub(super) fn close(run: &mut Run, known: &mut Known, prompts: &mut Prompts) -> Vec<Span> {
     extend(run, known);
-    let levels = levels(run, known);
-    let names = names(run, known, &levels, prompts);
+    learn(run, known, prompts);
     let mut spans = Vec::new();
     tools(run, known, &mut spans);
+    let levels = levels(run, known);
+    let untold = operations(run, known, prompts, &levels);
+    spans.extend(untold.into_iter().map(|(_, span)| span));
+    for (level, found) in run.levels.iter_mut().zip(&levels) {
+        level.told |= found.workflow.is_some();
+    }
+    for society in &mut run.societies {
+        society.told = true;
+    }
+    for turn in &mut run.turns {
+        turn.told = true;
+    }
+    run.is_lone |= levels[0].workflow.is_none();
+    spans
+}
+
+/// Workflows and agents of a run that is still open, by what is known of it now: what [`close`] would give, which is not told by that.
+pub(super) fn so_far(run: &Run, known: &Known, prompts: &Prompts) -> Vec<(Of, Span)> {
+    let mut run = run.clone();
+    extend(&mut run, known);
+    let levels = levels(&run, known);
+    operations(&run, known, prompts, &levels)
+}
+
+/// Workflows and agents that were not told before.
+fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> Vec<(Of, Span)> {
+    let mut spans = Vec::new();
     for (at, found) in levels.iter().enumerate() {
-        if let Some(workflow) = found.workflow.filter(|_| !run.levels[at].told) {
-            let class = class(run, known, at);
-            let level = &mut run.levels[at];
-            level.told = true;
-            let told = run.told_name.clone().filter(|_| at == 0);
-            spans.push(
-                Operation {
-                    trace_id: run.trace_id,
-                    span_id: workflow,
-                    parent_span_id: found.above,
-                    start_ns: level.span.start_ns,
-                    end_ns: level.span.end_ns,
-                    opening: &run.opening,
-                    content: level.content,
-                    rule: told.is_none().then_some("team"),
-                }
-                .workflow(
-                    told.as_deref().unwrap_or(class),
-                    level.input.as_deref(),
-                    level.output.as_deref(),
-                ),
-            );
+        let level = &run.levels[at];
+        if let Some(workflow) = found.workflow.filter(|_| !level.told) {
+            let told = run.told_name.as_deref().filter(|_| at == 0);
+            let operation = Operation {
+                trace_id: run.trace_id,
+                span_id: workflow,
+                parent_span_id: found.above,
+                start_ns: level.span.start_ns,
+                end_ns: level.span.end_ns,
+                opening: &run.opening,
+                content: level.content,
+                rule: told.is_none().then_some("team"),
+            };
+            let name = told.unwrap_or_else(|| class(run, known, at));
+            let (input, output) = (level.input.as_deref(), level.output.as_deref());
+            spans.push((Of::Level(at), operation.workflow(name, input, output)));
         }
     }
-    for (number, society) in run.societies.iter_mut().enumerate() {
+    for (number, society) in run.societies.iter().enumerate() {
         let members = run.turns.iter().any(|turn| turn.society == Some(number));
-        if std::mem::replace(&mut society.told, true) || !members {
+        if society.told || !members {
             continue;
         }
-        spans.push(
-            Operation {
-                trace_id: run.trace_id,
-                span_id: society.span_id,
-                parent_span_id: levels[society.level]
-                    .workflow
-                    .or(levels[society.level].above),
-                start_ns: society.span.start_ns,
-                end_ns: society.span.end_ns,
-                opening: &run.opening,
-                content: run.levels[society.level].content,
-                rule: Some("society"),
-            }
-            .workflow("RoundRobinGroupChat.run_stream", None, None),
-        );
+        let level = &levels[society.level];
+        let operation = Operation {
+            trace_id: run.trace_id,
+            span_id: society.span_id,
+            parent_span_id: level.workflow.or(level.above),
+            start_ns: society.span.start_ns,
+            end_ns: society.span.end_ns,
+            opening: &run.opening,
+            content: run.levels[society.level].content,
+            rule: Some("society"),
+        };
+        let span = operation.workflow("RoundRobinGroupChat.run_stream", None, None);
+        spans.push((Of::Society(number), span));
     }
-    for (turn, name) in run.turns.iter_mut().zip(names) {
-        if std::mem::replace(&mut turn.told, true) {
+    let names = names(run, known, levels, prompts);
+    for (number, (turn, name)) in run.turns.iter().zip(names).enumerate() {
+        if turn.told {
             continue;
         }
         let level = levels[turn.level];
@@ -85,41 +112,47 @@ pub(super) fn close(run: &mut Run, known: &mut Known, prompts: &mut Prompts) -> 
             None => Some("turn"),
         };
         let told_parent = turn.told_parent.filter(|_| turn.level == 0);
-        spans.push(
-            Operation {
-                trace_id: run.trace_id,
-                span_id: turn.span_id,
-                parent_span_id: society.or(level.workflow).or(told_parent).or(level.above),
-                start_ns: turn.span.start_ns,
-                end_ns: turn.span.end_ns,
-                opening: &run.opening,
-                content: turn.content,
-                rule,
-            }
-            .agent(
-                name.as_ref().map(|(name, _)| name.as_str()),
-                turn.input.as_deref(),
-                turn.output.as_deref(),
-            ),
-        );
+        let operation = Operation {
+            trace_id: run.trace_id,
+            span_id: turn.span_id,
+            parent_span_id: society.or(level.workflow).or(told_parent).or(level.above),
+            start_ns: turn.span.start_ns,
+            end_ns: turn.span.end_ns,
+            opening: &run.opening,
+            content: turn.content,
+            rule,
+        };
+        let name = name.as_ref().map(|(name, _)| name.as_str());
+        let (input, output) = (turn.input.as_deref(), turn.output.as_deref());
+        spans.push((Of::Turn(number), operation.agent(name, input, output)));
     }
-    run.is_lone |= levels[0].workflow.is_none();
     spans
 }
 
 /// Who took each turn, and how it is known.
 type Named = Option<(String, Option<NameRule>)>;
 
-fn names(run: &Run, known: &Known, levels: &[Found], prompts: &mut Prompts) -> Vec<Named> {
-    let first = |turn: &super::run::Turn| turn.calls.first().and_then(|call| known.get(*call));
+/// Names are known to later runs by the system messages of those who have them.
+fn learn(run: &Run, known: &Known, prompts: &mut Prompts) {
+    for turn in &run.turns {
+        if let (Some(name), Some(call)) = (turn.speaker.name(), first(turn, known))
+            && let Some(prompt) = call.known_by
+        {
+            prompts.learn(prompt, &name.text);
+        }
+    }
+}
+
+fn first<'k>(turn: &Turn, known: &'k Known) -> Option<&'k Call> {
+    turn.calls.first().and_then(|call| known.get(*call))
+}
+
+fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<Named> {
     // Of one system message, unless several have it.
     let mut by_system: HashMap<u64, HashSet<&str>> = HashMap::new();
     for turn in &run.turns {
-        if let (Some(name), Some(call)) = (turn.speaker.name(), first(turn)) {
+        if let (Some(name), Some(call)) = (turn.speaker.name(), first(turn, known)) {
             by_system.entry(call.system).or_default().insert(&name.text);
-            if let Some(prompt) = call.known_by {
-                prompts.learn(prompt, &name.text);
-            }
         }
     }
     run.turns
@@ -132,7 +165,7 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &mut Prompts) -> V
                 let rule = Some(name.rule).filter(|rule| *rule != NameRule::Told);
                 return Some((name.text.to_string(), rule));
             }
-            let call = first(turn)?;
+            let call = first(turn, known)?;
             if let Some(tool) = tool_of(run, known, turn.level) {
                 return Some((tool, Some(NameRule::AgentTool)));
             }
@@ -170,7 +203,7 @@ fn tool_of(run: &Run, known: &Known, level: usize) -> Option<String> {
 }
 
 /// What each level turned out to be.
-fn levels(run: &mut Run, known: &Known) -> Vec<Found> {
+fn levels(run: &Run, known: &Known) -> Vec<Found> {
     (0..run.levels.len())
         .map(|at| {
             let level = &run.levels[at];

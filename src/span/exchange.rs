@@ -38,15 +38,7 @@ pub fn span(exchange: &Exchange) -> Span {
     opening.identity.attributes(put);
     put_notes(put, exchange, reading, &outcome);
 
-    let name = opening
-        .identity
-        .span_name
-        .clone()
-        .unwrap_or_else(|| match (&model, opening.chat) {
-            (Some(model), true) => format!("llm.{}", plain(model)),
-            (None, true) => "llm.unknown".to_owned(),
-            (_, false) => "task".to_owned(),
-        });
+    let name = name(opening, model.as_deref());
     let place = told_place(exchange);
     Span {
         trace_id: place.trace_id,
@@ -61,6 +53,16 @@ pub fn span(exchange: &Exchange) -> Span {
     }
 }
 
+/// The name of an exchange's span, whose `model` answered, or was asked for.
+pub fn name(opening: &Opening, model: Option<&str>) -> String {
+    let told = opening.identity.span_name.clone();
+    told.unwrap_or_else(|| match (model, opening.chat) {
+        (Some(model), true) => format!("llm.{}", plain(model)),
+        (None, true) => "llm.unknown".to_owned(),
+        (_, false) => "task".to_owned(),
+    })
+}
+
 /// Where the span of `exchange` stands by what its own headers say: in the trace that they name, else in a trace of its own.
 pub fn told_place(exchange: &Exchange) -> Place {
     let identity = &exchange.opening.identity;
@@ -73,7 +75,16 @@ pub fn told_place(exchange: &Exchange) -> Place {
         start_ns: exchange.started_ns,
         events: Vec::new(),
         notes: Vec::new(),
+        model: None,
+        task: None,
     }
+}
+
+/// Whether the span of `exchange` says that it did not go well.
+pub fn went_wrong(exchange: &Exchange) -> bool {
+    Outcome::of(exchange, exchange.reading.as_ref())
+        .message
+        .is_some()
 }
 
 /// How an exchange truly ended: by its transport, and by what the reply says of itself.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::chat;
 use super::exchange::plain;
 use super::{Key, Span, SpanId, Status, TraceId, Value, key};
 use crate::capture::{ExchangeId, Opening};
@@ -91,6 +92,17 @@ impl Operation<'_> {
             }
         };
         self.span(format!("tool.{}", plain(name)), status, attributes)
+    }
+
+    /// A call of the model that is under way: what is known of it before its reply.
+    pub fn call(self, model: Option<&str>) -> Span {
+        let mut attributes = Vec::with_capacity(16);
+        chat::kind_attributes(self.opening.system, &mut attributes);
+        if let Some(model) = model {
+            set(&mut attributes, key::REQUEST_MODEL, model.to_owned());
+        }
+        let name = plain(model.unwrap_or(UNKNOWN));
+        self.span(format!("llm.{name}"), Status::Ok, attributes)
     }
 
     fn content(&self, put: &mut Vec<(Key, Value)>, input: Option<String>, output: Option<String>) {

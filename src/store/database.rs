@@ -6,10 +6,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::record::{self, Rows};
 use super::schema;
+use super::summary::Summary;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
 use crate::span::exchange::span_id;
@@ -124,6 +125,24 @@ impl Database {
         };
         database.find_open()?;
         Ok(database)
+    }
+
+    /// The file at `path` for reading alone, by whoever is not the writer.
+    pub(super) fn open_to_read(path: &Path) -> Outcome<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(std::time::Duration::from_millis(250))?;
+        connection.set_prepared_statement_cache_capacity(16);
+        let identity =
+            connection.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| {
+                row.get(0)
+            })?;
+        Ok(Database {
+            connection,
+            identity,
+            next_n: 0,
+            open: HashMap::new(),
+        })
     }
 
     fn find_open(&mut self) -> Outcome<()> {
@@ -266,14 +285,15 @@ impl Database {
             }
         };
         self.connection
-            .prepare_cached("INSERT INTO spans VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .prepare_cached("INSERT INTO spans VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
                 signed(seq),
                 n,
                 trace_id.0,
                 span_id.0,
                 signed(now),
-                record::blob(&record)
+                record::blob(&record),
+                Summary::of(made).json()
             ])?;
         self.set_unsent(seq, weight)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::database::{Found, Refused};
+use super::database::{Database, Found, Refused};
 use super::record::Rows;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
@@ -33,6 +33,8 @@ pub(super) enum Note {
 pub(super) enum Question {
     Find(Vec<u64>, oneshot::Sender<Answer<Vec<Option<Found>>>>),
     Unfinished(Vec<i64>, std::sync::mpsc::SyncSender<Vec<Option<Rows>>>),
+    /// Work on a store in memory, that nobody else can read.
+    Read(Box<dyn FnOnce(&Database) + Send>),
     ListRefused(usize, oneshot::Sender<Answer<Vec<Refused>>>),
     Replay(usize, oneshot::Sender<Answer<u64>>),
 }

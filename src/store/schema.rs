@@ -8,7 +8,7 @@ use super::database::{Outcome, Trouble};
 const APPLICATION_ID: i32 = 0x7370_616e;
 
 /// Each version's steps from the one before; a new file takes them all.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE meta    (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE begun   (n INTEGER PRIMARY KEY, id BLOB NOT NULL, started_ns INTEGER NOT NULL, opening TEXT NOT NULL, request BLOB);
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 2] = [
     INSERT INTO meta VALUES ('identity', random());
 ",
     "CREATE TABLE agents (prompt BLOB PRIMARY KEY, name TEXT) WITHOUT ROWID;",
+    "ALTER TABLE spans ADD COLUMN summary TEXT;",
 ];
 
 /// Brings a file to the newest version; a new one from the start.

@@ -195,6 +195,8 @@ impl Writer {
         let spans = self.store.unsaved(last, CATCH_UP);
         if spans.is_empty() {
             self.behind = None;
+            // Rows came in between others.
+            self.store.news.renumbered();
             return Ok(false);
         }
         let now = unix_seconds();
@@ -258,6 +260,7 @@ impl Writer {
             .retention
             .step(database, &self.store, self.bounds, now)?
         {
+            self.store.news.removed();
             // The journal must not wait for the rest.
             if began.elapsed() > ROOM_TIME {
                 break;
@@ -276,6 +279,12 @@ impl Writer {
             Question::Unfinished(exchanges, reply) => {
                 let rows = |n| self.ask(|database| database.rows(n)).flatten();
                 drop(reply.send(exchanges.into_iter().map(rows).collect()));
+            }
+            Question::Read(work) => {
+                self.ask(|database| {
+                    work(database);
+                    Ok(())
+                });
             }
             Question::ListRefused(limit, reply) => {
                 drop(reply.send(self.ask(|database| database.list_refused(limit))));
@@ -375,6 +384,7 @@ impl Writer {
             self.checkpoint = Checkpoint::start(directory.database());
         }
         self.database = Some(database);
+        self.store.news.renumbered();
         self.store.works();
     }
 

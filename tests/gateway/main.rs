@@ -38,3 +38,4 @@ mod runs;
 mod secrets;
 mod tls;
 mod upgrade;
+mod viewer;

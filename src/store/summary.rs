@@ -1,0 +1,248 @@
+//! The few facts of a span that a list of traces needs, written beside it, so that a list reads neither prompts nor replies.
+//!
+//! They are made on the thread that writes, for every span, looked at or not: so they are taken from what is at hand, and no request is read
+//! for them. [`Summary::of_span`] takes the same facts from the span itself, for rows that have none yet.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::capture::Exchange;
+use crate::runs::Made;
+use crate::span::exchange::{name, span_id, went_wrong};
+use crate::span::{Place, Span, SpanId, Status, Value, key};
+
+/// Characters of a preview.
+const PREVIEW: usize = 200;
+/// Characters of any other text: identifiers may be as long as a header.
+const LONGEST: usize = 256;
+
+/// What a span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The run of a team.
+    Workflow,
+    /// A turn of an agent.
+    Agent,
+    /// A call of the model.
+    Chat,
+    /// The execution of a tool.
+    Tool,
+    /// A call to any other endpoint.
+    Task,
+}
+
+/// A span in a few words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Its id.
+    pub span: SpanId,
+    /// The span it happened in; none for a root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SpanId>,
+    /// Its name.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// The name of the agent, tool or workflow; none of a call.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Cow<'a, str>>,
+    /// Nanoseconds since the Unix epoch.
+    pub start: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub end: u64,
+    /// It did not go well.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub failed: bool,
+    /// The conversation.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<Cow<'a, str>>,
+    /// The customer.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Cow<'a, str>>,
+    /// The environment.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Cow<'a, str>>,
+    /// The agent whose it is.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Cow<'a, str>>,
+    /// The model that was asked for.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Cow<'a, str>>,
+    /// The model that answered.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Cow<'a, str>>,
+    /// Tokens of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<u64>,
+    /// Tokens of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<u64>,
+    /// How the task begins.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Cow<'a, str>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl<'a> Summary<'a> {
+    /// Of a span that is complete, without reading any request.
+    pub fn of(made: &'a Made) -> Self {
+        match made {
+            Made::Call { exchange, place } => Self::of_call(exchange, place),
+            Made::Span(span) => Self::of_span(span),
+        }
+    }
+
+    fn of_call(exchange: &'a Exchange, place: &'a Place) -> Self {
+        let opening = &exchange.opening;
+        let identity = &opening.identity;
+        let reply = exchange
+            .reading
+            .as_ref()
+            .map(|reading| &reading.reply)
+            .filter(|_| opening.chat);
+        let answered = reply.and_then(|reply| reply.model.as_deref());
+        let usage = reply.and_then(|reply| reply.usage.as_ref());
+        let asked = place.model.as_deref().filter(|_| opening.chat);
+        let short = |text: &'a Option<String>| text.as_deref().map(short);
+        Summary {
+            kind: if opening.chat { Kind::Chat } else { Kind::Task },
+            span: span_id(opening.id),
+            parent: place.parent_span_id,
+            name: owned(name(opening, answered.or(asked))),
+            entity: (!opening.chat).then(|| owned(format!("{} {}", opening.method, opening.path))),
+            start: place.start_ns,
+            end: exchange.ended_ns(),
+            failed: went_wrong(exchange),
+            thread: short(&identity.thread),
+            customer: short(&identity.customer.identifier),
+            environment: short(&identity.environment),
+            agent: short(&identity.agent_name),
+            asked: asked.map(self::short),
+            answered: answered.map(self::short),
+            input: usage.and_then(|usage| usage.prompt),
+            output: usage.and_then(|usage| usage.completion),
+            preview: place
+                .task
+                .as_deref()
+                .filter(|_| opening.content)
+                .map(preview),
+        }
+    }
+
+    /// Of a span as it is sent.
+    pub fn of_span(span: &'a Span) -> Self {
+        let text = |key| span.text(key).map(short);
+        let number = |key| {
+            span.number(key)
+                .and_then(|number| u64::try_from(number).ok())
+        };
+        let kind = match span.text(key::LOG_TYPE) {
+            Some("workflow") => Kind::Workflow,
+            Some("agent") => Kind::Agent,
+            Some("chat") => Kind::Chat,
+            Some("tool") => Kind::Tool,
+            _ => Kind::Task,
+        };
+        Summary {
+            kind,
+            span: span.span_id,
+            parent: span.parent_span_id,
+            name: short(&span.name),
+            entity: text(key::ENTITY_NAME).filter(|_| kind != Kind::Chat),
+            start: span.start_ns,
+            end: span.end_ns,
+            failed: matches!(span.status, Status::Error(_)),
+            thread: text(key::THREAD_IDENTIFIER),
+            customer: text(key::CUSTOMER_IDENTIFIER),
+            environment: text(key::ENVIRONMENT),
+            agent: text(key::AGENT_NAME),
+            asked: text(key::REQUEST_MODEL),
+            answered: text(key::RESPONSE_MODEL),
+            input: number(key::INPUT_TOKENS),
+            output: number(key::OUTPUT_TOKENS),
+            preview: match kind {
+                Kind::Workflow | Kind::Agent => span.text(key::ENTITY_INPUT).and_then(task),
+                Kind::Chat | Kind::Tool | Kind::Task => None,
+            },
+        }
+    }
+
+    /// As it is written.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// As it was written.
+    pub fn read(json: &'a str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+}
+
+impl Span {
+    /// A text among its attributes.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        match self.attribute(key)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn number(&self, key: &str) -> Option<i64> {
+        match self.attribute(key)? {
+            Value::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn attribute(&self, key: &str) -> Option<&Value> {
+        let mut attributes = self.attributes.iter();
+        attributes.find_map(|(name, value)| (name == key).then_some(value))
+    }
+}
+
+/// The task within the input of a workflow or an agent: JSON that is a text, or an object that has one under `task`.
+fn task(input: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Input<'a> {
+        Text(#[serde(borrow)] Cow<'a, str>),
+        Task {
+            #[serde(borrow)]
+            task: Cow<'a, str>,
+        },
+    }
+    match serde_json::from_str(input).ok()? {
+        Input::Text(text) | Input::Task { task: text } => Some(preview(&text).into_owned().into()),
+    }
+}
+
+fn preview(text: &str) -> Cow<'_, str> {
+    cut(text.trim(), PREVIEW)
+}
+
+fn short(text: &str) -> Cow<'_, str> {
+    cut(text, LONGEST)
+}
+
+fn owned<'a>(text: String) -> Cow<'a, str> {
+    if text.len() > LONGEST {
+        short(&text).into_owned().into()
+    } else {
+        text.into()
+    }
+}
+
+/// The first so many characters.
+fn cut(text: &str, characters: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => text[..end].into(),
+        None => text.into(),
+    }
+}

@@ -1,0 +1,561 @@
+//! Answers the questions about traces, one after the other, on a thread that may wait for the disk: keeps the index current, reads spans.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::facts::Facts;
+use super::index::{Index, Place, Trace};
+use super::live::Live;
+use super::query::{Cursor, Filter, Query};
+use super::search::{is_in_facts, is_in_span};
+use super::written::{Listed, Page, Written};
+use crate::export::Encoding;
+use crate::runs::{Made, Sketch};
+use crate::span::{Span, SpanId, TraceId, Value, key};
+use crate::store::{Position, Reader, Row, Summary, Unavailable};
+
+/// Rows that are read at once: about a millisecond.
+const STEP: usize = 512;
+/// Traces that are looked at between two looks at the clock.
+const CANDIDATES: usize = 64;
+/// How long one question may search in spans.
+const SEARCH: Duration = Duration::from_millis(250);
+/// Bytes of spans that are written at once, unless one alone is more.
+const CHUNK: usize = 256 << 10;
+/// Traces that changed at once; where there are more, the list is better read anew.
+const MOST_CHANGES: usize = 200;
+
+/// Who answers.
+pub(super) struct Desk {
+    reader: Reader,
+    live: Arc<Live>,
+    index: Index,
+    /// Where the rows were when they were looked at last; none before that.
+    position: Option<Position>,
+    /// Rows up to here were read.
+    seen: u64,
+    /// Removals that the index knows of: all of its traces, or those that were looked at since.
+    known_removals: u64,
+    checked: (u64, HashSet<TraceId>),
+}
+
+/// What a trace is made of.
+#[derive(Debug)]
+pub struct Outline {
+    /// Its id.
+    pub trace_id: TraceId,
+    /// It goes on.
+    pub live: bool,
+    /// What its root is.
+    pub title: String,
+    /// Its spans, in the order in which they began.
+    pub items: Vec<Item>,
+}
+
+/// A span that is still to be read, or is not complete.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Its number in the store.
+    Stored(u64),
+    /// As it was sketched: of these sketches, the one at this place.
+    Sketched(Arc<[Sketch]>, usize),
+}
+
+/// How spans are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As objects of the admin API, with or without what was asked and answered.
+    Plain {
+        /// With it.
+        content: bool,
+    },
+    /// As they are exported.
+    Otlp,
+}
+
+/// From where on changes are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Since {
+    /// The last number that is known; none knows all that there is.
+    pub seq: Option<u64>,
+    /// Which state of what goes on is known, likewise.
+    pub live: Option<u64>,
+    /// Of which file that was.
+    pub file: Option<u64>,
+    /// What is wanted.
+    pub filter: Filter,
+    /// Traces that are wanted whatever they are, since they were told before.
+    pub told: HashSet<TraceId>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub struct Changes {
+    /// Traces that changed, each with the number up to which everything is told by then, in its order.
+    pub traces: Vec<(u64, Listed)>,
+    /// There may have been more.
+    pub missed: bool,
+    /// From where on the next changes are.
+    pub seq: u64,
+    /// Likewise.
+    pub live: u64,
+    /// Likewise.
+    pub file: u64,
+}
+
+/// Whether a text was found in a trace.
+enum Search {
+    Found,
+    NotThere,
+    /// Time ran out after so many of its spans.
+    Paused(usize),
+}
+
+impl Desk {
+    /// Knows nothing yet.
+    pub(super) fn new(reader: Reader, live: Arc<Live>) -> Self {
+        Desk {
+            reader,
+            live,
+            index: Index::default(),
+            position: None,
+            seen: 0,
+            known_removals: 0,
+            checked: (0, HashSet::new()),
+        }
+    }
+
+    /// A page of the list.
+    pub(super) fn list(&mut self, query: &Query) -> Result<Page, Unavailable> {
+        self.refresh()?;
+        let until = Instant::now() + SEARCH;
+        let mut page = Page {
+            traces: Vec::new(),
+            next: None,
+        };
+        let mut cursor = query.cursor.unwrap_or(Cursor {
+            place: Place {
+                as_of: self.seen,
+                below: u64::MAX,
+            },
+            read: 0,
+        });
+        if query.cursor.is_none() {
+            self.list_begun(query, &mut page);
+        }
+        let mut searched = false;
+        loop {
+            let candidates: Vec<(u64, TraceId)> = self
+                .index
+                .from(cursor.place)
+                .take(CANDIDATES)
+                .map(|(seq, id, _)| (seq, id))
+                .collect();
+            if candidates.is_empty() {
+                return Ok(page);
+            }
+            for (seq, id) in candidates {
+                if page.traces.len() >= query.limit {
+                    page.next = Some(cursor);
+                    return Ok(page);
+                }
+                self.check(id)?;
+                let read = std::mem::take(&mut cursor.read);
+                if let Some(listed) = self.listed(id).filter(|listed| listed.is(&query.filter)) {
+                    match self.search(query.text.as_deref(), &listed, read, until, &mut searched)? {
+                        Search::Found => page.traces.push(listed),
+                        Search::NotThere => {}
+                        Search::Paused(read) => {
+                            page.next = Some(Cursor { read, ..cursor });
+                            return Ok(page);
+                        }
+                    }
+                }
+                cursor.place.below = seq;
+            }
+        }
+    }
+
+    /// Traces of which nothing is complete yet.
+    fn list_begun(&self, query: &Query, page: &mut Page) {
+        let begun = self.live.traces().into_iter();
+        let begun = begun.filter(|id| self.index.get(*id).is_none());
+        page.traces = begun
+            .filter_map(|id| self.listed(id))
+            .filter(|listed| listed.is(&query.filter))
+            .filter(|listed| {
+                query.text.as_deref().is_none_or(|wanted| {
+                    is_in_facts(wanted, listed.trace_id, &listed.facts)
+                        || self
+                            .sketches(listed.trace_id)
+                            .any(|(sketches, at)| is_in_span(wanted, &sketches[at].span))
+                })
+            })
+            .collect();
+        page.traces
+            .sort_by_key(|listed| std::cmp::Reverse(listed.facts.end_ns));
+        page.traces.truncate(query.limit);
+    }
+
+    /// A trace as the list has it, what is not complete of it included.
+    fn listed(&self, id: TraceId) -> Option<Listed> {
+        let stored = self.index.get(id);
+        let live = self.live.of(id);
+        if stored.is_none()
+            && live
+                .as_ref()
+                .is_none_or(|runs| runs.iter().all(|run| run.is_empty()))
+        {
+            return None;
+        }
+        let mut facts = stored.map_or_else(Facts::default, |trace| trace.facts.clone());
+        if live.is_some() {
+            for (sketches, at) in self.sketches(id) {
+                facts.add(&Summary::of_span(&sketches[at].span));
+            }
+        }
+        Some(Listed {
+            trace_id: id,
+            facts,
+            live: live.is_some(),
+        })
+    }
+
+    /// What is not complete of a trace, and not written by now.
+    fn sketches(&self, id: TraceId) -> impl Iterator<Item = (Arc<[Sketch]>, usize)> {
+        let stored = self.index.get(id);
+        let stored: HashSet<SpanId> = stored.map_or_else(HashSet::new, |trace| {
+            trace.entries.iter().map(|entry| entry.span_id).collect()
+        });
+        let runs = self.live.of(id).unwrap_or_default();
+        runs.into_iter().flat_map(move |sketches| {
+            let untold: Vec<usize> = (0..sketches.len())
+                .filter(|at| !stored.contains(&sketches[*at].span.span_id))
+                .collect();
+            untold
+                .into_iter()
+                .map(move |at| (Arc::clone(&sketches), at))
+        })
+    }
+
+    fn search(
+        &mut self,
+        text: Option<&str>,
+        listed: &Listed,
+        read: usize,
+        until: Instant,
+        searched: &mut bool,
+    ) -> Result<Search, Unavailable> {
+        let Some(wanted) = text else {
+            return Ok(Search::Found);
+        };
+        let id = listed.trace_id;
+        let is_begun = |desk: &Self| {
+            let mut sketches = desk.sketches(id);
+            sketches.any(|(sketches, at)| is_in_span(wanted, &sketches[at].span))
+        };
+        if is_in_facts(wanted, id, &listed.facts) || listed.live && is_begun(self) {
+            return Ok(Search::Found);
+        }
+        let entries = self.index.get(id).map(|trace| trace.entries.clone());
+        for (number, entry) in entries.unwrap_or_default().iter().enumerate().skip(read) {
+            // Each question gets on by one span at least.
+            if std::mem::replace(searched, true) && Instant::now() >= until {
+                return Ok(Search::Paused(number));
+            }
+            if let Some(made) = self.reader.made(entry.seq, true)?
+                && is_in_span(wanted, &made.span())
+            {
+                return Ok(Search::Found);
+            }
+        }
+        Ok(Search::NotThere)
+    }
+
+    /// What a trace is made of.
+    pub(super) fn outline(&mut self, trace_id: TraceId) -> Result<Option<Outline>, Unavailable> {
+        self.refresh()?;
+        self.check(trace_id)?;
+        let Some(listed) = self.listed(trace_id) else {
+            return Ok(None);
+        };
+        let entries = self
+            .index
+            .get(trace_id)
+            .map_or(&[][..], |trace| &trace.entries);
+        let mut items: Vec<(u64, Item)> = entries
+            .iter()
+            .map(|entry| (entry.start_ns, Item::Stored(entry.seq)))
+            .collect();
+        items.extend(
+            self.sketches(trace_id)
+                .map(|(sketches, at)| (sketches[at].span.start_ns, Item::Sketched(sketches, at))),
+        );
+        items.sort_by_key(|(start_ns, _)| *start_ns);
+        Ok(Some(Outline {
+            trace_id,
+            live: listed.live,
+            title: listed.facts.title().to_owned(),
+            items: items.into_iter().map(|(_, item)| item).collect(),
+        }))
+    }
+
+    /// One span of a trace.
+    pub(super) fn span(
+        &mut self,
+        trace_id: TraceId,
+        span_id: SpanId,
+    ) -> Result<Option<Bytes>, Unavailable> {
+        self.refresh()?;
+        let form = Form::Plain { content: true };
+        let entries = self
+            .index
+            .get(trace_id)
+            .map_or(&[][..], |trace| &trace.entries);
+        let stored = entries.iter().find(|entry| entry.span_id == span_id);
+        let item = stored.map(|entry| Item::Stored(entry.seq)).or_else(|| {
+            let mut sketches = self.sketches(trace_id);
+            let found = sketches.find(|(sketches, at)| sketches[*at].span.span_id == span_id);
+            found.map(|(sketches, at)| Item::Sketched(sketches, at))
+        });
+        let Some(item) = item else { return Ok(None) };
+        let (written, _) = self.spans(vec![item], form)?;
+        Ok((!written.is_empty()).then(|| written.slice(1..)))
+    }
+
+    /// As many of `items` as make a chunk, each after a comma; what is gone is left out. And the others.
+    pub(super) fn spans(
+        &mut self,
+        mut items: Vec<Item>,
+        form: Form,
+    ) -> Result<(Bytes, Vec<Item>), Unavailable> {
+        let mut written = Vec::new();
+        let mut done = 0;
+        while let Some(item) = items.get(done)
+            && written.len() < CHUNK
+        {
+            done += 1;
+            match item {
+                Item::Stored(seq) => {
+                    let content = form != Form::Plain { content: false };
+                    if let Some(made) = self.reader.made(*seq, content)? {
+                        let span = if content {
+                            made.span()
+                        } else {
+                            self.without_request(*seq, &made)?
+                        };
+                        write(&mut written, &span, false, form);
+                    }
+                }
+                Item::Sketched(sketches, at) => {
+                    let Sketch { span, open } = &sketches[*at];
+                    if form != Form::Otlp {
+                        write(&mut written, span, *open, form);
+                    }
+                }
+            }
+        }
+        items.drain(..done);
+        Ok((written.into(), items))
+    }
+
+    /// The span of a call whose request was not read, with what is known of that all the same.
+    fn without_request(&mut self, seq: u64, made: &Made) -> Result<Span, Unavailable> {
+        let mut span = made.span();
+        let Made::Call { exchange, .. } = made else {
+            return Ok(span);
+        };
+        if !exchange.opening.chat {
+            return Ok(span);
+        }
+        let rows = self.reader.these(vec![seq])?;
+        let summary = rows.first().and_then(|row| Summary::read(&row.summary));
+        if let Some(summary) = &summary {
+            span.name = summary.name.to_string();
+            if let Some(model) = &summary.asked {
+                let model = Value::Text(model.to_string());
+                span.attributes.push((key::REQUEST_MODEL.into(), model));
+            }
+        }
+        let streams = exchange.is_streamed();
+        span.attributes
+            .push((key::IS_STREAMING.into(), Value::Bool(streams)));
+        let first = exchange
+            .reading
+            .as_ref()
+            .and_then(|reading| reading.first_token);
+        if let Some(first) = first.filter(|_| streams) {
+            let first = Value::Double(first.as_secs_f64());
+            span.attributes
+                .push((key::TIME_TO_FIRST_TOKEN.into(), first));
+        }
+        Ok(span)
+    }
+
+    /// What happened since.
+    pub(super) fn changes(&mut self, since: &Since) -> Result<Changes, Unavailable> {
+        self.refresh()?;
+        let position = self.position.unwrap_or_default();
+        let (begun, live) = self.live.since(since.live.unwrap_or(u64::MAX));
+        let mut changes = Changes {
+            traces: Vec::new(),
+            missed: false,
+            seq: self.seen,
+            live,
+            file: position.file,
+        };
+        let Some(seq) = since.seq else {
+            return Ok(changes);
+        };
+        let grown: Vec<(u64, TraceId)> = self
+            .index
+            .since(seq)
+            .take(MOST_CHANGES + 1)
+            .map(|(seq, id, _)| (seq, id))
+            .collect();
+        let is_other = since.file.is_some_and(|file| file != position.file);
+        // What went before it was told is not known.
+        let is_gone = position.last > 0 && seq.saturating_add(1) < position.first;
+        if is_other || seq > self.seen || is_gone || grown.len() > MOST_CHANGES || begun.is_none() {
+            changes.missed = true;
+            return Ok(changes);
+        }
+        let begun = begun.unwrap_or_default().into_iter();
+        let others = begun.filter(|id| grown.iter().all(|(_, grown)| grown != id));
+        let others: Vec<(u64, TraceId)> = others.map(|id| (self.seen, id)).collect();
+        for (seq, id) in grown.into_iter().chain(others) {
+            let wanted = |listed: &Listed| since.told.contains(&id) || listed.is(&since.filter);
+            if let Some(listed) = self.listed(id).filter(wanted) {
+                changes.traces.push((seq, listed));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Brings the index to what is there now. Where nothing can be read, it stays what it was.
+    fn refresh(&mut self) -> Result<(), Unavailable> {
+        match self.caught_up() {
+            Err(_) if self.position.is_some() => Ok(()),
+            done => done,
+        }
+    }
+
+    fn caught_up(&mut self) -> Result<(), Unavailable> {
+        let position = self.reader.position()?;
+        match self.position {
+            Some(before) if before.file == position.file => loop {
+                let rows = self.reader.after(self.seen, STEP)?;
+                self.take(&rows, true);
+                if rows.len() < STEP {
+                    break;
+                }
+            },
+            _ => self.build(position)?,
+        }
+        for id in self.index.gone_below(position.first) {
+            self.recount(id)?;
+        }
+        self.position = Some(position);
+        Ok(())
+    }
+
+    fn build(&mut self, position: Position) -> Result<(), Unavailable> {
+        (self.index, self.position) = (Index::default(), None);
+        let mut before = position.last.saturating_add(1);
+        loop {
+            let rows = self.reader.before(before, STEP)?;
+            self.take(&rows, false);
+            match rows.last() {
+                Some(row) => before = row.seq,
+                None => break,
+            }
+        }
+        self.seen = position.last;
+        self.known_removals = position.removed;
+        Ok(())
+    }
+
+    fn take(&mut self, rows: &[Row], newer: bool) {
+        for row in rows {
+            self.index.add(row, newer);
+            if newer {
+                self.seen = self.seen.max(row.seq);
+            }
+        }
+    }
+
+    /// Looks whether the spans of a trace are still there, where some may have gone.
+    fn check(&mut self, id: TraceId) -> Result<(), Unavailable> {
+        let removed = self.position.unwrap_or_default().removed;
+        if removed == self.known_removals {
+            return Ok(());
+        }
+        if self.checked.0 != removed {
+            self.checked = (removed, HashSet::new());
+        }
+        if self.checked.1.insert(id) {
+            self.recount(id)?;
+        }
+        Ok(())
+    }
+
+    fn recount(&mut self, id: TraceId) -> Result<(), Unavailable> {
+        let Some(Trace { entries, .. }) = self.index.get(id) else {
+            return Ok(());
+        };
+        let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
+        let rows = self.reader.these(seqs)?;
+        self.index.replace(id, &rows);
+        Ok(())
+    }
+}
+
+impl Listed {
+    fn is(&self, filter: &Filter) -> bool {
+        filter.wants(&self.facts, self.live)
+    }
+}
+
+fn write(written: &mut Vec<u8>, span: &Span, open: bool, form: Form) {
+    let start = written.len();
+    written.push(b',');
+    let done = match form {
+        Form::Plain { content } => {
+            let span = Written {
+                span,
+                open,
+                content,
+            };
+            serde_json::to_writer(&mut *written, &span).is_ok()
+        }
+        Form::Otlp => otlp(written, span),
+    };
+    // A span that cannot be written is left out; none is known.
+    if !done {
+        written.truncate(start);
+    }
+}
+
+/// The span within a post of it alone.
+fn otlp(written: &mut Vec<u8>, span: &Span) -> bool {
+    let Ok(whole) = Encoding::Json.encode(std::iter::once(span)) else {
+        return false;
+    };
+    let (before, after) = around_spans();
+    let own = whole.len().checked_sub(after.len());
+    let own = own.and_then(|end| whole.get(before.len()..end));
+    written.extend_from_slice(own.unwrap_or_default());
+    own.is_some()
+}
+
+/// What stands before and after the spans of a post.
+pub fn around_spans() -> (Bytes, Bytes) {
+    const MARK: &[u8] = b"\"spans\":[";
+    let empty = Encoding::Json.encode([].iter()).unwrap_or_default();
+    let mark = empty.windows(MARK.len()).position(|part| part == MARK);
+    let end = mark.map_or(empty.len(), |mark| mark + MARK.len());
+    (empty.slice(..end), empty.slice(end..))
+}
