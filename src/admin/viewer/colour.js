@@ -1,15 +1,20 @@
-// Which colour an agent has: by its name, so that it is the same everywhere; two agents of one trace never share one while there are enough.
+// Which colour an agent has: by its name, so that it is the same everywhere; two agents of one trace never have one, nor neighbours, while
+// there are enough.
 
-const HUES = 16;
+const HUES = 12;
+/** Has no divisor in common with their number: stepping by it meets all of them. */
+const STEP = 5;
 
-/** The classes of `names`, in the order in which they appeared. */
+/** The classes of `names`; their order does not matter. */
 export function coloursOf(names) {
   const colours = new Map();
   const taken = new Set();
-  for (const name of names) {
-    if (colours.has(name)) continue;
-    let hue = hash(name) % HUES;
-    for (let step = 0; step < HUES && taken.has(hue); step++) hue = (hue + 5) % HUES;
+  const isFree = (hue) => !taken.has(hue);
+  const standsAlone = (hue) => isFree(hue) && isFree((hue + 1) % HUES) && isFree((hue + HUES - 1) % HUES);
+  for (const name of [...new Set(names)].sort()) {
+    const own = hash(name) % HUES;
+    const inTurn = Array.from({ length: HUES }, (_, step) => (own + step * STEP) % HUES);
+    const hue = inTurn.find(standsAlone) ?? inTurn.find(isFree) ?? own;
     taken.add(hue);
     colours.set(name, name === "unknown" ? "nobody" : `hue-${hue}`);
   }

@@ -13,8 +13,18 @@ export function element(tag, properties = {}, ...children) {
     else if (name === "vars") for (const [key, text] of Object.entries(value)) made.style.setProperty(key, text);
     else made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...those(children));
   return made;
+}
+
+/** Puts `children` in the place of what `parent` held. */
+export function fill(parent, ...children) {
+  parent.replaceChildren(...those(children));
+}
+
+/** Of children, some of which may be left out, those that are there. */
+function those(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
 /** One of the page's symbols. It says nothing: text beside it must. */

@@ -1,7 +1,7 @@
 // How the gateway does, in one pill; a strip below the bar where somebody has to do something; the details, and the refused spans, on demand.
 
 import { get, post } from "./api.js";
-import { element, icon } from "./dom.js";
+import { element, fill, icon } from "./dom.js";
 import { ago, counted, count, milliseconds } from "./format.js";
 import { traceHash } from "./route.js";
 
@@ -65,10 +65,10 @@ export class Health {
   #fill() {
     const { dialog, answer } = this;
     const close = element("button", { class: "plain", type: "button", "aria-label": "Close", on: { click: () => dialog.close() } }, icon("close"));
-    const title = element("h2", { id: "health-title", text: "How the gateway does" });
+    const title = element("h2", { id: "health-title", text: "Health of the gateway" });
     const wasFocused = dialog.contains(document.activeElement) ? document.activeElement.id : null;
     if (!answer) {
-      dialog.replaceChildren(element("div", { class: "dialog-head" }, title, close), element("p", { class: "quiet", text: "It has not answered yet." }));
+      fill(dialog, element("div", { class: "dialog-head" }, title, close), element("p", { class: "quiet", text: "It has not answered yet." }));
       return;
     }
     const { gateway, export: out, store, refused } = answer;
@@ -81,7 +81,8 @@ export class Health {
       ["Store", store.up ? `up, ${(store.bytes / 1_048_576).toFixed(1)} MiB` : "takes nothing now"],
       store.failing && ["Store's problem", element("span", { dir: "auto" }, `${ago(milliseconds(store.failing.at))}: ${store.failing.message}`)],
     ].filter(Boolean);
-    dialog.replaceChildren(
+    fill(
+      dialog,
       element("div", { class: "dialog-head" }, title, close),
       element("ul", { class: "problems" }, problems(answer).map((words) => element("li", { dir: "auto" }, icon("error"), words))),
       element("dl", { class: "pairs" }, rows.map(([label, value]) => element("div", {}, element("dt", { text: label }), element("dd", {}, value)))),

@@ -83,10 +83,11 @@ export function rowsOf(tree, collapsed) {
   return rows;
 }
 
-/** What a span is called in its row: without the prefix that its icon says already. */
+/** What a span is called in its row: without what its icon says already, a model by the name that was asked for. */
 export function titleOf(span) {
-  if (span.log_type === "agent" || span.log_type === "tool" || span.log_type === "workflow") return entityName(span);
-  if (span.log_type === "chat") return span.attributes[key.RESPONSE_MODEL] ?? span.attributes[key.REQUEST_MODEL] ?? span.name.replace(/^llm\./, "");
+  if (span.log_type === "workflow") return entityName(span).replace(/\.run(_stream)?$/, "");
+  if (span.log_type === "agent" || span.log_type === "tool") return entityName(span);
+  if (span.log_type === "chat") return span.attributes[key.REQUEST_MODEL] ?? span.attributes[key.RESPONSE_MODEL] ?? span.name.replace(/^llm\./, "");
   return span.attributes[key.ENTITY_NAME] ?? span.name;
 }
 

@@ -2,7 +2,7 @@
 
 import { Failure, follow, getUntilAnswered } from "./api.js";
 import { coloursOf } from "./colour.js";
-import { element, icon, name, unseen } from "./dom.js";
+import { element, fill, icon, name, unseen } from "./dom.js";
 import { ago, clock, count, counted, duration, milliseconds, short } from "./format.js";
 import { FILTERS, listHash, traceHash } from "./route.js";
 import { startHere } from "./start.js";
@@ -47,7 +47,7 @@ export class ListView {
     this.close();
     this.close = () => {};
     this.shown = null;
-    this.place.replaceChildren();
+    fill(this.place);
   }
 
   /** The keyboard to where it was, or to the first trace. */
@@ -70,9 +70,10 @@ export class ListView {
     const ended = new AbortController();
     this.ended = ended.signal;
     this.bar = element("div", { class: "filters" });
+    this.head = headings();
     this.rows = element("div", { class: "trace-rows", role: "grid", "aria-label": "Traces, newest activity first" });
     this.foot = element("div", { class: "list-foot" });
-    this.place.replaceChildren(this.bar, this.rows, this.foot);
+    fill(this.place, this.bar, this.rows, this.foot);
     this.#drawFilters();
     this.#draw();
 
@@ -166,7 +167,7 @@ export class ListView {
   #draw() {
     const traces = this.#sorted();
     if (!traces.some((trace) => trace.trace_id === this.current)) this.current = traces[0]?.trace_id ?? null;
-    const wanted = [];
+    const wanted = traces.length > 0 ? [this.head] : [];
     if (this.grouped) {
       const threads = new Map();
       for (const trace of traces) {
@@ -202,7 +203,7 @@ export class ListView {
     const row = known?.row ?? element("div", { role: "row", "data-trace": id });
     row.className = `trace-row status-${trace.status} ${trace.live ? "is-live" : ""}`;
     row.setAttribute("tabindex", id === this.current ? "0" : "-1");
-    row.replaceChildren(...rowCells(trace, (filter, value) => listHash({ ...this.filters, [filter]: value }, this.grouped), this.grouped));
+    fill(row, ...rowCells(trace, (filter, value) => listHash({ ...this.filters, [filter]: value }, this.grouped), this.grouped));
     row.onclick = (event) => {
       if (event.target.closest("a, button") || !getSelection().isCollapsed) return;
       this.go(traceHash(id));
@@ -233,11 +234,12 @@ export class ListView {
       this.#draw();
       this.rows.querySelectorAll(".group-name").forEach((other) => other.textContent === button.textContent && other.focus());
     });
-    row.replaceChildren(
+    fill(
+      row,
       element("div", { role: "gridcell", class: "group-cell" }, button,
         element("span", { class: "quiet", text: counted(members.length, "trace") }),
         element("span", { class: "quiet", text: counted(sum("model_calls"), "model call") }),
-        element("span", { class: "quiet", text: `${short(sum("input_tokens"))} → ${short(sum("output_tokens"))} tokens` }),
+        members.some((trace) => trace.input_tokens !== null) && element("span", { class: "quiet", text: `${short(sum("input_tokens"))} → ${short(sum("output_tokens"))} tokens` }),
         errors > 0 && element("span", { class: "failed" }, icon("error"), element("span", { text: counted(errors, "failed trace") })),
         customers.slice(0, 3).map((customer) => name(customer, "quiet"))),
     );
@@ -275,7 +277,8 @@ export class ListView {
     const focused = this.bar.contains(document.activeElement) ? document.activeElement.textContent : null;
     const group = element("button", { class: "small", type: "button", id: "group", "aria-pressed": String(grouped), title: "Group by thread (g)" }, icon("group"), element("span", { text: "Group by thread" }));
     group.addEventListener("click", () => this.toggleGroups());
-    this.bar.replaceChildren(
+    fill(
+      this.bar,
       element("nav", { class: "segments", "aria-label": "Status" }, statuses),
       element("div", { class: "chips" }, chips, chips.length > 1 && element("a", { class: "quiet", href: listHash({}, grouped), text: "Clear all" })),
       group,
@@ -290,19 +293,19 @@ export class ListView {
     if (this.footKind === kind && this.foot.hasChildNodes()) return;
     this.footKind = kind;
     this.foot.className = nothing ? "list-foot is-empty" : "list-foot";
-    if (kind === "loading") this.foot.replaceChildren(element("p", { class: "quiet", role: "status", text: this.filters.q ? "Searching" : "Loading" }));
+    if (kind === "loading") fill(this.foot, element("p", { class: "quiet", role: "status", text: this.filters.q ? "Searching" : "Loading" }));
     else if (kind === "more") {
       const more = element("button", { class: "small", type: "button", text: "Load more" });
       more.addEventListener("click", () => this.#more());
-      this.foot.replaceChildren(more);
-    } else if (kind.startsWith("end")) this.foot.replaceChildren(element("p", { class: "quiet", text: `${counted(this.traces.size, "trace")}, that is all` }));
+      fill(this.foot, more);
+    } else if (kind.startsWith("end")) fill(this.foot, element("p", { class: "quiet", text: `${counted(this.traces.size, "trace")}, that is all` }));
     else if (kind.startsWith("failed")) {
       const again = element("button", { class: "small", type: "button", text: "Try again" });
       again.addEventListener("click", () => this.#open());
-      this.foot.replaceChildren(element("div", { class: "nothing" }, element("h1", { text: "The list cannot be shown" }), element("p", { dir: "auto", text: this.problem }), again));
+      fill(this.foot, element("div", { class: "nothing" }, element("h1", { text: "The list cannot be shown" }), element("p", { dir: "auto", text: this.problem }), again));
     } else if (kind === "no match") {
-      this.foot.replaceChildren(element("div", { class: "nothing" }, element("h1", { text: "Nothing matches" }), element("p", { text: "No trace that is kept fits all of what the list is narrowed by. New ones that do will show up here." }), element("a", { class: "button", href: listHash({}, this.grouped), text: "Show all traces" })));
-    } else this.address().then((address) => this.footKind === "start" && this.foot.replaceChildren(startHere(address)), () => {});
+      fill(this.foot, element("div", { class: "nothing" }, element("h1", { text: "Nothing matches" }), element("p", { text: "No trace that is kept fits all of what the list is narrowed by. New ones that do will show up here." }), element("a", { class: "button", href: listHash({}, this.grouped), text: "Show all traces" })));
+    } else this.address().then((address) => this.footKind === "start" && fill(this.foot, startHere(address)), () => {});
   }
 
   #rowElements() {
@@ -330,6 +333,22 @@ export class ListView {
       this.go(traceHash(row.dataset.trace));
     }
   }
+}
+
+function headings() {
+  const heading = (classes, text) => element("div", { class: classes, role: "columnheader", text });
+  return element(
+    "div",
+    { class: "list-head", role: "row" },
+    element("div", { role: "columnheader" }, unseen("Status")),
+    heading("what", "Trace"),
+    heading("", "Agents"),
+    heading("", "Thread, customer"),
+    heading("number calls", "Calls"),
+    heading("number", "Tokens in → out"),
+    heading("number", "Duration"),
+    heading("number", "Started"),
+  );
 }
 
 /** What a row says. `narrow(filter, value)` is the address of the list with one filter more. */

@@ -1,6 +1,6 @@
 // Text that somebody else wrote, of any length: shown as text, folded where it is long, JSON set out where that costs little.
 
-import { element } from "./dom.js";
+import { element, fill } from "./dom.js";
 import { count } from "./format.js";
 
 /** Characters that are shown at once; the rest on demand. */
@@ -17,19 +17,19 @@ export function text(content, { json = false, classes = "" } = {}) {
   const setOut = json ? jsonSetOut(content) : null;
   const whole = setOut ?? content;
   const box = element("div", { class: `text ${setOut === null ? "" : "code"} ${classes}` });
-  const fill = (body, part) => {
+  const write = (body, part) => {
     if (setOut !== null && part.length <= LONGEST_COLOURED) body.append(...coloured(part));
     else body.append(...pieces(part));
   };
   if (whole.length <= SHOWN) {
     const body = element("div", { class: "words", dir: "auto" });
-    fill(body, whole);
+    write(body, whole);
     box.append(body);
     return box;
   }
   const fold = (isFolded) => {
     const body = element("div", { class: isFolded ? "words" : "words scrolls", dir: "auto", tabindex: isFolded ? null : "0" });
-    fill(body, isFolded ? beginning(whole) : whole);
+    write(body, isFolded ? beginning(whole) : whole);
     const label = isFolded ? `Show all ${count(whole.length)} characters` : "Show less";
     const button = element("button", { class: "small unfold", type: "button", text: label, "aria-expanded": String(!isFolded) });
     button.addEventListener("click", () => {
@@ -37,7 +37,7 @@ export function text(content, { json = false, classes = "" } = {}) {
       box.querySelector(".unfold").focus();
     });
     body.classList.toggle("faded", isFolded);
-    box.replaceChildren(body, button);
+    fill(box, body, button);
   };
   fold(true);
   return box;

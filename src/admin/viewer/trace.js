@@ -2,7 +2,7 @@
 // folded and where one has scrolled to stay.
 
 import { Failure, follow, getUntilAnswered } from "./api.js";
-import { announce, copyButton, element, icon, name } from "./dom.js";
+import { announce, copyButton, element, fill, icon, name } from "./dom.js";
 import { ago, clock, count, duration, short } from "./format.js";
 import { colourOf, treeOf } from "./layout.js";
 import { listHash, traceHash } from "./route.js";
@@ -37,7 +37,7 @@ export class TraceView {
     this.close();
     this.close = () => {};
     this.trace = null;
-    this.place.replaceChildren();
+    fill(this.place);
   }
 
   /** Escape: the detail first, then the trace. */
@@ -70,9 +70,9 @@ export class TraceView {
     this.head = element("header", { class: "trace-head" });
     this.detail = element("aside", { class: "detail-pane", "aria-labelledby": "detail-title", hidden: true });
     this.body = element("div", { class: "trace-body" }, element("div", { class: "tree-pane" }, this.waterfall.element), this.#splitter(), this.detail);
-    this.place.replaceChildren(this.head, this.body);
+    fill(this.place, this.head, this.body);
     this.body.hidden = true;
-    this.head.replaceChildren(this.#backLink(), element("p", { class: "quiet loading", text: "Loading the trace" }));
+    fill(this.head, this.#backLink(), element("p", { class: "quiet loading", text: "Loading the trace" }));
 
     this.#load().catch((error) => this.#failed(error));
     const stopFollowing = follow({}, {
@@ -136,7 +136,8 @@ export class TraceView {
     const isGone = error instanceof Failure && error.status === 404;
     this.body.hidden = true;
     this.tree = null;
-    this.head.replaceChildren(
+    fill(
+      this.head,
       this.#backLink(),
       element(
         "div",
@@ -161,7 +162,8 @@ export class TraceView {
     const errors = totals.errors.length;
     const chip = (symbol, filter, text) => text && element("a", { class: "chip", href: listHash({ [filter]: text }), title: `Only this ${filter}` }, icon(symbol), name(text));
     const focused = this.head.contains(document.activeElement) ? document.activeElement.id : null;
-    this.head.replaceChildren(
+    fill(
+      this.head,
       this.#backLink(),
       element(
         "div",
@@ -219,7 +221,7 @@ export class TraceView {
     this.spanEnded?.abort();
     clearTimeout(this.spanSoon);
     if (id === null) {
-      this.detail.replaceChildren();
+      fill(this.detail);
       return;
     }
     this.waterfall.rows.get(id)?.element.scrollIntoView({ block: "nearest" });
@@ -237,7 +239,7 @@ export class TraceView {
       span = await getUntilAnswered(`/api/traces/${this.trace}/spans/${id}`, { signal: ended.signal });
     } catch (error) {
       if (error.name === "AbortError" || error.status === 401) return;
-      this.detail.replaceChildren(element("div", { class: "nothing" }, element("h2", { id: "detail-title", text: "This span is not there any more" }), element("p", { text: error.message, dir: "auto" })));
+      fill(this.detail, element("div", { class: "nothing" }, element("h2", { id: "detail-title", text: "This span is not there any more" }), element("p", { text: error.message, dir: "auto" })));
       return;
     }
     const node = this.tree.nodes.get(id);
@@ -246,7 +248,7 @@ export class TraceView {
     const scrolled = isAgain ? this.detail.querySelector(".detail-body")?.scrollTop ?? 0 : 0;
     const openBefore = isAgain ? [...this.detail.querySelectorAll("details.fold")].map((part) => [part.firstChild.textContent, part.open]) : [];
     this.detail.dataset.span = id;
-    this.detail.replaceChildren(spanDetail(span, { agent: node?.agent ?? null, colour, onClose: () => this.escape() }));
+    fill(this.detail, spanDetail(span, { agent: node?.agent ?? null, colour, onClose: () => this.escape() }));
     for (const part of this.detail.querySelectorAll("details.fold")) {
       const before = openBefore.find(([title]) => title === part.firstChild.textContent);
       if (before) part.open = before[1];

@@ -1,7 +1,7 @@
 // The tree of a trace and, in the same rows, when everything happened. Rows stay the same elements while the trace grows: who stands on one
 // stays there.
 
-import { element, icon, name, unseen } from "./dom.js";
+import { element, fill, icon, name, unseen } from "./dom.js";
 import { count, duration, short, ticks } from "./format.js";
 import { barOf, colourOf, rowsOf, titleOf } from "./layout.js";
 import * as key from "./keys.js";
@@ -152,7 +152,8 @@ export class Waterfall {
     row.signature = signature;
     row.element.className = `row kind-${span.log_type} status-${span.status} ${colour}`;
     row.element.style.setProperty("--depth", String(node.depth - 1));
-    row.what.replaceChildren(
+    fill(
+      row.what,
       node.children.length > 0 ? element("span", { class: "twist" }, icon("chevron")) : element("span", { class: "twist none" }),
       icon(span.log_type, "kind"),
       unseen(`${KINDS[span.log_type] ?? span.log_type} `),
@@ -203,7 +204,7 @@ export class Waterfall {
       parts.push(element("div", { class: "until-first", vars: { width: `${bar.first}%` } }));
       parts.push(element("div", { class: "first-token", vars: { left: `${bar.first}%` } }));
     }
-    row.bar.replaceChildren(...parts);
+    fill(row.bar, ...parts);
   }
 
   #drawAxis() {
@@ -215,14 +216,15 @@ export class Waterfall {
     if (drawn === this.drawnAxis) return;
     this.drawnAxis = drawn;
     const at = (tick) => `${(tick.at / this.range.length) * 100}%`;
-    this.axis.replaceChildren(
+    fill(
+      this.axis,
       ...found.map((tick) => {
         const isLast = tick.at / this.range.length > 0.94;
         return element("span", { class: isLast ? "tick last" : "tick", vars: { left: at(tick) }, text: tick.label });
       }),
       this.zoomed && element("span", { class: "zoom-note", text: `from ${duration(offset)}` }),
     );
-    this.lines.firstChild.replaceChildren(...found.map((tick) => element("div", { class: "line", vars: { left: at(tick) } })));
+    fill(this.lines.firstChild, ...found.map((tick) => element("div", { class: "line", vars: { left: at(tick) } })));
   }
 
   #makeCurrent(id) {
