@@ -145,7 +145,7 @@ describe("the list while things happen", () => {
     });
   });
 
-  it("loads older traces when one comes to its end", async () => {
+  it("loads older traces at its end, and is found again where it was left", async () => {
     const many = await startGateway();
     try {
       const ids = [];
@@ -157,6 +157,13 @@ describe("the list while things happen", () => {
           return document.querySelectorAll(".trace-row").length === all;
         }, ids.length);
         assert.equal(new Set(await listed(page)).size, ids.length);
+        const some = page.locator(`.trace-row[data-trace="${ids[90]}"] .title`);
+        await some.click();
+        await page.locator(".rows .row").first().waitFor();
+        await page.goBack();
+        await until(page, (id) => document.activeElement.dataset.trace === id, ids[90]);
+        assert.equal((await listed(page)).length, ids.length);
+        assert.ok(await some.evaluate((title) => title.getBoundingClientRect().top > 0 && title.getBoundingClientRect().bottom < innerHeight));
       });
     } finally {
       await many.stop();

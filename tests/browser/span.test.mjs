@@ -48,6 +48,7 @@ describe("the detail of a span", () => {
       await page.getByText("Tools on offer").click();
       await page.locator(".tool-offered", { hasText: "get_population" }).waitFor();
       await page.getByText("All attributes").click();
+      await page.locator(".pairs.raw dt").first().waitFor();
       assert.equal(await page.locator(".pairs.raw dt").count(), Object.keys(a).length);
     });
   });

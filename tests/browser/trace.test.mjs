@@ -197,7 +197,7 @@ describe("a trace", () => {
     await gateway.loseTrace(lost);
     await looking(gateway, { hash: `#/trace/${lost}`, expected: /404/ }, async (page) => {
       await page.getByRole("heading", { name: "This trace is not there any more" }).waitFor();
-      await page.getByRole("link", { name: "To the list" }).click();
+      await page.getByRole("link", { name: "To the list", exact: true }).click();
       await page.locator(".trace-row").first().waitFor();
     });
   });

@@ -34,25 +34,31 @@ export class ListView {
     this.grouped = grouped;
     this.filters = filters;
     document.title = "spangate";
-    if (this.shown === shown) {
-      this.#drawFilters();
-      this.#draw();
+    if (this.shown !== shown) {
+      this.shown = shown;
+      this.#open();
       return;
     }
-    this.shown = shown;
-    this.#open();
+    this.#drawFilters();
+    this.#draw();
+    if (this.isFollowing) return;
+    this.#follow();
+    this.#again();
+    this.place.scrollTop = this.scrolled;
   }
 
+  /** Ends all that goes on. What was read stays: whoever comes back finds it where it was. */
   leave() {
+    this.scrolled = this.place.scrollTop;
     this.close();
-    this.close = () => {};
-    this.shown = null;
-    fill(this.place);
+    this.isFollowing = false;
   }
 
   /** The keyboard to where it was, or to the first trace. */
   focus() {
     const rows = this.#rowElements();
+    // What is not there yet is waited for.
+    this.focusesSoon = rows.length === 0;
     (rows.find((row) => row.dataset.trace === this.current) ?? rows[0])?.focus();
   }
 
@@ -62,13 +68,12 @@ export class ListView {
 
   #open() {
     this.close();
+    this.hasRead = false;
     this.traces = new Map();
     this.folded ??= new Set();
     this.elements = new Map();
     this.next = null;
     this.state = "loading";
-    const ended = new AbortController();
-    this.ended = ended.signal;
     this.bar = element("div", { class: "filters" });
     this.head = headings();
     this.rows = element("div", { class: "trace-rows", role: "grid", "aria-label": "Traces, newest activity first" });
@@ -76,8 +81,14 @@ export class ListView {
     fill(this.place, this.bar, this.rows, this.foot);
     this.#drawFilters();
     this.#draw();
-
+    this.#follow();
     this.reading = this.#read().catch((error) => this.#failed(error));
+  }
+
+  #follow() {
+    this.isFollowing = true;
+    const ended = new AbortController();
+    this.ended = ended.signal;
     const seen = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.#more(), { rootMargin: "600px" });
     seen.observe(this.foot);
     // Whether a trace is an error or live changes while it grows; the rest of what the list is narrowed by does not.
@@ -94,15 +105,22 @@ export class ListView {
     };
   }
 
+  /** Reads a page, the newest one without a cursor. */
   async #read(cursor) {
     const query = new URLSearchParams({ limit: PAGE, ...this.filters });
     if (cursor) query.set("cursor", cursor);
-    const page = await getUntilAnswered(`/api/traces?${query}`, { signal: this.ended });
+    const signal = this.ended;
+    const before = [...this.traces.keys()];
+    const page = await getUntilAnswered(`/api/traces?${query}`, { signal });
+    if (signal.aborted) return;
+    // The newest page that is the only one says also what is kept no more.
+    if (!cursor && page.next === null) for (const id of before) this.traces.delete(id);
     for (const trace of page.traces) this.traces.set(trace.trace_id, trace);
-    if (cursor !== undefined || this.next === null) this.next = page.next;
+    // Read again, the newest page does not bring back older ones that were read before.
+    if (cursor || !this.hasRead) this.next = page.next;
+    this.hasRead = true;
     this.state = "read";
     this.#draw();
-    return page;
   }
 
   /** The next page, unless one is being read. */
@@ -120,11 +138,9 @@ export class ListView {
 
   /** Events may have been missed: the newest page says what they said. */
   async #again() {
-    const before = this.next;
     try {
       await this.reading;
       await this.#read();
-      this.next = before ?? this.next;
     } catch (error) {
       this.#failed(error);
     }
@@ -184,6 +200,7 @@ export class ListView {
     this.rows.hidden = wanted.length === 0;
     this.#arrange(wanted);
     this.#drawFoot();
+    if (this.focusesSoon && traces.length > 0 && document.activeElement === document.body) this.focus();
   }
 
   /** Only what changed is touched: the keyboard and a screen reader stay where they are. */

@@ -74,7 +74,8 @@ export class TraceView {
     this.body.hidden = true;
     fill(this.head, this.#backLink(), element("p", { class: "quiet loading", text: "Loading the trace" }));
 
-    this.#load().catch((error) => this.#failed(error));
+    this.grewMeanwhile = false;
+    this.#load().then(() => this.#catchUp(), (error) => this.#failed(error));
     const stopFollowing = follow({}, {
       onTrace: (grown) => grown.trace_id === trace && this.#grew(),
       onReset: () => this.#grew(),
@@ -85,12 +86,15 @@ export class TraceView {
       stopFollowing();
       clearInterval(timer);
       clearTimeout(this.fetching);
+      clearTimeout(this.spanSoon);
       this.fetching = null;
     };
   }
 
   async #load() {
-    const whole = await getUntilAnswered(`/api/traces/${this.trace}?content=none`, { signal: this.ended });
+    const signal = this.ended;
+    const whole = await getUntilAnswered(`/api/traces/${this.trace}?content=none`, { signal });
+    if (signal.aborted) return;
     this.live = whole.live;
     this.tree = treeOf(whole.spans);
     this.loadedAt = Date.now();
@@ -104,18 +108,26 @@ export class TraceView {
 
   /** Fetches it again, soon; however many events say so. */
   #grew() {
-    if (this.fetching || !this.tree) return;
+    if (this.fetching || !this.tree) {
+      this.grewMeanwhile = true;
+      return;
+    }
+    const signal = this.ended;
     const wait = Math.max(0, this.loadedAt + FETCHED_AT_MOST_EACH - Date.now());
     this.fetching = setTimeout(async () => {
-      try {
-        this.loadedAt = Date.now();
-        await this.#load();
-      } catch (error) {
-        this.#failed(error);
-      } finally {
-        this.fetching = null;
-      }
+      this.loadedAt = Date.now();
+      await this.#load().catch((error) => this.#failed(error));
+      if (signal.aborted) return;
+      this.fetching = null;
+      this.#catchUp();
     }, wait);
+  }
+
+  /** What an event said while an answer was under way may not be in it. */
+  #catchUp() {
+    if (!this.grewMeanwhile) return;
+    this.grewMeanwhile = false;
+    this.#grew();
   }
 
   #tick() {
@@ -242,7 +254,8 @@ export class TraceView {
       fill(this.detail, element("div", { class: "nothing" }, element("h2", { id: "detail-title", text: "This span is not there any more" }), element("p", { text: error.message, dir: "auto" })));
       return;
     }
-    const node = this.tree.nodes.get(id);
+    if (ended.signal.aborted) return;
+    const node = this.tree?.nodes.get(id);
     const colour = node ? colourOf(this.tree, node) : "nobody";
     const isAgain = this.detail.dataset.span === id;
     const scrolled = isAgain ? this.detail.querySelector(".detail-body")?.scrollTop ?? 0 : 0;

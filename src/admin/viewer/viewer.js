@@ -43,17 +43,16 @@ function show() {
   const before = route;
   route = parse(location.hash);
   const isOther = before?.view !== route.view;
+  if (isOther) (route.view === "list" ? trace : list).leave();
   for (const [view, place] of Object.entries(places)) place.hidden = view !== route.view;
   document.body.dataset.view = route.view;
   if (route.view === "list") {
-    if (isOther) trace.leave();
     listAddress = listHash(route.filters, route.grouped);
     at("brand").href = "#/";
     if (document.activeElement !== search) search.value = route.filters.q ?? "";
     list.show(route);
     if (before && isOther) requestAnimationFrame(() => list.focus());
   } else {
-    if (isOther) list.leave();
     if (isOther || before.trace !== route.trace) search.value = "";
     trace.show(route.trace, route.span);
   }
