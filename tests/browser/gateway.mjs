@@ -98,6 +98,15 @@ class Gateway {
     return run.trace_id;
   }
 
+  /** One call whose request holds a conversation of so many messages, each of which says its number. */
+  async talkRun({ messages = 20 } = {}) {
+    const run = new Run({ ago: 50_000 });
+    const history = Array.from({ length: messages }, (_, number) => ({ role: number % 2 === 0 ? "user" : "assistant", content: `message number ${number}.` }));
+    run.chat(null, [0, 900], history, { content: "That is all." }, { tokens: [900, 4] });
+    this.fixture.put(run.trace());
+    return run.trace_id;
+  }
+
   /** A run under way: a call is in flight. `goOn()` ends it and begins a tool, `finish()` ends the run. */
   async liveRun({ thread = "live-1", customer = "lin@example.com" } = {}) {
     const run = new Run({ ago: 3_000, thread, customer });

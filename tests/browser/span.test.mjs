@@ -53,6 +53,30 @@ describe("the detail of a span", () => {
     });
   });
 
+  it("folds the middle of a long conversation, and unfolds it", async () => {
+    const talk = await gateway.talkRun({ messages: 20 });
+    const [span] = (await gateway.api(`/api/traces/${talk}`)).spans;
+    await looking(gateway, { hash: `#/trace/${talk}/span/${span.span_id}` }, async (page) => {
+      const history = page.locator(".history");
+      await history.getByText("message number 0.").waitFor();
+      await history.getByText("message number 19.").waitFor();
+      assert.equal(await history.getByText("message number 9.").count(), 0);
+      await page.getByRole("button", { name: "in between" }).click();
+      await history.getByText("message number 9.").waitFor();
+      assert.equal(await history.locator(".message").count(), 20);
+    });
+  });
+
+  it("leads to all traces of a model", async () => {
+    const span = spans.find((span) => span.log_type === "chat");
+    const model = span.attributes["gen_ai.response.model"];
+    await looking(gateway, { hash: link(span) }, async (page) => {
+      await page.locator(".facts").getByRole("link", { name: model }).click();
+      await page.locator(`.trace-row[data-trace="${team}"]`).waitFor();
+      assert.equal(new URL(page.url()).hash, `#/?model=${model}`);
+    });
+  });
+
   it("tells the attempts that failed before", async () => {
     const span = spans.find((span) => span.events.length > 0);
     await looking(gateway, { hash: link(span) }, async (page) => {

@@ -81,7 +81,8 @@ function facts(span) {
   }
   const reasons = a[key.FINISH_REASONS];
   if (reasons?.length > 0) add("Finished", [...new Set(reasons)].join(", "));
-  if (a[key.RESPONSE_MODEL] && a[key.RESPONSE_MODEL] !== a[key.REQUEST_MODEL]) add("Answered by", name(a[key.RESPONSE_MODEL]));
+  const model = a[key.RESPONSE_MODEL] ?? a[key.REQUEST_MODEL];
+  if (model) add(a[key.RESPONSE_MODEL] ? "Answered by" : "Asked", element("a", { href: listHash({ model }), title: "Only traces with this model" }, name(model)));
   if (span.log_type === "task" && a[key.METHOD]) add("Request", element("code", { text: `${a[key.METHOD]} ${a[key.PATH] ?? ""}` }));
   const status = a[key.HTTP_STATUS] ?? a[key.STATUS_CODE];
   if (status !== undefined && (span.log_type === "task" || status !== 200)) add("HTTP status", String(status));
