@@ -1,2 +1,16 @@
-// The answer to the form leads back to the place in the page that was asked for.
-document.forms[0].action = `/sign-in${location.hash}`;
+// Keeps the theme, and the place in the page that was asked for: the answer to the form leads back to it.
+"use strict";
+
+try {
+  const chosen = localStorage.getItem("theme");
+  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+} catch {
+  // Without storage the system decides.
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const form = document.getElementById("sign-in");
+  const keep = () => form.setAttribute("action", "/sign-in" + location.hash);
+  keep();
+  addEventListener("hashchange", keep);
+});

@@ -1,0 +1,92 @@
+// The page and the gateway's own state: signing in, a gateway that is away, spans that were refused.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { startGateway } from "./gateway.mjs";
+import { looking, rowOf, until, untilListed } from "./page.mjs";
+
+describe("where a token is asked for", () => {
+  it("leads back to the place that was asked for", async () => {
+    const gateway = await startGateway({ token: "secret" });
+    try {
+      const team = await gateway.teamRun();
+      await looking(gateway, { hash: `#/trace/${team}`, expected: /401/ }, async (page) => {
+        await page.getByLabel("Admin token").fill("wrong");
+        await page.getByRole("button", { name: "Sign in" }).click();
+        await page.getByText("That token is not right.").waitFor();
+        await page.getByLabel("Admin token").fill("secret");
+        await page.keyboard.press("Enter");
+        await page.locator(".rows .row").first().waitFor();
+        assert.equal(new URL(page.url()).hash, `#/trace/${team}`);
+      });
+    } finally {
+      await gateway.stop();
+    }
+  });
+
+  it("says so when the session is over", async () => {
+    const gateway = await startGateway({ token: "secret" });
+    try {
+      const trace = await gateway.plainRun();
+      await looking(gateway, { expected: /401/ }, async (page, context) => {
+        await page.getByLabel("Admin token").fill("secret");
+        await page.keyboard.press("Enter");
+        await untilListed(page, [trace]);
+        await context.clearCookies();
+        await page.keyboard.press("Enter");
+        await page.locator(`.trace-row[data-trace="${trace}"] .title`).click();
+        await page.getByText("You are signed out.").waitFor();
+        await page.locator("#notices").getByRole("button", { name: "Sign in" }).click();
+        await page.getByLabel("Admin token").waitFor();
+      });
+    } finally {
+      await gateway.stop();
+    }
+  });
+});
+
+describe("a gateway that does not answer", () => {
+  it("is tried again until it does", async () => {
+    const gateway = await startGateway();
+    try {
+      const before = await gateway.plainRun();
+      await looking(gateway, { expected: /ERR_CONNECTION|Failed to load|ERR_INCOMPLETE|net::/ }, async (page) => {
+        await untilListed(page, [before]);
+        const resume = await gateway.pause();
+        await page.getByText("The gateway does not answer; trying again.").waitFor();
+        await resume();
+        await page.getByText("The gateway does not answer; trying again.").waitFor({ state: "detached" });
+        const since = await gateway.plainRun();
+        await untilListed(page, [before, since]);
+      });
+    } finally {
+      await gateway.stop();
+    }
+  });
+});
+
+describe("spans that were refused", () => {
+  it("are listed with the reason, lead to where they stand, and are sent again", async () => {
+    const gateway = await startGateway();
+    try {
+      const trace = await gateway.plainRun();
+      await gateway.refuseSpan(trace, "prompt_id does not exist");
+      const { refused: [span] } = await gateway.api("/api/health");
+      await looking(gateway, {}, async (page) => {
+        await page.locator("#notices").getByText("Respan refused 1 span for good.").waitFor();
+        await page.locator("#notices").getByRole("button", { name: "Details" }).click();
+        const dialog = page.getByRole("dialog", { name: "Health of the gateway" });
+        assert.ok((await dialog.innerText()).includes(span.reason));
+        await dialog.getByRole("link", { name: span.span_id }).click();
+        await rowOf(page, span.span_id).waitFor();
+        await page.locator("#health").click();
+        await dialog.getByRole("button", { name: "Send again" }).click();
+        await page.locator("#notices").getByText("Respan refused").waitFor({ state: "detached" });
+        await until(page, () => !document.querySelector("#send-again"));
+        assert.deepEqual((await gateway.api("/api/health")).refused, []);
+      });
+    } finally {
+      await gateway.stop();
+    }
+  });
+});
