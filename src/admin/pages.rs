@@ -22,12 +22,40 @@ const SVG: &str = "image/svg+xml";
 /// A file of the viewer: its path, its type, its bytes.
 struct File(&'static str, &'static str, &'static [u8]);
 
+/// A script of the viewer, at the root under its own name: modules name each other so.
+macro_rules! script {
+    ($name:literal) => {
+        File(
+            concat!("/", $name, ".js"),
+            SCRIPT,
+            include_bytes!(concat!("viewer/", $name, ".js")),
+        )
+    };
+}
+
 const FILES: &[File] = &[
     File("/", HTML, include_bytes!("viewer/index.html")),
     File("/viewer.css", CSS, include_bytes!("viewer/viewer.css")),
-    File("/viewer.js", SCRIPT, include_bytes!("viewer/viewer.js")),
-    File("/sign-in.js", SCRIPT, include_bytes!("viewer/sign-in.js")),
     File("/icon.svg", SVG, include_bytes!("viewer/icon.svg")),
+    script!("sign-in"),
+    script!("api"),
+    script!("colour"),
+    script!("conversation"),
+    script!("dom"),
+    script!("format"),
+    script!("health"),
+    script!("keys"),
+    script!("layout"),
+    script!("list"),
+    script!("route"),
+    script!("span"),
+    script!("start"),
+    script!("text"),
+    script!("theme"),
+    script!("trace"),
+    script!("viewer"),
+    script!("waterfall"),
+    script!("words"),
 ];
 
 fn file(path: &str) -> Option<&'static File> {
