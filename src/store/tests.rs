@@ -38,7 +38,7 @@ fn made(number: u8, text: usize) -> Made {
 }
 
 /// An exchange that asks `question` and is answered with `answer`, unlike any other.
-fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
+pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
     static NUMBER: AtomicU8 = AtomicU8::new(0);
     let number = u64::from(NUMBER.fetch_add(1, Ordering::Relaxed));
     let headers: HeaderMap = [("x-respan-thread-identifier", "thread")]
@@ -95,7 +95,7 @@ fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
     })
 }
 
-fn call(exchange: &Arc<Exchange>) -> Made {
+pub(super) fn call(exchange: &Arc<Exchange>) -> Made {
     Made::Call {
         exchange: Arc::clone(exchange),
         place: told_place(exchange),

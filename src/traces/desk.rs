@@ -130,8 +130,12 @@ impl Desk {
 
     /// A page of the list.
     pub(super) fn list(&mut self, query: &Query) -> Result<Page, Unavailable> {
+        self.list_until(query, Instant::now() + SEARCH)
+    }
+
+    /// The same, searching in spans no longer than that.
+    fn list_until(&mut self, query: &Query, until: Instant) -> Result<Page, Unavailable> {
         self.refresh()?;
-        let until = Instant::now() + SEARCH;
         let mut page = Page {
             traces: Vec::new(),
             next: None,
@@ -445,6 +449,11 @@ impl Desk {
 
     fn caught_up(&mut self) -> Result<(), Unavailable> {
         let position = self.reader.position()?;
+        // Rows may come between the two looks: of none that there were, those that were seen before are gone.
+        let first = match position.last {
+            0 => self.seen.saturating_add(1),
+            _ => position.first,
+        };
         match self.position {
             Some(before) if before.file == position.file => loop {
                 let rows = self.reader.after(self.seen, STEP)?;
@@ -455,7 +464,7 @@ impl Desk {
             },
             _ => self.build(position)?,
         }
-        for id in self.index.gone_below(position.first) {
+        for id in self.index.gone_below(first) {
             self.recount(id)?;
         }
         self.position = Some(position);
@@ -559,3 +568,6 @@ pub fn around_spans() -> (Bytes, Bytes) {
     let end = mark.map_or(empty.len(), |mark| mark + MARK.len());
     (empty.slice(..end), empty.slice(end..))
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,6 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
