@@ -2,6 +2,10 @@
 //! summary of a span costs the thread that writes, looked at or not.
 //!
 //! `cargo bench --bench traces` runs all.
+#![expect(
+    clippy::expect_used,
+    reason = "a measurement that cannot go on says so by failing"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -125,7 +129,9 @@ fn looking(criterion: &mut Criterion) {
     };
     let (store, writing) = Store::open(settings).expect("a store");
     for number in 1..=TRACES {
-        run(number).into_iter().for_each(|made| store.add(made));
+        for made in run(number) {
+            store.add(made);
+        }
     }
     let traces = || Traces::new(Arc::clone(&store), Arc::default());
     let filled = traces();
