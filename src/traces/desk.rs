@@ -15,7 +15,7 @@ use super::written::{Listed, Page, Written};
 use crate::export::Encoding;
 use crate::runs::{Made, Sketch};
 use crate::span::{Span, SpanId, TraceId, Value, key};
-use crate::store::{Position, Reader, Row, Summary, Unavailable};
+use crate::store::{Kind, Position, Reader, Row, Summary, Unavailable};
 
 /// Rows that are read at once: about a millisecond.
 const STEP: usize = 512;
@@ -290,15 +290,17 @@ impl Desk {
             .index
             .get(trace_id)
             .map_or(&[][..], |trace| &trace.entries);
-        let mut items: Vec<(u64, Item)> = entries
+        let mut items: Vec<((u64, Kind), Item)> = entries
             .iter()
-            .map(|entry| (entry.start_ns, Item::Stored(entry.seq)))
+            .map(|entry| ((entry.start_ns, entry.kind), Item::Stored(entry.seq)))
             .collect();
-        items.extend(
-            self.sketches(trace_id)
-                .map(|(sketches, at)| (sketches[at].span.start_ns, Item::Sketched(sketches, at))),
-        );
-        items.sort_by_key(|(start_ns, _)| *start_ns);
+        items.extend(self.sketches(trace_id).map(|(sketches, at)| {
+            let summary = Summary::of_span(&sketches[at].span);
+            let begins = (summary.start, summary.kind);
+            (begins, Item::Sketched(sketches, at))
+        }));
+        // What begins together begins with what is around the rest.
+        items.sort_by_key(|(begins, _)| *begins);
         Ok(Some(Outline {
             trace_id,
             live: listed.live,

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::Kind;
 
 fn row(seq: u64, trace: u8, kind: Kind, parent: bool, start: u64) -> Row {
     let mut span = [0; 8];
