@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::runs::Made;
-use crate::span::Status;
+use crate::span::{Span, Status, Value, key};
 use crate::store::{Settings, Store, Writing};
 
 fn open(dir: Option<&Path>) -> (Arc<Store>, Writing) {
@@ -92,7 +92,8 @@ fn rows_of_an_older_file_are_summed_up_when_they_are_read() {
     store.close();
     writing.finish();
     let file = Connection::open(dir.path().join("spangate.db")).unwrap();
-    file.execute("UPDATE spans SET summary = NULL", []).unwrap();
+    file.execute_batch("ALTER TABLE spans DROP COLUMN summary; PRAGMA user_version = 2;")
+        .unwrap();
     drop(file);
     let (store, writing) = open(Some(dir.path()));
     let page = listed(&mut desk(&store), 1);
