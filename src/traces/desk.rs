@@ -18,7 +18,7 @@ use crate::store::{Position, Reader, Row, Summary, Unavailable};
 
 /// Rows that are read at once: about a millisecond.
 const STEP: usize = 512;
-/// Traces that are looked at between two looks at the clock.
+/// Traces that are taken from the index at once: what is looked at may change it.
 const CANDIDATES: usize = 64;
 /// How long one question may search in spans.
 const SEARCH: Duration = Duration::from_millis(250);
