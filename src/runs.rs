@@ -137,6 +137,12 @@ pub enum Made {
     Span(Arc<Span>),
 }
 
+impl From<Span> for Made {
+    fn from(span: Span) -> Self {
+        Made::Span(Arc::new(span))
+    }
+}
+
 impl Made {
     /// The span itself.
     pub fn span(&self) -> Span {

@@ -46,7 +46,7 @@ fn the_spans_of_a_scrape_add_up() {
         Arc::new(Store::volatile(4 * span().weight())),
     );
     for _ in 0..9 {
-        store.add(Made::Span(Arc::new(span())));
+        store.add(Made::from(span()));
     }
     let two = store.take(2, usize::MAX).unwrap();
     two.load()
