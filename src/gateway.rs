@@ -1,6 +1,7 @@
 //! The whole gateway, put together: from a valid configuration to a running process, and to its orderly end.
 
 mod assembly;
+mod backstage;
 mod sketching;
 
 use std::io;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use assembly::export as export_settings;
+use backstage::Backstage;
 use sketching::Sketching;
 
 use crate::admin::{Admin, Shown};
@@ -56,6 +58,8 @@ pub struct Gateway {
     worker: Worker,
     store: Arc<Store>,
     writing: Writing,
+    /// Where exporter and admin port run.
+    _backstage: Backstage,
 }
 
 /// Why a gateway does not start, or does not take a new configuration.
@@ -141,7 +145,9 @@ impl Gateway {
         };
         let data = bind("server.listen", config.server.listen, &tls)?;
         let plain = Arc::new(ArcSwapOption::empty());
-        let admin_listener = bind("server.admin", config.server.admin, &plain)?;
+        let backstage = Backstage::new().map_err(StartError::System)?;
+        let admin_listener =
+            backstage.enter(|| bind("server.admin", config.server.admin, &plain))?;
         let data_address = data.local_address().map_err(StartError::System)?;
         let admin_address = admin_listener.local_address().map_err(StartError::System)?;
 
@@ -163,16 +169,17 @@ impl Gateway {
         let looked = capture.clone();
         live.wakes(move || looked.look());
 
-        let background = TaskTracker::new();
         let (export_settings, watched) =
             watch::channel(Arc::new(assembly::export(&config.respan)?));
-        let exporter = Exporter::start(
-            Arc::clone(&store),
-            watched,
-            Arc::clone(&metrics),
-            Pace::default(),
-            &background,
-        );
+        let exporter = backstage.enter(|| {
+            Exporter::start(
+                Arc::clone(&store),
+                watched,
+                Arc::clone(&metrics),
+                Pace::default(),
+                backstage.tasks(),
+            )
+        });
 
         let (shutdown, admin_shutdown, connections) =
             (Shutdown::default(), Shutdown::default(), TaskTracker::new());
@@ -199,11 +206,11 @@ impl Gateway {
         };
         let access = assembly::admin(&config.server);
         let admin = Admin::new(access, shown, admin_shutdown.clone());
-        background.spawn(server::serve(
+        backstage.spawn(server::serve(
             admin_listener,
             admin.clone(),
             admin_shutdown.clone(),
-            background.clone(),
+            backstage.tasks().clone(),
         ));
         tracing::info!(%data_address, %admin_address, upstream = %config.upstream.base_url, exports = config.respan.api_key.is_some(), "serving");
         Ok(Gateway {
@@ -221,6 +228,7 @@ impl Gateway {
             worker,
             store,
             writing,
+            _backstage: backstage,
         })
     }
 
