@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { startGateway } from "./gateway.mjs";
 import { looking } from "./page.mjs";
+import { failedRun, talkRun, teamRun } from "./runs.mjs";
 
 describe("the detail of a span", () => {
   let gateway;
@@ -11,7 +12,7 @@ describe("the detail of a span", () => {
   let spans;
   before(async () => {
     gateway = await startGateway();
-    team = await gateway.teamRun();
+    team = await teamRun(gateway);
     ({ spans } = await gateway.api(`/api/traces/${team}`));
   });
   after(() => gateway.stop());
@@ -54,7 +55,7 @@ describe("the detail of a span", () => {
   });
 
   it("folds the middle of a long conversation, and unfolds it", async () => {
-    const talk = await gateway.talkRun({ messages: 20 });
+    const talk = await talkRun(gateway, { messages: 20 });
     const [span] = (await gateway.api(`/api/traces/${talk}`)).spans;
     await looking(gateway, { hash: `#/trace/${talk}/span/${span.span_id}` }, async (page) => {
       const history = page.locator(".history");
@@ -109,7 +110,7 @@ describe("the detail of a span", () => {
   });
 
   it("puts what went wrong first", async () => {
-    const failed = await gateway.failedRun();
+    const failed = await failedRun(gateway);
     const { spans } = await gateway.api(`/api/traces/${failed}`);
     const span = spans.find((span) => span.log_type === "chat" && span.status === "error");
     await looking(gateway, { hash: `#/trace/${failed}/span/${span.span_id}` }, async (page) => {
