@@ -84,7 +84,7 @@ export class Agent {
   /** Asks the model, after attempts that are `refusals`, and remembers what it said. Attempts are as far apart as the refusals say. */
   async says(reply, ...refusals) {
     for (const [attempt, refusal] of refusals.entries()) {
-      await this.program.call(this.history, refusal, { ...this.asking, attempt });
+      await this.program.call(this.history, { ...refusal, streams: reply.streams }, { ...this.asking, attempt });
       await new Promise((resolve) => setTimeout(resolve, Number(refusal.headers["retry-after-ms"])));
     }
     const said = await this.program.call(this.history, reply, { ...this.asking, attempt: refusals.length });
