@@ -55,12 +55,12 @@ export async function failedRun(gateway, { thread = "nightly-import", customer =
   return (await gateway.over(program.trace)).trace_id;
 }
 
-/** One agent, one call that is not streamed. `say` is the task, and holds what the test wants to find again. */
-export async function plainRun(gateway, { say = "Why does tracing help?", thread, customer, agent = "assistant" } = {}) {
+/** One agent, one call that is not streamed, and takes `thinks` milliseconds. `say` is the task, and holds what the test wants to find again. */
+export async function plainRun(gateway, { say = "Why does tracing help?", thread, customer, agent = "assistant", thinks } = {}) {
   const program = new Program(gateway, { thread, customer });
   const assistant = new Agent(program, agent, "Be brief.", { isTold: true });
   assistant.hear(say);
-  await assistant.says({ text: "Because it shows what happened.", tokens: [31, 7] });
+  await assistant.says({ text: "Because it shows what happened.", thinks, tokens: [31, 7] });
   return (await gateway.over(program.trace)).trace_id;
 }
 
