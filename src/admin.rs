@@ -102,7 +102,7 @@ impl Admin {
             "/sign-out" if posts => pages::signed_out(),
             "/api/refused/replay" if posts => self.replay(&request).await,
             "/sign-in" | "/sign-out" | "/api/refused/replay" => not_allowed(&path, "POST"),
-            _ if !self.is_read(&path) => refused(
+            _ if !is_read(&path) => refused(
                 &path,
                 StatusCode::NOT_FOUND,
                 "served here: /, /healthz, /readyz, /metrics, /api/health, /api/traces, /api/events, /api/refused/replay",
@@ -110,14 +110,6 @@ impl Admin {
             _ if reads => self.read(&path, &request).await,
             _ => not_allowed(&path, "GET, HEAD"),
         }
-    }
-
-    fn is_read(&self, path: &str) -> bool {
-        matches!(
-            path,
-            "/metrics" | "/api/health" | "/api/traces" | "/api/events"
-        ) || path.starts_with("/api/traces/")
-            || pages::has(path)
     }
 
     async fn read(&self, path: &str, request: &Request<()>) -> Response<Body> {
@@ -212,6 +204,15 @@ impl Admin {
             None => answer::unavailable("it takes no question"),
         }
     }
+}
+
+/// What is here to be read.
+fn is_read(path: &str) -> bool {
+    matches!(
+        path,
+        "/metrics" | "/api/health" | "/api/traces" | "/api/events"
+    ) || path.starts_with("/api/traces/")
+        || pages::has(path)
 }
 
 fn whole_of(body: http_body_util::Full<Bytes>) -> Body {

@@ -165,3 +165,6 @@ where
 {
     Ok(Limited::new(body, MAX_BODY).collect().await?.to_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,10 +23,11 @@ use crate::capture::worker::{self, Sink, Worker};
 use crate::capture::{Ending, Exchange, Kept, Opening};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ModelCall};
 use crate::proxy::{self, Proxy};
 use crate::runs::{Made, Runs};
 use crate::server::{self, Listener, Shutdown};
+use crate::span::exchange::outcome;
 use crate::store::{OpenError, Recovered, Store, Writing};
 use crate::traces::{Live, Traces};
 
@@ -382,6 +383,23 @@ impl Seen {
         self.hand_over(made);
     }
 
+    /// Counts the chat completion that settled last.
+    fn count(&self, exchange: &Exchange) {
+        if !exchange.opening.chat {
+            return;
+        }
+        let reading = exchange.reading.as_ref();
+        let answered = reading.and_then(|reading| reading.reply.model.as_deref());
+        self.metrics.model_call(&ModelCall {
+            model: answered.or(self.runs.asked_model()),
+            outcome: outcome(exchange),
+            usage: reading.and_then(|reading| reading.reply.usage),
+            first_token: reading
+                .and_then(|reading| reading.first_token)
+                .filter(|_| exchange.is_streamed()),
+        });
+    }
+
     /// In this order: an exchange is done with once its spans are in the store.
     fn hand_over(&mut self, made: Vec<Made>) {
         for made in made {
@@ -412,7 +430,9 @@ impl Sink for Seen {
         }
         let exchange = Arc::new(exchange);
         self.store.ended(&exchange);
-        self.settle(exchange);
+        let made = self.runs.settled(Arc::clone(&exchange), Instant::now());
+        self.count(&exchange);
+        self.hand_over(made);
     }
 
     fn rest(&mut self) -> Option<Instant> {

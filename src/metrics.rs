@@ -1,15 +1,16 @@
 //! What the gateway counts, and how a scrape reads it.
 //!
 //! The recording functions are called on the path of a request: each is an atomic addition to a place that is known beforehand, without
-//! a lock, an allocation or a label set to look up. The counters of spans are not kept here: they are read from the store, all from one
+//! a lock, an allocation or a label set to look up. What is counted by model is the exception: the capture thread counts it, once an
+//! exchange has ended, under a lock that no request takes. The counters of spans are not kept here: they are read from the store, all from one
 //! moment, so that they add up at every scrape.
 //!
 //! The text is written here rather than by a library because Prometheus' classic text format is asked for (what `text/plain;
 //! version=0.0.4` announces and simple line parsers read); the official client for Rust writes OpenMetrics only, where a counter's
 //! `# TYPE` names another family than its samples do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -18,11 +19,14 @@ use crate::runs;
 use crate::store::{DropReason, Store};
 
 mod histogram;
+mod models;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use histogram::Histogram;
+pub use models::ModelCall;
+use models::Models;
 use text::Exposition;
 
 /// The `content-type` of [`Metrics::render`].
@@ -151,9 +155,11 @@ pub struct Metrics {
     /// By endpoint and status: 40 KB, so that no request has to look for its place.
     requests: [Box<[AtomicU64]>; Endpoint::ALL.len()],
     requests_in_flight: AtomicI64,
+    requests_shed: AtomicU64,
     streams_open: AtomicI64,
     first_byte: Histogram<{ FIRST_BYTE_BUCKETS.len() }>,
     overhead: Histogram<{ OVERHEAD_BUCKETS.len() }>,
+    models: Mutex<Models>,
     identity_unreadable: AtomicU64,
     capture_cut: AtomicU64,
     runs_open: AtomicU64,
@@ -166,9 +172,11 @@ impl Default for Metrics {
         Self {
             requests: std::array::from_fn(|_| (0..STATUSES).map(|_| AtomicU64::new(0)).collect()),
             requests_in_flight: AtomicI64::new(0),
+            requests_shed: AtomicU64::new(0),
             streams_open: AtomicI64::new(0),
             first_byte: Histogram::new(FIRST_BYTE_BUCKETS),
             overhead: Histogram::new(OVERHEAD_BUCKETS),
+            models: Mutex::default(),
             identity_unreadable: AtomicU64::new(0),
             capture_cut: AtomicU64::new(0),
             runs_open: AtomicU64::new(0),
@@ -210,6 +218,11 @@ impl Metrics {
         Counted::new(self, |metrics| &metrics.requests_in_flight)
     }
 
+    /// A request was refused because too many were in flight.
+    pub fn request_shed(&self) {
+        add_one(&self.requests_shed);
+    }
+
     /// A response that streams has begun; it is open while the returned value lives.
     pub fn stream_opens(self: &Arc<Self>) -> Counted {
         Counted::new(self, |metrics| &metrics.streams_open).0
@@ -237,6 +250,15 @@ impl Metrics {
     /// The part of that time which was spent in the gateway.
     pub fn overhead(&self, took: Duration) {
         self.overhead.observe(took);
+    }
+
+    /// A chat completion has ended. Takes a lock: not for the path of a request.
+    pub fn model_call(&self, call: &ModelCall<'_>) {
+        self.models().count(call);
+    }
+
+    fn models(&self) -> MutexGuard<'_, Models> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A header that says who is asking could not be read and was ignored.
@@ -272,6 +294,7 @@ impl Metrics {
         render_spans(&mut text, store);
         render_store(&mut text, store);
         self.render_requests(&mut text);
+        self.models().render(&mut text);
         self.render_tracing(&mut text);
         text.finish()
     }
@@ -297,6 +320,12 @@ impl Metrics {
             "gauge",
             "Requests under way.",
             self.requests_in_flight.load(Ordering::Relaxed),
+        );
+        text.single(
+            "spangate_requests_shed_total",
+            "counter",
+            "Requests refused because limits.max_in_flight were under way.",
+            self.requests_shed.load(Ordering::Relaxed),
         );
         text.single(
             "spangate_streams_open",

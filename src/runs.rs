@@ -94,6 +94,8 @@ pub struct Runs {
     /// What has to happen before an exchange is done with.
     unreleased: HashMap<ExchangeId, Unreleased>,
     released: Vec<ExchangeId>,
+    /// What the exchange that settled last asked for.
+    model: Option<Arc<str>>,
     counts: Counts,
     weight: usize,
 }
@@ -135,6 +137,12 @@ pub enum Made {
     },
     /// A span that is no exchange's.
     Span(Arc<Span>),
+}
+
+impl From<Span> for Made {
+    fn from(span: Span) -> Self {
+        Made::Span(Arc::new(span))
+    }
 }
 
 impl Made {
@@ -189,6 +197,7 @@ impl Runs {
             next_run: 0,
             unreleased: HashMap::new(),
             released: Vec::new(),
+            model: None,
             counts: Counts::default(),
             weight: 0,
         }
@@ -250,6 +259,7 @@ impl Runs {
                 self.watch_idle(&asker, standing.run, now);
             }
         }
+        self.model.clone_from(&place.model);
         made.extend(self.retries.settle(exchange, place, now));
         self.release_told();
         self.keep_within_limits(now, &mut made);
@@ -304,6 +314,11 @@ impl Runs {
     /// Names of agents that were learned since this was asked last: for a system message a name, or none where several have it.
     pub fn learned(&mut self) -> Vec<(Prompt, Option<String>)> {
         self.prompts.learned()
+    }
+
+    /// The model that the exchange settled last asked for, where its request was read to group it: reading it again would cost as much.
+    pub fn asked_model(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 
     /// How many runs there are.

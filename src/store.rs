@@ -12,6 +12,8 @@
 //!                    export
 //! ```
 //!
+//! Whoever wants to see what is stored reads the rows beside all this (`reading`): over a connection of its own where there is a file.
+//!
 //! At every moment, to the last span, `created = exported + rejected + dropped (by reason) + pending`: queue and account live behind one lock.
 //! Spans found at the start count as created. A span is sent from the moment it is made, written down or not; it leaves memory only when it
 //! is written down, and the newest first. Where the disk takes nothing, spans stay in memory, bounded, the oldest dropped and counted, and
@@ -25,7 +27,7 @@
 //! | `asked` | the body of a request that was not whole by then | when it is | with its span |
 //! | `ended` | how an exchange ended, and the reply | when it did | with its span |
 //! | `open` | an exchange that is not done with: found at the start, it is told again (without `ended`, as recovered) | with `begun` | when it is |
-//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (JSON) | when it is made | when room is needed, or it is too old |
+//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (JSON); and a summary for lists (JSON) | when it is made | when room is needed, or it is too old |
 //! | `unsent` | a span that Respan has not accepted yet, with its weight in bytes | with `spans` | when it is accepted or refused |
 //! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, or on a replay |
 //! | `agents` | the name of the agents that have a system message, by its hash; none where several have it | when it is learned | never |
@@ -45,6 +47,7 @@ use tokio::time::Instant;
 
 use crate::capture::{Begun, Exchange, ExchangeId, Journal, Kept, Opening};
 use crate::runs::{Made, Prompt};
+use crate::span::Span;
 
 mod batch;
 mod checkpoint;
@@ -450,8 +453,8 @@ fn read(found: &Found) -> Result<Made, Unreadable> {
             exchange: Arc::new(rows.exchange(0)?),
             place: serde_json::from_slice(&json).map_err(|_| Unreadable)?,
         }),
-        None => serde_json::from_slice(&json)
-            .map(|span| Made::Span(Arc::new(span)))
+        None => serde_json::from_slice::<Span>(&json)
+            .map(Made::from)
             .map_err(|_| Unreadable),
     }
 }

@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{COOKIE, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request};
@@ -45,7 +47,7 @@ impl Seal {
             .chain_update(token.reveal())
             .finalize()
             .into();
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        URL_SAFE_NO_PAD.encode(hash)
     }
 
     /// Gives whoever showed `token` its session.

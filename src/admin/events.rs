@@ -2,6 +2,7 @@
 //! keeps nobody waiting, and gets several changes of a trace as one.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,13 +132,13 @@ impl Stream {
         self.goes.mark_unchanged();
         self.looked = Some(Instant::now());
         match self.traces.changes(self.since.clone()).await {
-            Ok(changes) => self.tell(changes),
+            Ok(changes) => self.tell(&changes),
             // What is missed now is found with what comes next.
             Err(_) => String::new(),
         }
     }
 
-    fn tell(&mut self, changes: Changes) -> String {
+    fn tell(&mut self, changes: &Changes) -> String {
         let mut told = String::new();
         if changes.missed {
             told = format!("event: reset\nid: {}\ndata: {{}}\n\n", changes.seq);
@@ -145,7 +146,8 @@ impl Stream {
         for (seq, listed) in &changes.traces {
             self.remember(listed.trace_id);
             let data = serde_json::to_string(listed).unwrap_or_default();
-            told.push_str(&format!("event: trace\nid: {seq}\ndata: {data}\n\n"));
+            // Writing to a text does not fail.
+            let _ = write!(told, "event: trace\nid: {seq}\ndata: {data}\n\n");
         }
         self.since.seq = Some(changes.seq);
         self.since.live = Some(changes.live);

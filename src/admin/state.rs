@@ -137,5 +137,5 @@ fn problem((at, message): &(SystemTime, String)) -> Problem<'_> {
 
 /// RFC 3339, in UTC.
 fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
+    humantime::format_rfc3339_nanos(at).to_string()
 }

@@ -15,7 +15,7 @@ use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
 /// A streamed reply goes to the worker whenever this much of it was copied.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 4 * 1024;
 /// Of an error's body where bodies are not kept.
 const ERROR_BODY: usize = 4 * 1024;
 

@@ -175,7 +175,7 @@ impl Scene {
     fn add(&self, numbers: impl IntoIterator<Item = u8>) {
         numbers
             .into_iter()
-            .for_each(|number| self.store.add(Made::Span(Arc::new(span(number)))));
+            .for_each(|number| self.store.add(Made::from(span(number))));
     }
 
     async fn post(&mut self) -> Post {

@@ -3,6 +3,7 @@
 //! A bucket is an atomic of its own and holds only what fell into it; they are added up when they are read. The count that is shown is
 //! the sum of what was read, so `_count` and the last bucket agree even while others observe.
 
+use std::fmt::Arguments;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,23 +38,32 @@ impl<const N: usize> Histogram<N> {
         self.sum.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
+    /// A family of one histogram without labels.
     pub(super) fn render(&self, text: &mut Exposition, name: &str, help: &str) {
         text.family(name, "histogram", help);
+        self.samples(text, name, format_args!(""));
+    }
+
+    /// The samples alone; `labels` are none, or end with a comma.
+    pub(super) fn samples(&self, text: &mut Exposition, name: &str, labels: Arguments<'_>) {
         let mut count = 0;
         for (end, bucket) in self.ends.iter().zip(&self.buckets) {
             count += bucket.load(Ordering::Relaxed);
             text.line(format_args!(
-                "{name}_bucket{{le=\"{}\"}} {count}",
+                "{name}_bucket{{{labels}le=\"{}\"}} {count}",
                 seconds(*end)
             ));
         }
         count += self.beyond.load(Ordering::Relaxed);
-        text.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
-        text.line(format_args!(
-            "{name}_sum {}",
-            seconds(self.sum.load(Ordering::Relaxed))
-        ));
-        text.line(format_args!("{name}_count {count}"));
+        text.line(format_args!("{name}_bucket{{{labels}le=\"+Inf\"}} {count}"));
+        let sum = seconds(self.sum.load(Ordering::Relaxed));
+        let labels = labels.to_string();
+        let labels = match labels.strip_suffix(',') {
+            Some(labels) => format!("{{{labels}}}"),
+            None => labels,
+        };
+        text.line(format_args!("{name}_sum{labels} {sum}"));
+        text.line(format_args!("{name}_count{labels} {count}"));
     }
 }
 

@@ -3,6 +3,7 @@
 use futures_util::FutureExt as _;
 
 use super::*;
+use crate::openai::Usage;
 use crate::runs::Made;
 use crate::span::{Span, SpanId, Status, TraceId};
 use crate::store::Settled;
@@ -46,7 +47,7 @@ fn the_spans_of_a_scrape_add_up() {
         Arc::new(Store::volatile(4 * span().weight())),
     );
     for _ in 0..9 {
-        store.add(Made::Span(Arc::new(span())));
+        store.add(Made::from(span()));
     }
     let two = store.take(2, usize::MAX).unwrap();
     two.load()
@@ -158,4 +159,143 @@ fn every_family_is_announced_with_the_name_of_its_samples() {
             .collect::<Vec<_>>()
             .join("\n")
     );
+}
+
+fn call(model: Option<&str>) -> ModelCall<'_> {
+    ModelCall {
+        model,
+        outcome: "complete",
+        usage: None,
+        first_token: None,
+    }
+}
+
+fn calls_of(text: &str, model: &str) -> String {
+    let name = format!("spangate_model_requests_total{{model=\"{model}\",outcome=\"complete\"}}");
+    value(text, &name).to_owned()
+}
+
+#[test]
+fn the_first_hundred_models_have_a_label_and_all_others_share_one() {
+    let (metrics, store) = (Metrics::default(), Store::volatile(0));
+    // Neither of these takes the place of a model.
+    metrics.model_call(&call(None));
+    metrics.model_call(&call(Some("other")));
+    for number in 1..=103 {
+        metrics.model_call(&call(Some(&format!("model-{number}"))));
+    }
+    metrics.model_call(&call(Some("model-100")));
+    let text = metrics.render(&store);
+    assert_eq!(calls_of(&text, "unknown"), "1");
+    assert_eq!(calls_of(&text, "model-1"), "1");
+    assert_eq!(calls_of(&text, "model-100"), "2");
+    assert!(!text.contains("model-101"), "{text}");
+    assert_eq!(calls_of(&text, "other"), "4");
+}
+
+#[test]
+fn a_name_that_is_none_or_endless_is_other() {
+    let (metrics, store) = (Metrics::default(), Store::volatile(0));
+    let (longest, endless) = ("x".repeat(128), "y".repeat(129));
+    for name in ["", &longest, &endless] {
+        metrics.model_call(&call(Some(name)));
+    }
+    let text = metrics.render(&store);
+    assert_eq!(calls_of(&text, &longest), "1");
+    assert_eq!(calls_of(&text, "other"), "2");
+    assert!(!text.contains("yy"), "{text}");
+}
+
+#[test]
+fn a_name_cannot_break_out_of_its_label() {
+    let (metrics, store) = (Metrics::default(), Store::volatile(0));
+    metrics.model_call(&ModelCall {
+        first_token: Some(Duration::from_secs(2)),
+        ..call(Some("a\"} 1\nb\\c{é"))
+    });
+    let text = metrics.render(&store);
+    let escaped = r#"a\"} 1\nb\\c{é"#;
+    assert_eq!(calls_of(&text, escaped), "1");
+    assert_eq!(
+        value(
+            &text,
+            &format!("spangate_first_token_seconds_count{{model=\"{escaped}\"}}")
+        ),
+        "1"
+    );
+}
+
+#[test]
+fn tokens_are_added_up_as_far_as_replies_tell_them() {
+    let (metrics, store) = (Metrics::default(), Store::volatile(0));
+    let usage = |prompt, completion, cached, reasoning| {
+        let usage = Usage {
+            prompt,
+            completion,
+            cached,
+            reasoning,
+            ..Usage::default()
+        };
+        metrics.model_call(&ModelCall {
+            usage: Some(usage),
+            ..call(Some("m"))
+        });
+    };
+    usage(Some(11), Some(3), Some(8), Some(2));
+    usage(Some(5), None, None, None);
+    usage(None, Some(u64::MAX), None, None);
+    metrics.model_call(&call(Some("m")));
+    let text = metrics.render(&store);
+    for (name, wanted) in [
+        (r#"tokens_total{model="m",direction="input"}"#, "16"),
+        (
+            r#"tokens_total{model="m",direction="output"}"#,
+            "18446744073709551615",
+        ),
+        (r#"cached_tokens_total{model="m"}"#, "8"),
+        (r#"reasoning_tokens_total{model="m"}"#, "2"),
+    ] {
+        assert_eq!(value(&text, &format!("spangate_{name}")), wanted, "{name}");
+    }
+    assert_eq!(calls_of(&text, "m"), "4");
+}
+
+#[test]
+fn first_tokens_are_counted_by_model() {
+    let (metrics, store) = (Metrics::default(), Store::volatile(0));
+    for (model, milliseconds) in [("a", 50), ("a", 400), ("b", 9_000)] {
+        metrics.model_call(&ModelCall {
+            first_token: Some(Duration::from_millis(milliseconds)),
+            ..call(Some(model))
+        });
+    }
+    metrics.model_call(&call(Some("b")));
+    let text = metrics.render(&store);
+    for (sample, wanted) in [
+        (r#"bucket{model="a",le="0.05"}"#, "1"),
+        (r#"bucket{model="a",le="0.5"}"#, "2"),
+        (r#"bucket{model="b",le="5"}"#, "0"),
+        (r#"bucket{model="b",le="+Inf"}"#, "1"),
+        (r#"sum{model="a"}"#, "0.45"),
+        (r#"count{model="b"}"#, "1"),
+    ] {
+        let name = format!("spangate_first_token_seconds_{sample}");
+        assert_eq!(value(&text, &name), wanted, "{name}");
+    }
+}
+
+#[test]
+fn every_family_has_help_and_is_announced_once() {
+    let text = Metrics::default().render(&Store::volatile(0));
+    let of = |word: &str| -> Vec<String> {
+        let start = format!("# {word} ");
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&start));
+        let names = lines.filter_map(|line| line.split_once(' '));
+        names.map(|(name, _)| name.to_owned()).collect()
+    };
+    let (mut helped, typed) = (of("HELP"), of("TYPE"));
+    assert_eq!(helped, typed);
+    helped.sort();
+    helped.dedup();
+    assert_eq!(helped.len(), typed.len());
 }

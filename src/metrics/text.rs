@@ -1,8 +1,29 @@
 //! Prometheus' text exposition format, version 0.0.4.
 //!
-//! Names, helps and labels come from this crate's source only, so nothing has to be escaped.
+//! Names and helps come from this crate's source only. So do labels, but for the values that a [`Label`] escapes.
 
-use std::fmt::{Arguments, Display, Write as _};
+use std::fmt::{self, Arguments, Display, Formatter, Write as _};
+
+/// A label whose value comes from outside: `name="value"`, in which nothing can end the value or the line early.
+pub(super) struct Label<'a> {
+    pub(super) name: &'static str,
+    pub(super) value: &'a str,
+}
+
+impl Display for Label<'_> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}=\"", self.name)?;
+        for character in self.value.chars() {
+            match character {
+                '\\' => formatter.write_str("\\\\")?,
+                '"' => formatter.write_str("\\\"")?,
+                '\n' => formatter.write_str("\\n")?,
+                other => formatter.write_char(other)?,
+            }
+        }
+        formatter.write_char('"')
+    }
+}
 
 pub(super) struct Exposition {
     text: String,

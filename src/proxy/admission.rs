@@ -144,6 +144,7 @@ impl Gate {
         if usize::try_from(before).is_ok_and(|before| before < limit) {
             Ok(admission)
         } else {
+            self.0.request_shed();
             Err(Refusal::Shed)
         }
     }

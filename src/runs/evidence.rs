@@ -2,6 +2,7 @@
 //!
 //! Everything here looks at replies that had ended when the request began, and at nothing else: what came later is no cause.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::call::{Call, CallId, RunId, Speaker, argument_texts};
@@ -254,12 +255,12 @@ impl<'s> Scene<'s> {
 
     /// **Agent as tool.** The request's task was passed to a tool that has not answered yet. Gives which of the reply's tools it is.
     pub(super) fn passed_to_tool(&self, task: Option<&Entry<'_>>) -> Option<(Found, usize)> {
-        let prompt = self.transcript.whole();
         let task = match (self.kind, task) {
-            (Kind::Agent | Kind::Bare, Some(task)) => &*task.text,
-            (Kind::Selector | Kind::Orchestrator, _) => &*prompt,
+            (Kind::Agent | Kind::Bare, Some(task)) => Cow::Borrowed(&*task.text),
+            (Kind::Selector | Kind::Orchestrator, _) => Cow::Owned(self.transcript.whole()),
             _ => return None,
         };
+        let task = &*task;
         let whole = matches!(self.kind, Kind::Agent | Kind::Bare);
         let first = whole.then(|| task.lines().next().unwrap_or_default().trim());
         let of_prompt = (!whole).then(|| lines(task)).into_iter().flatten();

@@ -10,6 +10,8 @@ use super::kind::Kind;
 const MOST: usize = 64;
 /// On the way to those of one run, so many others are passed.
 const MOST_PASSED: usize = 1024;
+/// Before a colon, what is longer is no name.
+const LONGEST_NAME: usize = 128;
 /// A reply and the request that it causes may be stamped in the wrong order, by so many nanoseconds.
 pub(super) const CLOSE_NS: u64 = 2_000_000;
 
@@ -204,7 +206,8 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .flat_map(|line| {
-            let said = line.split_once(": ").map(|(_, said)| said.trim());
+            let name = line[..line.floor_char_boundary(LONGEST_NAME)].find(": ");
+            let said = name.map(|end| line[end + 2..].trim());
             [Some(line), said].into_iter().flatten()
         })
 }

@@ -382,7 +382,7 @@ impl Scope {
             None => Came::Together,
         };
         let span = span.tool(&asked.call.name, &asked.call.arguments, &what);
-        made.push(Made::Span(Arc::new(span)));
+        made.push(Made::from(span));
         if turn.output.is_none() && arrival.opening.content {
             turn.output = over.text.as_deref().map(kept);
         }

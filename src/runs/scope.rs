@@ -253,7 +253,7 @@ impl Scope {
         made.extend(
             tree::close(run, &mut self.known, prompts)
                 .into_iter()
-                .map(|span| Made::Span(Arc::new(span))),
+                .map(Made::from),
         );
         std::mem::take(&mut run.exchanges)
     }

@@ -4,6 +4,7 @@ mod interleaved;
 mod lifecycle;
 mod links;
 mod programs;
+mod sketch;
 
 use std::fmt::Write;
 

@@ -87,6 +87,11 @@ pub fn went_wrong(exchange: &Exchange) -> bool {
         .is_some()
 }
 
+/// How `exchange` ended, in the word that its span has for it (`respan.metadata.spangate_outcome`): one of a few.
+pub fn outcome(exchange: &Exchange) -> &'static str {
+    Outcome::of(exchange, exchange.reading.as_ref()).word
+}
+
 /// How an exchange truly ended: by its transport, and by what the reply says of itself.
 struct Outcome {
     word: &'static str,

@@ -106,15 +106,12 @@ impl Reader {
         // Before the rows are looked at, so that what changes meanwhile is seen next time.
         let file = news.renumbered.load(Ordering::Relaxed);
         let removed = news.removed.load(Ordering::Relaxed);
-        let (first, last) = self.step(|database| {
-            let bound = |statement| -> Outcome<Option<i64>> {
-                let mut statement = database.connection().prepare_cached(statement)?;
-                Ok(statement.query_row([], |row| row.get(0))?)
-            };
-            Ok((
-                bound("SELECT min(seq) FROM spans")?,
-                bound("SELECT max(seq) FROM spans")?,
-            ))
+        let (first, last): (Option<i64>, Option<i64>) = self.step(|database| {
+            // One statement sees one state of the rows.
+            let mut statement = database.connection().prepare_cached(
+                "SELECT (SELECT min(seq) FROM spans), (SELECT max(seq) FROM spans)",
+            )?;
+            Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
         })?;
         Ok(Position {
             first: first.map_or(u64::MAX, unsigned),

@@ -246,3 +246,6 @@ fn cut(text: &str, characters: usize) -> Cow<'_, str> {
         None => text.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,11 +34,11 @@ fn span(number: u8, text: usize) -> Span {
 }
 
 fn made(number: u8, text: usize) -> Made {
-    Made::Span(Arc::new(span(number, text)))
+    Made::from(span(number, text))
 }
 
 /// An exchange that asks `question` and is answered with `answer`, unlike any other.
-fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
+pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let headers: HeaderMap = [("x-respan-thread-identifier", "thread")]
@@ -95,7 +95,7 @@ fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
     })
 }
 
-fn call(exchange: &Arc<Exchange>) -> Made {
+pub(super) fn call(exchange: &Arc<Exchange>) -> Made {
     Made::Call {
         exchange: Arc::clone(exchange),
         place: told_place(exchange),

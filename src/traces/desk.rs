@@ -1,32 +1,31 @@
 //! Answers the questions about traces, one after the other, on a thread that may wait for the disk: keeps the index current, reads spans.
 
+mod spans;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use super::facts::Facts;
 use super::index::{Index, Place, Trace};
 use super::live::Live;
 use super::query::{Cursor, Filter, Query};
 use super::search::{is_in_facts, is_in_span};
-use super::written::{Listed, Page, Written};
-use crate::export::Encoding;
-use crate::runs::{Made, Sketch};
-use crate::span::{Span, SpanId, TraceId, Value, key};
+use super::written::{Listed, Page};
+use crate::runs::Sketch;
+use crate::span::{SpanId, TraceId};
 use crate::store::{Position, Reader, Row, Summary, Unavailable};
 
 /// Rows that are read at once: about a millisecond.
 const STEP: usize = 512;
-/// Traces that are looked at between two looks at the clock.
+/// Traces that are taken from the index at once: what is looked at may change it.
 const CANDIDATES: usize = 64;
 /// How long one question may search in spans.
 const SEARCH: Duration = Duration::from_millis(250);
-/// Bytes of spans that are written at once, unless one alone is more.
-const CHUNK: usize = 256 << 10;
 /// Traces that changed at once; where there are more, the list is better read anew.
 const MOST_CHANGES: usize = 200;
+
+pub use spans::{Form, Item, Outline, around_spans};
 
 /// Who answers.
 pub(super) struct Desk {
@@ -40,40 +39,6 @@ pub(super) struct Desk {
     /// Removals that the index knows of: all of its traces, or those that were looked at since.
     known_removals: u64,
     checked: (u64, HashSet<TraceId>),
-}
-
-/// What a trace is made of.
-#[derive(Debug)]
-pub struct Outline {
-    /// Its id.
-    pub trace_id: TraceId,
-    /// It goes on.
-    pub live: bool,
-    /// What its root is.
-    pub title: String,
-    /// Its spans, in the order in which they began.
-    pub items: Vec<Item>,
-}
-
-/// A span that is still to be read, or is not complete.
-#[derive(Clone, Debug)]
-pub enum Item {
-    /// Its number in the store.
-    Stored(u64),
-    /// As it was sketched: of these sketches, the one at this place.
-    Sketched(Arc<[Sketch]>, usize),
-}
-
-/// How spans are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As objects of the admin API, with or without what was asked and answered.
-    Plain {
-        /// With it.
-        content: bool,
-    },
-    /// As they are exported.
-    Otlp,
 }
 
 /// From where on changes are wanted.
@@ -130,8 +95,12 @@ impl Desk {
 
     /// A page of the list.
     pub(super) fn list(&mut self, query: &Query) -> Result<Page, Unavailable> {
+        self.list_until(query, Instant::now() + SEARCH)
+    }
+
+    /// The same, searching in spans no longer than that.
+    fn list_until(&mut self, query: &Query, until: Instant) -> Result<Page, Unavailable> {
         self.refresh()?;
-        let until = Instant::now() + SEARCH;
         let mut page = Page {
             traces: Vec::new(),
             next: None,
@@ -275,126 +244,6 @@ impl Desk {
         Ok(Search::NotThere)
     }
 
-    /// What a trace is made of.
-    pub(super) fn outline(&mut self, trace_id: TraceId) -> Result<Option<Outline>, Unavailable> {
-        self.refresh()?;
-        self.check(trace_id)?;
-        let Some(listed) = self.listed(trace_id) else {
-            return Ok(None);
-        };
-        let entries = self
-            .index
-            .get(trace_id)
-            .map_or(&[][..], |trace| &trace.entries);
-        let mut items: Vec<(u64, Item)> = entries
-            .iter()
-            .map(|entry| (entry.start_ns, Item::Stored(entry.seq)))
-            .collect();
-        items.extend(
-            self.sketches(trace_id)
-                .map(|(sketches, at)| (sketches[at].span.start_ns, Item::Sketched(sketches, at))),
-        );
-        items.sort_by_key(|(start_ns, _)| *start_ns);
-        Ok(Some(Outline {
-            trace_id,
-            live: listed.live,
-            title: listed.facts.title().to_owned(),
-            items: items.into_iter().map(|(_, item)| item).collect(),
-        }))
-    }
-
-    /// One span of a trace.
-    pub(super) fn span(
-        &mut self,
-        trace_id: TraceId,
-        span_id: SpanId,
-    ) -> Result<Option<Bytes>, Unavailable> {
-        self.refresh()?;
-        let form = Form::Plain { content: true };
-        let entries = self
-            .index
-            .get(trace_id)
-            .map_or(&[][..], |trace| &trace.entries);
-        let stored = entries.iter().find(|entry| entry.span_id == span_id);
-        let item = stored.map(|entry| Item::Stored(entry.seq)).or_else(|| {
-            let mut sketches = self.sketches(trace_id);
-            let found = sketches.find(|(sketches, at)| sketches[*at].span.span_id == span_id);
-            found.map(|(sketches, at)| Item::Sketched(sketches, at))
-        });
-        let Some(item) = item else { return Ok(None) };
-        let (written, _) = self.spans(vec![item], form)?;
-        Ok((!written.is_empty()).then(|| written.slice(1..)))
-    }
-
-    /// As many of `items` as make a chunk, each after a comma; what is gone is left out. And the others.
-    pub(super) fn spans(
-        &mut self,
-        mut items: Vec<Item>,
-        form: Form,
-    ) -> Result<(Bytes, Vec<Item>), Unavailable> {
-        let mut written = Vec::new();
-        let mut done = 0;
-        while let Some(item) = items.get(done)
-            && written.len() < CHUNK
-        {
-            done += 1;
-            match item {
-                Item::Stored(seq) => {
-                    let content = form != Form::Plain { content: false };
-                    if let Some(made) = self.reader.made(*seq, content)? {
-                        let span = if content {
-                            made.span()
-                        } else {
-                            self.without_request(*seq, &made)?
-                        };
-                        write(&mut written, &span, false, form);
-                    }
-                }
-                Item::Sketched(sketches, at) => {
-                    let Sketch { span, open } = &sketches[*at];
-                    if form != Form::Otlp {
-                        write(&mut written, span, *open, form);
-                    }
-                }
-            }
-        }
-        items.drain(..done);
-        Ok((written.into(), items))
-    }
-
-    /// The span of a call whose request was not read, with what is known of that all the same.
-    fn without_request(&mut self, seq: u64, made: &Made) -> Result<Span, Unavailable> {
-        let mut span = made.span();
-        let Made::Call { exchange, .. } = made else {
-            return Ok(span);
-        };
-        if !exchange.opening.chat {
-            return Ok(span);
-        }
-        let rows = self.reader.these(vec![seq])?;
-        let summary = rows.first().and_then(|row| Summary::read(&row.summary));
-        if let Some(summary) = &summary {
-            span.name = summary.name.to_string();
-            if let Some(model) = &summary.asked {
-                let model = Value::Text(model.to_string());
-                span.attributes.push((key::REQUEST_MODEL.into(), model));
-            }
-        }
-        let streams = exchange.is_streamed();
-        span.attributes
-            .push((key::IS_STREAMING.into(), Value::Bool(streams)));
-        let first = exchange
-            .reading
-            .as_ref()
-            .and_then(|reading| reading.first_token);
-        if let Some(first) = first.filter(|_| streams) {
-            let first = Value::Double(first.as_secs_f64());
-            span.attributes
-                .push((key::TIME_TO_FIRST_TOKEN.into(), first));
-        }
-        Ok(span)
-    }
-
     /// What happened since.
     pub(super) fn changes(&mut self, since: &Since) -> Result<Changes, Unavailable> {
         self.refresh()?;
@@ -445,6 +294,11 @@ impl Desk {
 
     fn caught_up(&mut self) -> Result<(), Unavailable> {
         let position = self.reader.position()?;
+        // Rows may come between the two looks: of none that there were, those that were seen before are gone.
+        let first = match position.last {
+            0 => self.seen.saturating_add(1),
+            _ => position.first,
+        };
         match self.position {
             Some(before) if before.file == position.file => loop {
                 let rows = self.reader.after(self.seen, STEP)?;
@@ -455,7 +309,7 @@ impl Desk {
             },
             _ => self.build(position)?,
         }
-        for id in self.index.gone_below(position.first) {
+        for id in self.index.gone_below(first) {
             self.recount(id)?;
         }
         self.position = Some(position);
@@ -519,43 +373,5 @@ impl Listed {
     }
 }
 
-fn write(written: &mut Vec<u8>, span: &Span, open: bool, form: Form) {
-    let start = written.len();
-    written.push(b',');
-    let done = match form {
-        Form::Plain { content } => {
-            let span = Written {
-                span,
-                open,
-                content,
-            };
-            serde_json::to_writer(&mut *written, &span).is_ok()
-        }
-        Form::Otlp => otlp(written, span),
-    };
-    // A span that cannot be written is left out; none is known.
-    if !done {
-        written.truncate(start);
-    }
-}
-
-/// The span within a post of it alone.
-fn otlp(written: &mut Vec<u8>, span: &Span) -> bool {
-    let Ok(whole) = Encoding::Json.encode(std::iter::once(span)) else {
-        return false;
-    };
-    let (before, after) = around_spans();
-    let own = whole.len().checked_sub(after.len());
-    let own = own.and_then(|end| whole.get(before.len()..end));
-    written.extend_from_slice(own.unwrap_or_default());
-    own.is_some()
-}
-
-/// What stands before and after the spans of a post.
-pub fn around_spans() -> (Bytes, Bytes) {
-    const MARK: &[u8] = b"\"spans\":[";
-    let empty = Encoding::Json.encode([].iter()).unwrap_or_default();
-    let mark = empty.windows(MARK.len()).position(|part| part == MARK);
-    let end = mark.map_or(empty.len(), |mark| mark + MARK.len());
-    (empty.slice(..end), empty.slice(end..))
-}
+#[cfg(test)]
+mod tests;

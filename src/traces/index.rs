@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::facts::Facts;
 use crate::span::{SpanId, TraceId};
-use crate::store::{Row, Summary};
+use crate::store::{Kind, Row, Summary};
 
 /// Most traces; beyond it the ones that were heard of longest ago fall out. A trace of five spans takes about a kilobyte.
 pub(super) const MOST_TRACES: usize = 50_000;
@@ -38,6 +38,8 @@ pub(super) struct Entry {
     pub start_ns: u64,
     /// Its id.
     pub span_id: SpanId,
+    /// What it is.
+    pub kind: Kind,
 }
 
 /// How far a list has been read.
@@ -82,6 +84,7 @@ impl Index {
             seq: row.seq,
             start_ns: summary.start,
             span_id: summary.span,
+            kind: summary.kind,
         };
         let place = trace.entries.partition_point(|other| other.seq < row.seq);
         trace.entries.insert(place, entry);
@@ -162,3 +165,6 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::facts::Facts;
+use super::query::Cursor;
 use crate::span::{Event, Key, Span, Status, TraceId, Value, key};
 
 /// Texts of attributes that are longer are content.
@@ -27,8 +28,7 @@ pub struct Page {
     /// Its traces.
     pub traces: Vec<Listed>,
     /// Where the next one begins; none after the last.
-    #[serde(serialize_with = "as_text")]
-    pub next: Option<super::Cursor>,
+    pub next: Option<Cursor>,
 }
 
 /// A span of one trace.
@@ -40,16 +40,6 @@ pub(super) struct Written<'s> {
     pub open: bool,
     /// With what was asked and answered.
     pub content: bool,
-}
-
-fn as_text<S: Serializer, T: std::fmt::Display>(
-    value: &Option<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// Nanoseconds since the Unix epoch, in RFC 3339.
@@ -78,6 +68,12 @@ struct Each<I>(I);
 impl<I: Iterator<Item: Serialize> + Clone> Serialize for Each<I> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.clone())
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

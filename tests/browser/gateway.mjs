@@ -7,7 +7,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Model } from "./model.mjs";
 import { Respan } from "./respan.mjs";
@@ -22,7 +22,7 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 /** The binary: what `SPANGATE` says, else the debug build, made where it is missing. */
 function binary() {
   if (process.env.SPANGATE) return process.env.SPANGATE;
-  const built = join(ROOT, "target/debug/spangate");
+  const built = resolvePath(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug/spangate");
   if (!existsSync(built)) execFileSync("cargo", ["build", "--locked"], { cwd: ROOT, stdio: "inherit" });
   return built;
 }

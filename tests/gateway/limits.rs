@@ -201,6 +201,11 @@ async fn beyond_the_places_in_flight_a_request_is_503_and_told_when_to_come_back
         );
     }
     assert_eq!(upstream.requests(), 2);
+    let shed = gateway
+        .metrics()
+        .await
+        .total("spangate_requests_shed_total");
+    assert!((shed - 2.0).abs() < 0.1, "{shed}");
     assert_eq!(
         gateway.ask(&Ask::new("GET", "/healthz")).await.status,
         200,

@@ -25,6 +25,7 @@ mod identity;
 mod leaving;
 mod limits;
 mod load;
+mod metrics;
 mod outcomes;
 mod pieces;
 mod readme;

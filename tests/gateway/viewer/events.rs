@@ -43,10 +43,9 @@ impl Listener {
     /// What comes up to an empty line.
     async fn block(&mut self) -> String {
         loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let block = block.to_owned();
-                self.text = rest.to_owned();
-                return block;
+            if let Some(end) = self.text.find("\n\n") {
+                let rest = self.text.split_off(end + 2);
+                return std::mem::replace(&mut self.text, rest);
             }
             match self.call.piece().await {
                 Piece::Bytes(bytes) => self.text.push_str(&String::from_utf8(bytes).unwrap()),

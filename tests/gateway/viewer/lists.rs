@@ -61,6 +61,11 @@ async fn a_trace_and_each_of_its_spans_can_be_read() {
         .map(|span| span["start"].as_str().unwrap())
         .collect();
     assert!(starts.is_sorted(), "{starts:?}");
+    assert_eq!(
+        (&spans[0]["name"], &spans[1]["name"]),
+        (&"workflow".into(), &"agent.writer".into()),
+        "what is around the rest comes first"
+    );
     let workflow = named(&trace, "workflow");
     assert_eq!(
         (&workflow["parent_span_id"], &workflow["log_type"]),
@@ -308,4 +313,18 @@ async fn what_retention_took_is_not_shown() {
     let trace = format!("/api/traces/{}", list[0]["trace_id"].as_str().unwrap());
     listed(&gateway, "/api/traces", 0).await;
     complaint(&gateway, &trace, 404).await;
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_is_said_to_be_so() {
+    let upstream = Upstream::always(chat_reply("Fine.")).await;
+    let setup = Setup::before(&upstream.url("/v1")).set("store.dir", "/proc/spangate");
+    let gateway = setup.start().await;
+    asks(&gateway, "Is there room?", "full").await;
+    let message = complaint(&gateway, "/api/traces", 503).await;
+    assert!(message.contains("/api/health"), "{message}");
+    let nobody = "/api/traces/00000000000000000000000000000001";
+    complaint(&gateway, nobody, 503).await;
+    let health = answer(&gateway, "/api/health").await;
+    assert_eq!(health["store"]["up"], false);
 }

@@ -1,0 +1,228 @@
+//! What it takes to look at a store of 10,000 traces of five spans: the first list, the next ones, a filter, a search, one trace. And what the
+//! summary of a span costs the thread that writes, looked at or not.
+//!
+//! `cargo bench --bench traces` runs all.
+#![expect(
+    clippy::expect_used,
+    reason = "a measurement that cannot go on says so by failing"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::Method;
+use spangate::capture::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
+use spangate::identity::Identity;
+use spangate::openai::{ChatReply, Choice, Usage};
+use spangate::runs::Made;
+use spangate::span::exchange::told_place;
+use spangate::span::operation::{Came, Operation};
+use spangate::span::{SpanId, TraceId};
+use spangate::store::{Settings, Store, Summary};
+use spangate::traces::{Filter, Form, Query, Traces};
+use tokio::runtime::Runtime;
+
+const TRACES: u64 = 10_000;
+
+fn opening(number: u64) -> Arc<Opening> {
+    Arc::new(Opening {
+        id: ExchangeId::new(),
+        identity: Identity {
+            thread: Some(format!("conversation-{}", number / 4)),
+            environment: Some("production".to_owned()),
+            ..Identity::default()
+        },
+        method: Method::POST,
+        path: "/v1/chat/completions".to_owned(),
+        retry: Some(0),
+        content_encoding: None,
+        chat: true,
+        content: true,
+        entity_content: false,
+        may_be_agent: true,
+        max_body: 4 << 20,
+        system: "openai",
+    })
+}
+
+fn call(number: u64, trace: TraceId, parent: SpanId) -> Made {
+    let question = "Tell me how the owls of the north hunt in the snow. ".repeat(20);
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"{question}{number}"}}],"model":"gpt-4o-mini"}}"#
+    );
+    let reply = ChatReply {
+        model: Some("gpt-4o-mini-2024-07-18".to_owned()),
+        choices: vec![Choice {
+            content: Some("They listen, and then they dive. ".repeat(10)),
+            ..Choice::default()
+        }],
+        usage: Some(Usage {
+            prompt: Some(300),
+            completion: Some(80),
+            ..Usage::default()
+        }),
+        ..ChatReply::default()
+    };
+    let exchange = Arc::new(Exchange {
+        opening: opening(number),
+        started_ns: number * 1_000_000,
+        duration: Duration::from_millis(7),
+        request: Kept::new(Bytes::from(body), false),
+        answer: None,
+        ending: Ending::Complete,
+        reading: Some(Reading {
+            reply,
+            ended: true,
+            first_token: None,
+        }),
+    });
+    let mut place = told_place(&exchange);
+    (place.trace_id, place.parent_span_id) = (trace, Some(parent));
+    place.model = Some("gpt-4o-mini".into());
+    place.task = Some("Tell me how the owls of the north hunt in the snow.".into());
+    Made::Call { exchange, place }
+}
+
+/// A team's run: two calls and a tool of one agent.
+fn run(number: u64) -> [Made; 5] {
+    let mut id = [1; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let trace = TraceId(id);
+    let span = |n: u8| {
+        let mut id = number.to_be_bytes();
+        id[0] = n;
+        SpanId(id)
+    };
+    let opening = opening(number);
+    let operation = |n: u8, parent: Option<u8>| Operation {
+        trace_id: trace,
+        span_id: span(n),
+        parent_span_id: parent.map(span),
+        start_ns: number * 1_000_000,
+        end_ns: number * 1_000_000 + 20_000_000,
+        opening: &opening,
+        content: true,
+        rule: None,
+    };
+    let task = Some("Tell me how the owls of the north hunt in the snow.");
+    let tool = operation(3, Some(2)).tool("search", r#"{"for":"owls"}"#, &Came::Result("many"));
+    [
+        call(number, trace, span(2)),
+        Made::from(tool),
+        call(number, trace, span(2)),
+        Made::from(operation(2, Some(1)).agent(Some("writer"), task, Some("They dive."))),
+        Made::from(operation(1, None).workflow("RoundRobinGroupChat.run_stream", task, None)),
+    ]
+}
+
+fn looking(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = Settings {
+        dir: Some(dir.path().to_owned()),
+        max_size: 1 << 30,
+        max_age: Duration::from_hours(24),
+        max_memory: 1 << 30,
+    };
+    let (store, writing) = Store::open(settings).expect("a store");
+    for number in 1..=TRACES {
+        for made in run(number) {
+            store.add(made);
+        }
+    }
+    let traces = || Traces::new(Arc::clone(&store), Arc::default());
+    let filled = traces();
+    let last = Query {
+        filter: Filter {
+            thread: Some(format!("conversation-{}", TRACES / 4)),
+            ..Filter::default()
+        },
+        ..Query::default()
+    };
+    let is_written = || {
+        let page = runtime.block_on(filled.list(last.clone())).expect("a list");
+        page.traces
+            .first()
+            .is_some_and(|first| first.facts.spans == 5)
+    };
+    while !is_written() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    let mut group = criterion.benchmark_group("10,000 traces");
+    group.sample_size(10);
+    group.bench_function("first list", |bench| {
+        bench.iter(|| {
+            runtime
+                .block_on(traces().list(Query::default()))
+                .expect("a list")
+        });
+    });
+    for (name, query) in [
+        ("next list", Query::default()),
+        (
+            "500 of them",
+            Query {
+                limit: 500,
+                ..Query::default()
+            },
+        ),
+        (
+            "none of an agent",
+            Query {
+                filter: Filter {
+                    agent: Some("nobody".to_owned()),
+                    ..Filter::default()
+                },
+                ..Query::default()
+            },
+        ),
+        (
+            "search in vain",
+            Query {
+                text: Some("nowhere".to_owned()),
+                ..Query::default()
+            },
+        ),
+    ] {
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                runtime
+                    .block_on(filled.list(query.clone()))
+                    .expect("a list")
+            });
+        });
+    }
+    group.bench_function("one trace", |bench| {
+        let mut id = [1; 16];
+        id[..8].copy_from_slice(&(TRACES / 2).to_be_bytes());
+        bench.iter(|| {
+            runtime.block_on(async {
+                let outline = filled.outline(TraceId(id)).await.expect("an answer");
+                let items = outline.expect("it is there").items;
+                filled
+                    .spans(items, Form::Plain { content: true })
+                    .await
+                    .expect("spans")
+            })
+        });
+    });
+    group.finish();
+    store.close();
+    writing.finish();
+}
+
+fn summing_up(criterion: &mut Criterion) {
+    let [call, tool, _, agent, _] = run(1);
+    for (name, made) in [("a call", call), ("a tool", tool), ("an agent", agent)] {
+        criterion.bench_function(&format!("summary of {name}"), |bench| {
+            bench.iter(|| black_box(Summary::of(black_box(&made)).json()));
+        });
+    }
+}
+
+criterion_group!(traces, summing_up, looking);
+criterion_main!(traces);

@@ -1,0 +1,217 @@
+//! One trace: what it is made of, and its spans as bytes, so many at a time as their reader takes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Desk;
+use crate::export::Encoding;
+use crate::runs::{Made, Sketch};
+use crate::span::{Span, SpanId, TraceId, Value, key};
+use crate::store::{Kind, Summary, Unavailable};
+use crate::traces::written::Written;
+
+/// Bytes of spans that are written at once, unless one alone is more.
+const CHUNK: usize = 256 << 10;
+
+/// What a trace is made of.
+#[derive(Debug)]
+pub struct Outline {
+    /// Its id.
+    pub trace_id: TraceId,
+    /// It goes on.
+    pub live: bool,
+    /// What its root is.
+    pub title: String,
+    /// Its spans, in the order in which they began.
+    pub items: Vec<Item>,
+}
+
+/// A span that is still to be read, or is not complete.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Its number in the store.
+    Stored(u64),
+    /// As it was sketched: of these sketches, the one at this place.
+    Sketched(Arc<[Sketch]>, usize),
+}
+
+/// How spans are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As objects of the admin API, with or without what was asked and answered.
+    Plain {
+        /// With it.
+        content: bool,
+    },
+    /// As they are exported.
+    Otlp,
+}
+
+impl Desk {
+    /// What a trace is made of.
+    pub(in crate::traces) fn outline(
+        &mut self,
+        trace_id: TraceId,
+    ) -> Result<Option<Outline>, Unavailable> {
+        self.refresh()?;
+        self.check(trace_id)?;
+        let Some(listed) = self.listed(trace_id) else {
+            return Ok(None);
+        };
+        let entries = self
+            .index
+            .get(trace_id)
+            .map_or(&[][..], |trace| &trace.entries);
+        let mut items: Vec<((u64, Kind), Item)> = entries
+            .iter()
+            .map(|entry| ((entry.start_ns, entry.kind), Item::Stored(entry.seq)))
+            .collect();
+        items.extend(self.sketches(trace_id).map(|(sketches, at)| {
+            let summary = Summary::of_span(&sketches[at].span);
+            let begins = (summary.start, summary.kind);
+            (begins, Item::Sketched(sketches, at))
+        }));
+        // What begins together begins with what is around the rest.
+        items.sort_by_key(|(begins, _)| *begins);
+        Ok(Some(Outline {
+            trace_id,
+            live: listed.live,
+            title: listed.facts.title().to_owned(),
+            items: items.into_iter().map(|(_, item)| item).collect(),
+        }))
+    }
+
+    /// One span of a trace.
+    pub(in crate::traces) fn span(
+        &mut self,
+        trace_id: TraceId,
+        span_id: SpanId,
+    ) -> Result<Option<Bytes>, Unavailable> {
+        self.refresh()?;
+        let form = Form::Plain { content: true };
+        let entries = self
+            .index
+            .get(trace_id)
+            .map_or(&[][..], |trace| &trace.entries);
+        let stored = entries.iter().find(|entry| entry.span_id == span_id);
+        let item = stored.map(|entry| Item::Stored(entry.seq)).or_else(|| {
+            let mut sketches = self.sketches(trace_id);
+            let found = sketches.find(|(sketches, at)| sketches[*at].span.span_id == span_id);
+            found.map(|(sketches, at)| Item::Sketched(sketches, at))
+        });
+        let Some(item) = item else { return Ok(None) };
+        let (written, _) = self.spans(vec![item], form)?;
+        Ok((!written.is_empty()).then(|| written.slice(1..)))
+    }
+
+    /// As many of `items` as make a chunk, each after a comma; what is gone is left out. And the others.
+    pub(in crate::traces) fn spans(
+        &mut self,
+        mut items: Vec<Item>,
+        form: Form,
+    ) -> Result<(Bytes, Vec<Item>), Unavailable> {
+        let mut written = Vec::new();
+        let mut done = 0;
+        while let Some(item) = items.get(done)
+            && written.len() < CHUNK
+        {
+            done += 1;
+            match item {
+                Item::Stored(seq) => {
+                    let content = form != Form::Plain { content: false };
+                    if let Some(made) = self.reader.made(*seq, content)? {
+                        let span = if content {
+                            made.span()
+                        } else {
+                            self.without_request(*seq, &made)?
+                        };
+                        write(&mut written, &span, false, form);
+                    }
+                }
+                Item::Sketched(sketches, at) => {
+                    let Sketch { span, open } = &sketches[*at];
+                    if form != Form::Otlp {
+                        write(&mut written, span, *open, form);
+                    }
+                }
+            }
+        }
+        items.drain(..done);
+        Ok((written.into(), items))
+    }
+
+    /// The span of a call whose request was not read, with what is known of that all the same.
+    fn without_request(&mut self, seq: u64, made: &Made) -> Result<Span, Unavailable> {
+        let mut span = made.span();
+        let Made::Call { exchange, .. } = made else {
+            return Ok(span);
+        };
+        if !exchange.opening.chat {
+            return Ok(span);
+        }
+        let rows = self.reader.these(vec![seq])?;
+        let summary = rows.first().and_then(|row| Summary::read(&row.summary));
+        if let Some(summary) = &summary {
+            span.name = summary.name.to_string();
+            if let Some(model) = &summary.asked {
+                let model = Value::Text(model.to_string());
+                span.attributes.push((key::REQUEST_MODEL.into(), model));
+            }
+        }
+        let streams = exchange.is_streamed();
+        span.attributes
+            .push((key::IS_STREAMING.into(), Value::Bool(streams)));
+        let first = exchange
+            .reading
+            .as_ref()
+            .and_then(|reading| reading.first_token);
+        if let Some(first) = first.filter(|_| streams) {
+            let first = Value::Double(first.as_secs_f64());
+            span.attributes
+                .push((key::TIME_TO_FIRST_TOKEN.into(), first));
+        }
+        Ok(span)
+    }
+}
+
+fn write(written: &mut Vec<u8>, span: &Span, open: bool, form: Form) {
+    let start = written.len();
+    written.push(b',');
+    let done = match form {
+        Form::Plain { content } => {
+            let span = Written {
+                span,
+                open,
+                content,
+            };
+            serde_json::to_writer(&mut *written, &span).is_ok()
+        }
+        Form::Otlp => otlp(written, span),
+    };
+    // A span that cannot be written is left out; none is known.
+    if !done {
+        written.truncate(start);
+    }
+}
+
+/// The span within a post of it alone.
+fn otlp(written: &mut Vec<u8>, span: &Span) -> bool {
+    let Ok(whole) = Encoding::Json.encode(std::iter::once(span)) else {
+        return false;
+    };
+    let (before, after) = around_spans();
+    let own = whole.len().checked_sub(after.len());
+    let own = own.and_then(|end| whole.get(before.len()..end));
+    written.extend_from_slice(own.unwrap_or_default());
+    own.is_some()
+}
+
+/// What stands before and after the spans of a post.
+pub fn around_spans() -> (Bytes, Bytes) {
+    const MARK: &[u8] = b"\"spans\":[";
+    let empty = Encoding::Json.encode([].iter()).unwrap_or_default();
+    let mark = empty.windows(MARK.len()).position(|part| part == MARK);
+    let end = mark.map_or(empty.len(), |mark| mark + MARK.len());
+    (empty.slice(..end), empty.slice(end..))
+}

@@ -1,0 +1,156 @@
+//! What the desk answers about a store that is really there.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::runs::Made;
+use crate::span::{Span, Status, Value, key};
+use crate::store::{Settings, Store, Writing};
+
+fn open(dir: Option<&Path>) -> (Arc<Store>, Writing) {
+    let settings = Settings {
+        dir: dir.map(Path::to_owned),
+        max_size: 1 << 30,
+        max_age: Duration::from_hours(24),
+        max_memory: 1 << 26,
+    };
+    Store::open(settings).unwrap()
+}
+
+fn desk(store: &Arc<Store>) -> Desk {
+    Desk::new(Reader::new(Arc::clone(store)), Arc::default())
+}
+
+fn span(trace: u8, number: u8, said: &str) -> Made {
+    Made::from(Span {
+        trace_id: TraceId([trace; 16]),
+        span_id: SpanId([number; 8]),
+        parent_span_id: None,
+        name: "agent.writer".to_owned(),
+        start_ns: u64::from(number) * 1000,
+        end_ns: u64::from(number) * 1000 + 10,
+        status: Status::Ok,
+        attributes: vec![
+            (key::LOG_TYPE.into(), Value::Text("agent".to_owned())),
+            (key::ENTITY_OUTPUT.into(), Value::Text(said.to_owned())),
+        ],
+        events: Vec::new(),
+    })
+}
+
+fn traces(page: &Page) -> Vec<u8> {
+    page.traces
+        .iter()
+        .map(|listed| listed.trace_id.0[0])
+        .collect()
+}
+
+/// The list, as soon as it has so many spans in all.
+fn listed(desk: &mut Desk, spans: usize) -> Page {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let page = desk.list(&Query::default()).unwrap();
+        let found: usize = page.traces.iter().map(|listed| listed.facts.spans).sum();
+        if found == spans {
+            return page;
+        }
+        assert!(Instant::now() < until, "{page:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_store_on_the_disk_and_one_in_memory_are_read_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    for dir in [None, Some(dir.path())] {
+        let (store, writing) = open(dir);
+        let mut desk = desk(&store);
+        assert!(desk.list(&Query::default()).unwrap().traces.is_empty());
+        store.add(span(1, 1, "Owls fly."));
+        store.add(span(2, 2, "Cats do not."));
+        assert_eq!(traces(&listed(&mut desk, 2)), [2, 1]);
+        store.add(span(1, 3, "At night."));
+        assert_eq!(traces(&listed(&mut desk, 3)), [1, 2]);
+        let outline = desk.outline(TraceId([1; 16])).unwrap().unwrap();
+        assert_eq!(outline.items.len(), 2);
+        let (json, left) = desk
+            .spans(outline.items, Form::Plain { content: true })
+            .unwrap();
+        assert!(left.is_empty() && String::from_utf8_lossy(&json).contains("At night."));
+        store.close();
+        writing.finish();
+    }
+}
+
+#[test]
+fn rows_of_an_older_file_are_summed_up_when_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(Some(dir.path()));
+    store.add(span(1, 1, "Owls fly."));
+    store.close();
+    writing.finish();
+    let file = Connection::open(dir.path().join("spangate.db")).unwrap();
+    file.execute_batch("ALTER TABLE spans DROP COLUMN summary; PRAGMA user_version = 2;")
+        .unwrap();
+    drop(file);
+    let (store, writing) = open(Some(dir.path()));
+    let page = listed(&mut desk(&store), 1);
+    assert_eq!(page.traces[0].facts.name(), "agent.writer");
+    store.close();
+    writing.finish();
+}
+
+#[test]
+fn a_search_reads_what_was_said_and_goes_on_where_it_stopped() {
+    let (store, writing) = open(None);
+    for number in 1..=40 {
+        let said = if number == 3 {
+            "Owls FLY."
+        } else {
+            "Cats do not."
+        };
+        store.add(span(number, number, said));
+    }
+    let mut desk = desk(&store);
+    listed(&mut desk, 40);
+    let mut query = Query {
+        text: Some("owls fly".to_owned()),
+        ..Query::default()
+    };
+    let (mut found, mut pages) = (Vec::new(), 0);
+    loop {
+        let page = desk.list_until(&query, Instant::now()).unwrap();
+        found.extend(traces(&page));
+        pages += 1;
+        assert!(pages < 100, "each page gets on");
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(found, [3]);
+    assert!(pages > 10, "{pages}: out of time, a page is one span");
+    store.close();
+    writing.finish();
+}
+
+#[test]
+fn spans_that_went_are_left_out_and_a_trace_without_any_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        dir: Some(dir.path().to_owned()),
+        max_size: 1 << 30,
+        max_age: Duration::from_secs(1),
+        max_memory: 1 << 26,
+    };
+    let (store, writing) = Store::open(settings).unwrap();
+    store.add(span(1, 1, "Owls fly."));
+    let mut desk = desk(&store);
+    listed(&mut desk, 1);
+    listed(&mut desk, 0);
+    assert!(desk.outline(TraceId([1; 16])).unwrap().is_none());
+    store.close();
+    writing.finish();
+}

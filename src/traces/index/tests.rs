@@ -1,0 +1,157 @@
+//! However the rows come in, the index is the same; and pages of it hold.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn row(seq: u64, trace: u8, kind: Kind, parent: bool, start: u64) -> Row {
+    let mut span = [0; 8];
+    span.copy_from_slice(&seq.to_be_bytes());
+    let summary = Summary {
+        kind,
+        span: SpanId(span),
+        parent: parent.then_some(SpanId([9; 8])),
+        name: format!("span {seq}").into(),
+        entity: Some(format!("entity {seq}").into()),
+        start,
+        end: start + seq % 5,
+        failed: seq.is_multiple_of(3),
+        thread: Some(format!("thread {}", seq % 4).into()),
+        customer: None,
+        environment: None,
+        agent: Some(format!("agent {}", seq % 3).into()),
+        asked: Some(format!("model {}", seq % 2).into()),
+        answered: None,
+        input: Some(seq),
+        output: None,
+        preview: parent.then(|| format!("task {seq}").into()),
+    };
+    Row {
+        seq,
+        trace_id: TraceId([trace; 16]),
+        summary: summary.json(),
+    }
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let kinds = [
+        Kind::Workflow,
+        Kind::Agent,
+        Kind::Chat,
+        Kind::Tool,
+        Kind::Task,
+    ];
+    let one = (
+        1..7u8,
+        proptest::sample::select(kinds.to_vec()),
+        any::<bool>(),
+        0..20u64,
+    );
+    proptest::collection::vec(one, 0..60).prop_map(|spans| {
+        let numbered = spans.into_iter().zip(1..);
+        numbered
+            .map(|((trace, kind, parent, start), seq)| row(seq, trace, kind, parent, start))
+            .collect()
+    })
+}
+
+fn index<'r>(rows: impl IntoIterator<Item = &'r Row>, newer: bool) -> Index {
+    let mut index = Index::default();
+    for row in rows {
+        index.add(row, newer);
+    }
+    index
+}
+
+fn all(index: &Index, mut place: Place, limit: usize) -> Vec<TraceId> {
+    let mut seen = Vec::new();
+    loop {
+        let page: Vec<_> = index
+            .from(place)
+            .take(limit)
+            .map(|(seq, id, _)| (seq, id))
+            .collect();
+        let Some((last, _)) = page.last() else {
+            return seen;
+        };
+        place.below = *last;
+        seen.extend(page.iter().map(|(_, id)| *id));
+    }
+}
+
+proptest! {
+    #[test]
+    fn built_in_one_go_it_is_what_it_becomes_by_and_by(rows in rows(), cut in 0..60usize) {
+        let cut = cut.min(rows.len());
+        let by_and_by = index(&rows, true);
+        prop_assert_eq!(&index(rows.iter().rev(), false), &by_and_by);
+        let mut halves = index(rows[..cut].iter().rev(), false);
+        for row in &rows {
+            halves.add(row, true);
+        }
+        prop_assert_eq!(&halves, &by_and_by);
+    }
+
+    #[test]
+    fn pages_hold_every_trace_once_though_traces_grow_and_come(rows in rows(), cut in 0..60usize, limit in 1..4usize) {
+        let cut = cut.min(rows.len());
+        let before = index(&rows[..cut], true);
+        let place = Place { as_of: cut as u64, below: u64::MAX };
+        let then = all(&before, place, limit);
+        let unique: BTreeSet<_> = then.iter().collect();
+        prop_assert_eq!(unique.len(), then.len());
+        let there: BTreeSet<_> = rows[..cut].iter().map(|row| &row.trace_id).collect();
+        prop_assert_eq!(unique, there);
+        prop_assert_eq!(all(&index(&rows, true), place, limit), then);
+    }
+
+    #[test]
+    fn what_is_gone_is_gone_and_the_rest_is_as_if_it_had_never_been(rows in rows(), cut in 0..60u64) {
+        let mut less = index(&rows, true);
+        let kept: Vec<Row> = rows.iter().filter(|row| row.seq >= cut).cloned().collect();
+        for id in less.gone_below(cut) {
+            let own: Vec<Row> = kept.iter().filter(|row| row.trace_id == id).cloned().collect();
+            less.replace(id, &own);
+        }
+        prop_assert_eq!(less, index(&kept, true));
+    }
+
+    #[test]
+    fn since_a_number_those_have_changed_that_have_grown(rows in rows(), cut in 0..60u64) {
+        let index = index(&rows, true);
+        let grown: BTreeSet<_> = index.since(cut).map(|(_, id, _)| id).collect();
+        let expected: BTreeSet<_> = rows.iter().filter(|row| row.seq > cut).map(|row| row.trace_id).collect();
+        prop_assert_eq!(grown, expected);
+        prop_assert!(index.since(cut).map(|(seq, ..)| seq).is_sorted());
+    }
+}
+
+#[test]
+fn beyond_its_bound_the_traces_heard_of_longest_ago_fall_out() {
+    let id = |number: u64| {
+        let mut id = [1; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        TraceId(id)
+    };
+    let mut index = Index::default();
+    let most = MOST_TRACES as u64;
+    let of = |seq: u64, trace: u64| Row {
+        trace_id: id(trace),
+        ..row(seq, 1, Kind::Chat, false, seq)
+    };
+    for seq in 1..=most {
+        index.add(&of(seq, seq), true);
+    }
+    // The first is heard of again, so the second goes.
+    index.add(&of(most + 1, 1), true);
+    index.add(&of(most + 2, most + 2), true);
+    assert_eq!(index.get(id(1)).unwrap().entries.len(), 2);
+    assert!(index.get(id(2)).is_none());
+    assert!(index.get(id(3)).is_some());
+    // From the other end nothing more comes in.
+    index.add(&of(0, most + 3), false);
+    assert!(index.get(id(most + 3)).is_none());
+    assert_eq!(index.traces.len(), MOST_TRACES);
+}
