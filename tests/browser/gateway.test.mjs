@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { startGateway } from "./gateway.mjs";
+import { comes, startGateway } from "./gateway.mjs";
 import { looking, rowOf, until, untilListed } from "./page.mjs";
 import { plainRun, refusedRun, teamRun } from "./runs.mjs";
 
@@ -59,6 +59,30 @@ describe("a gateway that does not answer", () => {
         await page.getByText("The gateway does not answer; trying again.").waitFor({ state: "detached" });
         const since = await plainRun(gateway);
         await untilListed(page, [before, since]);
+      });
+    } finally {
+      await gateway.stop();
+    }
+  });
+});
+
+describe("a Respan that is down", () => {
+  it("is told of, and that all was sent once it is back", async () => {
+    const gateway = await startGateway();
+    try {
+      await gateway.respan.stop();
+      const trace = await plainRun(gateway);
+      const exported = async () => (await gateway.api("/api/health")).export;
+      await comes("a post to fail", async () => (await exported()).last_error);
+      await looking(gateway, {}, async (page) => {
+        await untilListed(page, [trace]);
+        await page.locator("#notices").getByText(/^The export fails: .* 2 spans wait and will be sent\.$/).waitFor();
+        await page.locator("#health", { hasText: "Export failing, 2 wait" }).waitFor();
+        await gateway.respan.start();
+        await comes("the spans to be accepted", async () => (await exported()).pending === 0);
+        await page.reload();
+        await page.locator("#health", { hasText: "All exported" }).waitFor();
+        await page.locator("#notices").getByText("The export fails").waitFor({ state: "detached" });
       });
     } finally {
       await gateway.stop();

@@ -6,10 +6,12 @@ export class Respan {
   /** Why a span, as OTLP has it in JSON, is refused; nothing where it is accepted. */
   refuses = () => undefined;
 
+  /** Listens, where it did before if it did. */
   async start() {
     this.server = createServer((request, response) => this.#answer(request, response).catch(() => response.destroy()));
-    await new Promise((resolve) => this.server.listen(0, "127.0.0.1", resolve));
-    this.url = `http://127.0.0.1:${this.server.address().port}/api`;
+    await new Promise((resolve) => this.server.listen(this.port ?? 0, "127.0.0.1", resolve));
+    this.port = this.server.address().port;
+    this.url = `http://127.0.0.1:${this.port}/api`;
     return this;
   }
 
