@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { startGateway } from "./gateway.mjs";
 import { looking } from "./page.mjs";
+import { failedRun, hostileRun, liveRun, longRun, refusedRun, teamRun } from "./runs.mjs";
 
 const LEAST = 4.5;
 
@@ -57,12 +58,12 @@ for (const scheme of ["light", "dark"]) {
     let views;
     before(async () => {
       gateway = await startGateway();
-      const team = await gateway.teamRun();
-      const failed = await gateway.failedRun();
-      const hostile = await gateway.hostileRun();
-      const long = await gateway.longRun({ spans: 60 });
-      const live = await gateway.liveRun();
-      await gateway.refuseSpan(team, "it said no");
+      const team = await teamRun(gateway);
+      const failed = await failedRun(gateway);
+      const hostile = await hostileRun(gateway);
+      const long = await longRun(gateway, { turns: 15 });
+      const live = await liveRun(gateway);
+      await refusedRun(gateway, "it said no");
       const spans = async (trace) => (await gateway.api(`/api/traces/${trace}`)).spans;
       views = ["#/", "#/?group=thread", "#/?agent=writer&customer=ada%40example.com", "#/?q=nothing-says-this", `#/trace/${long}`, `#/trace/${live.trace}/span/${live.call}`];
       for (const trace of [team, failed, hostile]) for (const span of await spans(trace)) views.push(`#/trace/${trace}/span/${span.span_id}`);

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { startGateway } from "./gateway.mjs";
 import { focusedSpan, looking, rowOf, until } from "./page.mjs";
+import { hostileRun, longRun } from "./runs.mjs";
 
 const FOREIGN = "script:not([src^='/']), img:not([src='/icon.svg']), iframe, b, [onerror], a[href^='javascript:']";
 
@@ -13,7 +14,7 @@ describe("text that looks like something else", () => {
   let spans;
   before(async () => {
     gateway = await startGateway();
-    hostile = await gateway.hostileRun({ canary: "canary" });
+    hostile = await hostileRun(gateway, { canary: "canary" });
     ({ spans } = await gateway.api(`/api/traces/${hostile}`));
   });
   after(() => gateway.stop());
@@ -77,8 +78,9 @@ describe("a trace of 500 spans", () => {
   it("is shown whole and walked through from end to end", async () => {
     const gateway = await startGateway();
     try {
-      const long = await gateway.longRun({ spans: 500 });
+      const long = await longRun(gateway, { turns: 125 });
       const { spans } = await gateway.api(`/api/traces/${long}?content=none`);
+      assert.ok(spans.length > 500);
       await looking(gateway, { hash: `#/trace/${long}` }, async (page) => {
         await until(page, (all) => document.querySelectorAll(".rows .row").length === all, spans.length);
         await page.locator(".rows .row").first().click();

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { startGateway } from "./gateway.mjs";
 import { listed, looking, until, untilListed } from "./page.mjs";
+import { failedRun, liveRun, plainRun, teamRun } from "./runs.mjs";
 
 describe("the list", () => {
   let gateway;
@@ -11,8 +12,8 @@ describe("the list", () => {
   let failed;
   before(async () => {
     gateway = await startGateway();
-    failed = await gateway.failedRun({ thread: "nightly-import", customer: "grace@example.com" });
-    team = await gateway.teamRun({ thread: "conversation-42", customer: "ada@example.com" });
+    failed = await failedRun(gateway, { thread: "nightly-import", customer: "grace@example.com" });
+    team = await teamRun(gateway, { thread: "conversation-42", customer: "ada@example.com" });
   });
   after(() => gateway.stop());
 
@@ -33,7 +34,7 @@ describe("the list", () => {
 
   it("shows the newest first", async () => {
     const { traces } = await gateway.api("/api/traces");
-    const newest = traces.toSorted((left, right) => (left.start < right.start ? 1 : -1)).map((trace) => trace.trace_id);
+    const newest = traces.sort((left, right) => (left.end < right.end ? 1 : -1)).map((trace) => trace.trace_id);
     await looking(gateway, {}, async (page) => {
       await untilListed(page, newest);
       assert.deepEqual(await listed(page), newest);
@@ -88,7 +89,7 @@ describe("the list", () => {
   });
 
   it("puts the traces of a thread together when asked", async () => {
-    const again = await gateway.plainRun({ thread: "conversation-42", customer: "ada@example.com" });
+    const again = await plainRun(gateway, { thread: "conversation-42", customer: "ada@example.com" });
     await looking(gateway, {}, async (page) => {
       await untilListed(page, [team, failed, again]);
       await page.getByRole("button", { name: "Group by thread" }).click();
@@ -117,7 +118,7 @@ describe("the list while things happen", () => {
       await snippet.getByRole("button", { name: "Copy" }).click();
       await snippet.getByText("Copied").waitFor();
       assert.ok((await page.evaluate(() => navigator.clipboard.readText())).includes(`base_url="${base_url}"`));
-      const first = await gateway.plainRun();
+      const first = await plainRun(gateway);
       await untilListed(page, [first]);
       assert.equal(await snippet.count(), 0);
     });
@@ -126,7 +127,7 @@ describe("the list while things happen", () => {
   it("shows a run while it is live, and that it has ended", async () => {
     await looking(gateway, {}, async (page) => {
       await page.locator(".trace-row").first().waitFor();
-      const run = await gateway.liveRun();
+      const run = await liveRun(gateway);
       const row = page.locator(`.trace-row[data-trace="${run.trace}"]`);
       await row.locator(".tag.live").waitFor();
       await run.goOn();
@@ -138,7 +139,7 @@ describe("the list while things happen", () => {
   it("forgets a run that no longer is what was asked for", async () => {
     await looking(gateway, { hash: "#/?status=live" }, async (page) => {
       await page.getByRole("heading", { name: "Nothing matches" }).waitFor();
-      const run = await gateway.liveRun();
+      const run = await liveRun(gateway);
       await untilListed(page, [run.trace]);
       await run.finish();
       await untilListed(page, []);
@@ -148,8 +149,7 @@ describe("the list while things happen", () => {
   it("loads older traces at its end, and is found again where it was left", async () => {
     const many = await startGateway();
     try {
-      const ids = [];
-      for (let number = 0; number < 130; number++) ids.push(await many.plainRun({ say: `question ${number}`, ago: number * 1000 }));
+      const ids = await Promise.all(Array.from({ length: 130 }, (_, number) => plainRun(many, { say: `question ${number}` })));
       await looking(many, {}, async (page) => {
         await page.locator(".trace-row").first().waitFor();
         await until(page, (all) => {

@@ -2,10 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after } from "node:test";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
-const PATH = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 /** How long a condition may take to come true, in milliseconds: long, since the machine may be busy. */
 const PATIENCE = 20_000;
 
@@ -14,7 +12,7 @@ after(() => browser?.close());
 
 /** Calls `look` with a page that shows `hash`. `expected` are errors that the page may log. */
 export async function looking(gateway, { hash = "#/", scheme = "light", width = 1400, height = 900, expected = /^$/, path = "/" } = {}, look) {
-  browser ??= await chromium.launch({ executablePath: PATH, args: SWITCHES });
+  browser ??= await launch();
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, permissions: ["clipboard-read", "clipboard-write"] });
   context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { startGateway } from "./gateway.mjs";
 import { looking } from "./page.mjs";
+import { failedRun, plainRun, talkRun, teamRun } from "./runs.mjs";
 
 describe("the detail of a span", () => {
   let gateway;
@@ -11,7 +12,7 @@ describe("the detail of a span", () => {
   let spans;
   before(async () => {
     gateway = await startGateway();
-    team = await gateway.teamRun();
+    team = await teamRun(gateway);
     ({ spans } = await gateway.api(`/api/traces/${team}`));
   });
   after(() => gateway.stop());
@@ -54,7 +55,7 @@ describe("the detail of a span", () => {
   });
 
   it("folds the middle of a long conversation, and unfolds it", async () => {
-    const talk = await gateway.talkRun({ messages: 20 });
+    const talk = await talkRun(gateway, { messages: 20 });
     const [span] = (await gateway.api(`/api/traces/${talk}`)).spans;
     await looking(gateway, { hash: `#/trace/${talk}/span/${span.span_id}` }, async (page) => {
       const history = page.locator(".history");
@@ -109,7 +110,7 @@ describe("the detail of a span", () => {
   });
 
   it("puts what went wrong first", async () => {
-    const failed = await gateway.failedRun();
+    const failed = await failedRun(gateway);
     const { spans } = await gateway.api(`/api/traces/${failed}`);
     const span = spans.find((span) => span.log_type === "chat" && span.status === "error");
     await looking(gateway, { hash: `#/trace/${failed}/span/${span.span_id}` }, async (page) => {
@@ -132,5 +133,33 @@ describe("the detail of a span", () => {
       const overflows = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
       assert.equal(overflows, false);
     });
+  });
+});
+
+describe("a gateway that keeps metadata alone", () => {
+  it("has no content to show, and says so", async () => {
+    const gateway = await startGateway({ set: { "capture.content": "metadata" } });
+    try {
+      const said = "a secret of the company";
+      const trace = await plainRun(gateway, { say: said });
+      const { spans } = await gateway.api(`/api/traces/${trace}`);
+      const answer = "Because it shows what happened.";
+      await looking(gateway, {}, async (page) => {
+        await page.locator(".trace-row").waitFor();
+        assert.equal((await page.locator("#list").innerText()).includes(said), false);
+        for (const span of spans) {
+          await page.goto(`${gateway.url}/#/trace/${trace}/span/${span.span_id}`);
+          await page.locator(`.row[data-span="${span.span_id}"][aria-selected="true"]`).waitFor();
+          await page.locator(`.detail-pane[data-span="${span.span_id}"]`).waitFor();
+          await page.locator(".detail details").evaluateAll((all) => all.forEach((part) => (part.open = true)));
+          await page.locator(".pairs.raw dt").first().waitFor();
+          if (span.log_type === "chat") await page.getByText("No content was kept of this call").waitFor();
+          const shown = await page.locator("body").evaluate((body) => body.textContent);
+          for (const text of [said, answer, "Be brief."]) assert.equal(shown.includes(text), false);
+        }
+      });
+    } finally {
+      await gateway.stop();
+    }
   });
 });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { startGateway } from "./gateway.mjs";
 import { focusedSpan, looking, rowOf, until } from "./page.mjs";
+import { failedRun, liveRun, plainRun, teamRun } from "./runs.mjs";
 
 const FIRST_TOKEN = "llm.openai.chat_completions.streaming_time_to_first_token";
 
@@ -27,7 +28,7 @@ describe("a trace", () => {
   let trace;
   before(async () => {
     gateway = await startGateway();
-    team = await gateway.teamRun();
+    team = await teamRun(gateway);
     trace = await gateway.api(`/api/traces/${team}`);
   });
   after(() => gateway.stop());
@@ -157,7 +158,7 @@ describe("a trace", () => {
   });
 
   it("leads to its errors, one after the other", async () => {
-    const failed = await gateway.failedRun();
+    const failed = await failedRun(gateway);
     const errors = (await gateway.api(`/api/traces/${failed}?content=none`)).spans.filter((span) => span.status === "error").map((span) => span.span_id);
     assert.ok(errors.length > 1);
     await looking(gateway, { hash: `#/trace/${failed}` }, async (page) => {
@@ -170,7 +171,7 @@ describe("a trace", () => {
   });
 
   it("grows while it is live, and keeps what is selected, folded and focused", async () => {
-    const run = await gateway.liveRun();
+    const run = await liveRun(gateway);
     await looking(gateway, { hash: `#/trace/${run.trace}/span/${run.call}` }, async (page) => {
       await page.getByText("The model has not answered yet.").waitFor();
       await rowOf(page, run.call).focus();
@@ -178,7 +179,7 @@ describe("a trace", () => {
       const before = await width();
       await until(page, (before) => document.querySelector(".total-duration dd").textContent !== before, before);
       await run.goOn();
-      await until(page, () => document.querySelectorAll(".rows .row").length === 4);
+      await until(page, () => document.querySelectorAll(".rows .row").length === 5);
       await page.locator(".reply", { hasText: "I shall look at the timetable." }).waitFor();
       assert.equal(await focusedSpan(page), run.call);
       assert.equal(await rowOf(page, run.call).getAttribute("aria-selected"), "true");
@@ -193,8 +194,9 @@ describe("a trace", () => {
   });
 
   it("says so when it is not there any more", async () => {
-    const lost = await gateway.plainRun();
-    await gateway.loseTrace(lost);
+    const lost = await plainRun(gateway);
+    await gateway.loseAll();
+    await plainRun(gateway);
     await looking(gateway, { hash: `#/trace/${lost}`, expected: /404/ }, async (page) => {
       await page.getByRole("heading", { name: "This trace is not there any more" }).waitFor();
       await page.getByRole("link", { name: "To the list", exact: true }).click();

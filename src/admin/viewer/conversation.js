@@ -57,7 +57,7 @@ export function conversation(span) {
   const parts = [];
   if (messages.length === 0 && replies.length === 0) {
     const why = span.status === "open"
-      ? "The call is under way."
+      ? "The model has not answered yet."
       : "No content was kept of this call: it had none, or the gateway was told to keep metadata alone.";
     return [element("p", { class: "quiet", text: why })];
   }

@@ -90,6 +90,7 @@ export class ListView {
     const ended = new AbortController();
     this.ended = ended.signal;
     const seen = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.#more(), { rootMargin: "600px" });
+    this.seen = seen;
     seen.observe(this.foot);
     // Whether a trace is an error or live changes while it grows; the rest of what the list is narrowed by does not.
     const { status, q, ...followed } = this.filters;
@@ -128,12 +129,13 @@ export class ListView {
     if (!this.next || this.state === "loading") return;
     this.state = "loading";
     this.#drawFoot();
-    this.#read(this.next).then(() => this.#moreIfInSight(), (error) => this.#failed(error));
+    this.#read(this.next).then(() => this.#watchFoot(), (error) => this.#failed(error));
   }
 
-  /** A page may hold little or nothing and not be the last. */
-  #moreIfInSight() {
-    if (this.foot.getBoundingClientRect().top < innerHeight + 600) this.#more();
+  /** Says anew whether the foot is in sight: a page may hold little or nothing and not be the last, or the reader may be at its end by now. */
+  #watchFoot() {
+    this.seen.unobserve(this.foot);
+    this.seen.observe(this.foot);
   }
 
   /** Events may have been missed: the newest page says what they said. */

@@ -75,6 +75,7 @@ export class TraceView {
     fill(this.head, this.#backLink(), element("p", { class: "quiet loading", text: "Loading the trace" }));
 
     this.grewMeanwhile = false;
+    this.lacked = false;
     this.#load().then(() => this.#catchUp(), (error) => this.#failed(error));
     const stopFollowing = follow({}, {
       onTrace: (grown) => grown.trace_id === trace && this.#grew(),
@@ -95,6 +96,15 @@ export class TraceView {
     const signal = this.ended;
     const whole = await getUntilAnswered(`/api/traces/${this.trace}?content=none`, { signal });
     if (signal.aborted) return;
+    // Between a span under way and the same span complete an answer may have neither: the next one says what became of it.
+    const told = new Set(whole.spans.map((span) => span.span_id));
+    const lacksSome = this.tree !== null && [...this.tree.nodes.keys()].some((id) => !told.has(id));
+    if (lacksSome && !this.lacked) {
+      this.lacked = true;
+      this.grewMeanwhile = true;
+      return;
+    }
+    this.lacked = false;
     this.live = whole.live;
     this.tree = treeOf(whole.spans);
     this.loadedAt = Date.now();
