@@ -1,5 +1,6 @@
 //! Where traces are printed: lines of plain text, or a terminal with a width, colours, and a last trace that can be drawn anew.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 
 use rustix::termios::tcgetwinsize;
@@ -102,7 +103,8 @@ fn one_line(json: &str) -> String {
         match character {
             '\n' | '\r' | '\t' => line.push(' '),
             control if control.is_control() => {
-                line.push_str(&format!("\\u{:04x}", u32::from(control)));
+                // Writing to a text does not fail.
+                let _ = write!(line, "\\u{:04x}", u32::from(control));
             }
             other => line.push(other),
         }

@@ -41,8 +41,10 @@ pub(super) struct Trace {
 /// One of them.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Span {
-    span_id: String,
-    parent_span_id: Option<String>,
+    #[serde(rename = "span_id")]
+    id: String,
+    #[serde(rename = "parent_span_id")]
+    parent: Option<String>,
     log_type: String,
     name: String,
     start: String,
@@ -56,7 +58,7 @@ pub(super) struct Span {
 pub(super) fn lines(listed: &Listed, trace: &Trace) -> Vec<Line> {
     let spans = trace.spans.iter();
     let spans: Vec<(&str, Option<&str>)> = spans
-        .map(|span| (&*span.span_id, span.parent_span_id.as_deref()))
+        .map(|span| (&*span.id, span.parent.as_deref()))
         .collect();
     let mut lines = vec![head(listed, trace.live)];
     for place in tree::layout(&spans) {
@@ -65,7 +67,7 @@ pub(super) fn lines(listed: &Listed, trace: &Trace) -> Vec<Line> {
     lines
 }
 
-fn head(listed: &Listed, live: bool) -> Line {
+fn head(listed: &Listed, goes_on: bool) -> Line {
     let mut line = Line::default();
     line.add(
         Style::Dim,
@@ -93,7 +95,7 @@ fn head(listed: &Listed, live: bool) -> Line {
     if let (Some(input), Some(output)) = (listed.input_tokens, listed.output_tokens) {
         line.add(Style::Plain, &format!("  {input} + {output} tokens"));
     }
-    if live {
+    if goes_on {
         line.add(Style::Plain, "  live");
     } else if let Some(took) = took(&listed.start, Some(&listed.end)) {
         line.add(Style::Plain, &format!("  {took}"));
