@@ -8,7 +8,13 @@ use crate::harness::{
     free_address, json_reply, until, within,
 };
 
-/// Asks in a conversation; the trace of it is complete at once.
+/// One whose runs are over soon.
+async fn gateway(upstream: &Upstream) -> Gateway {
+    let setup = Setup::before(&upstream.url("/v1"));
+    setup.set("runs.idle", "300ms").start().await
+}
+
+/// Asks in a conversation.
 async fn asks(gateway: &Gateway, thread: &str) {
     let ask = Ask::post("/v1/chat/completions", chat_request("Why?", false))
         .header("x-respan-thread-identifier", thread)
@@ -50,7 +56,7 @@ fn heads(printed: &str) -> Vec<&str> {
 #[tokio::test]
 async fn piped_a_trace_is_plain_lines_and_comes_when_it_is_complete() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = gateway(&upstream).await;
     traced(&gateway, "before").await;
     let mut tail = first(&gateway, &[]).await;
     asks(&gateway, "second").await;
@@ -76,7 +82,7 @@ async fn piped_a_trace_is_plain_lines_and_comes_when_it_is_complete() {
 #[tokio::test]
 async fn as_json_each_trace_is_a_line_with_all_of_it() {
     let upstream = Upstream::always(chat_reply("Fine\u{9b}2J.")).await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = gateway(&upstream).await;
     let mut tail = first(&gateway, &["--json"]).await;
     asks(&gateway, "second").await;
     let printed = tail
@@ -96,7 +102,7 @@ async fn as_json_each_trace_is_a_line_with_all_of_it() {
 #[tokio::test]
 async fn once_prints_what_is_there_and_ends() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = gateway(&upstream).await;
     for thread in ["one", "two", "three"] {
         traced(&gateway, thread).await;
     }
@@ -137,7 +143,7 @@ async fn only_traces_that_are_asked_for_are_printed() {
         }
     })
     .await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = gateway(&upstream).await;
     let fail = async |thread: &str| {
         let ask = Ask::post("/v1/chat/completions", chat_request("Fail!", false))
             .header("x-respan-thread-identifier", thread);
@@ -172,7 +178,7 @@ async fn only_traces_that_are_asked_for_are_printed() {
 #[tokio::test]
 async fn traces_around_a_restart_of_the_gateway_are_printed_once_each() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
-    let mut gateway = Gateway::before(&upstream).await;
+    let mut gateway = gateway(&upstream).await;
     let mut tail = first(&gateway, &[]).await;
     assert!(gateway.stop().await.success());
     let said = tail.says("does not answer; trying again").await;
@@ -199,7 +205,7 @@ async fn traces_around_a_restart_of_the_gateway_are_printed_once_each() {
 #[tokio::test]
 async fn it_may_be_started_before_the_gateway() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
-    let mut gateway = Gateway::before(&upstream).await;
+    let mut gateway = gateway(&upstream).await;
     assert!(gateway.stop().await.success());
     let mut tail = Tail::piped(gateway.admin, &["--last", "1"]);
     tail.says("does not answer; trying again").await;
@@ -212,7 +218,7 @@ async fn it_may_be_started_before_the_gateway() {
 #[tokio::test]
 async fn a_closed_pipe_ends_it_in_silence() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = gateway(&upstream).await;
     traced(&gateway, "first").await;
     let mut tail = Tail::into_closing_pipe(gateway.admin, &["--last", "1"]);
     tail.prints("the first line", |printed| printed.contains('\n'))
@@ -225,7 +231,9 @@ async fn a_closed_pipe_ends_it_in_silence() {
 #[tokio::test]
 async fn a_token_is_shown_and_its_want_is_said() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
-    let setup = Setup::before(&upstream.url("/v1")).set("server.admin_token", "at-1");
+    let setup = Setup::before(&upstream.url("/v1"))
+        .set("runs.idle", "300ms")
+        .set("server.admin_token", "at-1");
     let gateway = setup.start().await;
     let ask = Ask::post("/v1/chat/completions", chat_request("Why?", false))
         .header("x-respan-thread-identifier", "guarded");
@@ -248,16 +256,31 @@ async fn a_token_is_shown_and_its_want_is_said() {
         "{}",
         strange.said()
     );
-    let port = gateway.admin.port();
-    let unknown = format!("http://127.0.0.1.:{port}");
-    let mut data = Tail::piped(gateway.admin, &["--admin", &unknown, "--once"]);
-    assert_ne!(data.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_waiting_cannot_mend_ends_it_with_what_to_do() {
+    for (status, advice) in [
+        (
+            "421 Misdirected Request",
+            "add this host name to server.admin_hosts",
+        ),
+        (
+            "404 Not Found",
+            "give the admin port of a gateway with --admin",
+        ),
+    ] {
+        let other = Upstream::always(json_reply(status, "{}")).await;
+        let mut tail = Tail::piped(free_address(), &["--admin", &other.url("")]);
+        assert_eq!(tail.ended().await.code(), Some(2));
+        assert!(tail.said().starts_with(advice), "{}", tail.said());
+    }
 }
 
 #[tokio::test]
 async fn a_terminal_has_colours_and_a_width() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = gateway(&upstream).await;
     traced(&gateway, "wide").await;
     let once = ["--once"];
     let printed = async |words: &[&str], environment: &[(&str, &str)]| {
@@ -274,10 +297,7 @@ async fn a_terminal_has_colours_and_a_width() {
     ] {
         let plain = printed(words, &[environment]).await;
         assert!(!plain.contains('\x1b'), "{plain:?}");
-        let widths: Vec<usize> = plain
-            .lines()
-            .map(|line| line.trim_end().chars().count())
-            .collect();
+        let widths: Vec<usize> = plain.lines().map(|line| line.chars().count()).collect();
         assert_eq!(widths, [30, 30], "{plain:?}");
     }
     let mut piped = Tail::piped(gateway.admin, &["--once", "--color", "always"]);
