@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An OpenAI-compatible reverse proxy that makes agent runs visible in Respan without changing a byte of them.
 #[derive(Debug, Parser)]
@@ -32,6 +32,76 @@ pub enum Command {
         #[arg(long)]
         online: bool,
     },
+    /// Print the traces of a running gateway as trees, each when it is complete
+    Tail(Tail),
+}
+
+/// What `spangate tail` prints, and how.
+#[derive(Clone, Debug, Args)]
+pub struct Tail {
+    /// The admin port of the gateway [default: the configuration's server.admin]
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub admin: Option<String>,
+    /// Only traces of this conversation
+    #[arg(long)]
+    pub thread: Option<String>,
+    /// Only traces of this customer
+    #[arg(long)]
+    pub customer: Option<String>,
+    /// Only traces in which this agent spoke
+    #[arg(long)]
+    pub agent: Option<String>,
+    /// Only traces in which this model was asked or answered
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Only traces that went so
+    #[arg(long)]
+    pub status: Option<Went>,
+    /// First print so many of the latest traces [default: 0, with --once 10]
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Print traces while they grow, too
+    #[arg(long)]
+    pub live: bool,
+    /// Print what is there and exit
+    #[arg(long)]
+    pub once: bool,
+    /// Print each trace as one line of JSON, with all of its content
+    #[arg(long)]
+    pub json: bool,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// How a trace went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Went {
+    /// All of it went well
+    Ok,
+    /// Something in it did not
+    Error,
+}
+
+impl Went {
+    /// The word for it, as the admin API has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Went::Ok => "ok",
+            Went::Error => "error",
+        }
+    }
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 /// Where the configuration is written.

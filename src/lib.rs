@@ -49,6 +49,7 @@
 //! | [`traces`] | what the store holds and what goes on, as lists and trees for people; made only while somebody looks |
 //! | [`metrics`], [`admin`] | what is counted, and the port that shows it and the traces |
 //! | [`check`], [`demo`] | what a configuration amounts to; a first look at all of it |
+//! | [`tail`] | traces of a running gateway, as trees on a terminal |
 //!
 //! `encoding`, `sse`, `openai`, `runs`, `span` and `export::otlp` are plain functions of bytes and times: no sockets, tasks or clocks inside.
 
@@ -74,6 +75,8 @@ pub mod server;
 pub mod span;
 pub mod sse;
 pub mod store;
+pub mod tail;
 pub mod tap;
 pub mod traces;
+mod tree;
 pub mod upstream;

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use spangate::cli::{Command, CommandLine, Written};
+use spangate::cli::{Command, CommandLine, Tail, Written};
 use spangate::config::{Config, Sources};
 use spangate::gateway::Gateway;
-use spangate::{check, demo, logging};
+use spangate::{check, demo, logging, tail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Much is allocated on one thread and freed on another, which glibc's allocator answers with locks and with memory that it never gives back.
@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         Command::Serve => runtime.block_on(serve(config, &sources)),
         Command::Demo { once } => runtime.block_on(run_demo(config, once)),
         Command::Check { online } => runtime.block_on(run_check(&config, &sources, online)),
+        Command::Tail(words) => runtime.block_on(run_tail(&config, &words)),
     };
     // A name that is being looked up cannot be cancelled, and nobody waits for it any more.
     runtime.shutdown_background();
@@ -192,6 +193,29 @@ async fn run_demo(config: Config, once: bool) -> ExitCode {
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_tail(config: &Config, words: &Tail) -> ExitCode {
+    let (mut terminate, mut interrupt, _) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("cannot listen for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut notes = std::io::stderr();
+    let ended = tokio::select! {
+        ended = tail::run(config, words, tokio::io::stdout(), &mut notes) => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::from(if problem.is_configuration() { WRONG } else { 1 })
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tower::Service;
 
 use super::model::Reply;
+use crate::tree;
 
 /// The demo's own are fewer; who plays on with the gateway gets no more of them shown.
 const MOST_SPANS: usize = 1000;
@@ -114,36 +115,27 @@ impl Respan {
                 told("respan.threads.thread_identifier"),
                 told("respan.customer_params.customer_identifier")
             );
-            let ids: Vec<&Value> = members.iter().map(|span| &span["spanId"]).collect();
-            for span in members
+            let ids: Vec<(&Value, Option<&Value>)> = members
                 .iter()
-                .filter(|span| !ids.contains(&&span["parentSpanId"]))
-            {
-                branch(span, &members, 1, &mut out);
+                .map(|span| (&span["spanId"], span.get("parentSpanId")))
+                .collect();
+            for place in tree::layout(&ids) {
+                let _ = writeln!(out, "{}{}", place.branches, line(members[place.span]));
             }
         }
         out
     }
 }
 
-fn branch(span: &Value, members: &[&Value], depth: usize, out: &mut String) {
+fn line(span: &Value) -> String {
     let milliseconds = nanoseconds(span, "endTimeUnixNano")
         .saturating_sub(nanoseconds(span, "startTimeUnixNano"))
         / 1_000_000;
-    let _ = writeln!(
-        out,
-        "{:indent$}{}  {milliseconds} ms{}",
-        "",
+    format!(
+        "{}  {milliseconds} ms{}",
         span["name"].as_str().unwrap_or_default(),
         summary(&attributes(span)),
-        indent = depth * 2
-    );
-    for child in members
-        .iter()
-        .filter(|child| child["parentSpanId"] == span["spanId"])
-    {
-        branch(child, members, depth + 1, out);
-    }
+    )
 }
 
 /// Tokens, how it was answered, and with what; of a team its class, of a tool what went in and what came out.
@@ -163,17 +155,8 @@ fn summary(attributes: &BTreeMap<String, String>) -> String {
         }
         _ => {}
     }
-    if let (Some(prompt), Some(completion)) = (
-        attributes.get("gen_ai.usage.prompt_tokens"),
-        attributes.get("gen_ai.usage.completion_tokens"),
-    ) {
-        let _ = write!(out, "  {prompt} + {completion} tokens");
-    }
-    if let Some(seconds) = attributes
-        .get("llm.openai.chat_completions.streaming_time_to_first_token")
-        .and_then(|text| text.parse::<f64>().ok())
-    {
-        let _ = write!(out, "  first after {:.0} ms", seconds * 1000.0);
+    for cost in tree::cost(|key| attributes.get(key).cloned()) {
+        let _ = write!(out, "  {cost}");
     }
     if let Some(calls) = attributes
         .get("gen_ai.completion.0.tool_calls")

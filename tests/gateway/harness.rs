@@ -11,6 +11,7 @@ mod message;
 mod metrics;
 mod process;
 mod respan;
+mod tail;
 mod upstream;
 mod wire;
 
@@ -20,6 +21,7 @@ pub(crate) use message::{End, Headers, Piece, Reply, Request, grouped, value, wi
 pub(crate) use metrics::Metrics;
 pub(crate) use process::{Gateway, Setup, free_address, refusal};
 pub(crate) use respan::{KEY, Respan, Span, trees};
+pub(crate) use tail::Tail;
 pub(crate) use upstream::Upstream;
 pub(crate) use wire::{Framing, Wire};
 

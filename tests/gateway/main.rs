@@ -37,6 +37,7 @@ mod restarts;
 mod reuse;
 mod runs;
 mod secrets;
+mod tail;
 mod tls;
 mod upgrade;
 mod viewer;

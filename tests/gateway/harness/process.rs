@@ -283,7 +283,7 @@ pub(crate) async fn refusal(
 }
 
 /// The binary, with nothing of the surroundings that it would listen to.
-fn command(directory: &Path) -> Command {
+pub(super) fn command(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spangate"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();

@@ -1,0 +1,141 @@
+//! A line for people: pieces of text, each in its style. What came from traffic can move no cursor and ring no bell, for no control character
+//! gets into a line.
+
+use std::fmt::Write as _;
+
+use unicode_width::UnicodeWidthChar as _;
+
+/// How a piece looks where there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    Plain,
+    Bold,
+    Dim,
+    Red,
+    /// A colour that belongs to this number.
+    Own(u32),
+}
+
+/// Colours of agents: neither red, which is for errors, nor black or white.
+const OWN: [u8; 10] = [36, 33, 35, 32, 34, 96, 93, 95, 92, 94];
+
+/// Pieces of one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line(Vec<(Style, String)>);
+
+impl Style {
+    /// The same for the same name, always.
+    pub(super) fn of(name: &str) -> Self {
+        // FNV-1a.
+        let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        Style::Own(name.bytes().fold(0x811c_9dc5, mix))
+    }
+
+    fn code(self) -> Option<u8> {
+        match self {
+            Style::Plain => None,
+            Style::Bold => Some(1),
+            Style::Dim => Some(2),
+            Style::Red => Some(31),
+            Style::Own(number) => OWN.get(number as usize % OWN.len()).copied(),
+        }
+    }
+}
+
+impl Line {
+    /// Adds a piece.
+    pub(super) fn add(&mut self, style: Style, text: &str) {
+        self.0.push((style, clean(text)));
+    }
+
+    /// The whole as text, of at most so many columns, with or without colours.
+    pub(super) fn text(&self, columns: Option<usize>, coloured: bool) -> String {
+        let mut left = columns.unwrap_or(usize::MAX);
+        let mut text = String::new();
+        for (style, piece) in &self.0 {
+            let (cut, is_whole) = cut(piece, &mut left);
+            match style.code().filter(|_| coloured && !cut.is_empty()) {
+                // Writing to a text does not fail.
+                Some(code) => {
+                    let _ = write!(text, "\x1b[{code}m{cut}\x1b[0m");
+                }
+                None => text.push_str(cut),
+            }
+            if !is_whole {
+                break;
+            }
+        }
+        text
+    }
+}
+
+/// As much of a text as has room, and whether that is all of it.
+fn cut<'t>(text: &'t str, left: &mut usize) -> (&'t str, bool) {
+    for (at, character) in text.char_indices() {
+        let width = character.width().unwrap_or(1);
+        if width > *left {
+            return (&text[..at], false);
+        }
+        *left -= width;
+    }
+    (text, true)
+}
+
+/// A text without what would do something to a terminal: line ends and tabs become spaces, other controls, those of writing direction
+/// included, the replacement character.
+pub(super) fn clean(text: &str) -> String {
+    let shown = text.chars().filter_map(|character| match character {
+        // Makes the character before it wider, on some terminals.
+        '\u{FE0F}' => None,
+        '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => Some(' '),
+        '\u{200E}'
+        | '\u{200F}'
+        | '\u{061C}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2066}'..='\u{2069}' => Some(char::REPLACEMENT_CHARACTER),
+        control if control.is_control() => Some(char::REPLACEMENT_CHARACTER),
+        other => Some(other),
+    });
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, Style, clean};
+
+    #[test]
+    fn escape_sequences_and_controls_are_harmless() {
+        let evil = "a\x1b[2Jb\x07c\u{9b}31md\r\ne\tf\x7f\u{202e}g\u{0}é日";
+        insta::assert_snapshot!(clean(evil), @"a�[2Jb�c�31md  e f��g�é日");
+    }
+
+    #[test]
+    fn a_line_is_cut_at_its_columns_and_wide_characters_count_twice() {
+        let mut line = Line::default();
+        line.add(Style::Dim, "└─ ");
+        line.add(Style::Plain, "日本語");
+        assert_eq!(line.text(Some(6), false), "└─ 日");
+        assert_eq!(line.text(Some(7), false), "└─ 日本");
+        assert_eq!(line.text(None, false), "└─ 日本語");
+    }
+
+    #[test]
+    fn a_cut_line_ends_its_colours() {
+        let mut line = Line::default();
+        line.add(Style::Red, "abc");
+        line.add(Style::Bold, "def");
+        assert_eq!(line.text(Some(2), true), "\x1b[31mab\x1b[0m");
+        assert_eq!(line.text(Some(3), true), "\x1b[31mabc\x1b[0m");
+    }
+
+    #[test]
+    fn an_agent_keeps_its_colour() {
+        let painted = |name: &str| {
+            let mut line = Line::default();
+            line.add(Style::of(name), "x");
+            line.text(None, true)
+        };
+        assert_eq!(painted("agent.writer"), painted("agent.writer"));
+        assert_ne!(painted("agent.writer"), painted("agent.critic"));
+    }
+}
