@@ -5,7 +5,7 @@ import { Failure, follow, getUntilAnswered } from "./api.js";
 import { announce, copyButton, element, fill, icon, name } from "./dom.js";
 import { ago, clock, count, duration, short } from "./format.js";
 import { colourOf, treeOf } from "./layout.js";
-import { listHash, traceHash } from "./route.js";
+import { listHash, parse, traceHash } from "./route.js";
 import { spanDetail } from "./span.js";
 import { Waterfall } from "./waterfall.js";
 import * as key from "./keys.js";
@@ -40,9 +40,9 @@ export class TraceView {
     fill(this.place);
   }
 
-  /** Escape: the detail first, then the trace. */
+  /** Escape: the detail first, then the trace. The address says which it is, and knows before the page does. */
   escape() {
-    if (this.span) {
+    if (parse(location.hash).span) {
       this.go(traceHash(this.trace));
       this.waterfall.focus();
     } else this.go(this.back());
