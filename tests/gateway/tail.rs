@@ -22,14 +22,15 @@ async fn asks(gateway: &Gateway, thread: &str) {
     within("an answer", gateway.ask(&ask)).await;
 }
 
-/// Asks, and waits until the trace is in the list.
+/// Asks, and waits until the trace is in the list and its run is over.
 async fn traced(gateway: &Gateway, thread: &str) {
     asks(gateway, thread).await;
     until("the trace to be listed", async || {
         let target = format!("/api/traces?thread={thread}");
         let reply = Ask::new("GET", &target).to(gateway.admin).await;
         let listed = reply.json()["traces"].get(0)?["live"] == false;
-        listed.then_some(())
+        let open = gateway.metrics().await.total("spangate_runs_open");
+        (listed && open < 0.5).then_some(())
     })
     .await;
 }
