@@ -137,14 +137,17 @@ impl Client {
         self.whole(answer).await
     }
 
-    /// What happens from here on, or after the event of this id.
+    /// What happens from here on, or after the event of this id. The first sign of life says that nothing is missed any more, and that
+    /// a list knows what goes on.
     pub(super) async fn events(&self, after: Option<&str>) -> Result<Events, Failure> {
         let target = format!("/api/events?{}", self.query().finish());
-        Ok(Events {
+        let mut events = Events {
             body: self.ask(&target, after).await?.into_body(),
             framer: Framer::new(EVENT_LIMIT),
             came: VecDeque::new(),
-        })
+        };
+        events.piece().await?;
+        Ok(events)
     }
 
     fn query(&self) -> Serializer<'static, String> {
@@ -233,16 +236,21 @@ impl Events {
             if let Some(told) = self.came.pop_front() {
                 return Ok(told);
             }
-            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
-            let away = |why: &str| Failure::Away(why.to_owned());
-            let frame = frame.map_err(|_| away("it fell silent"))?;
-            let frame = frame.ok_or_else(|| away("it ended the events"))?;
-            let frame = frame.map_err(|error| away(&error.to_string()))?;
-            if let Some(bytes) = frame.data_ref() {
-                let came = &mut self.came;
-                self.framer.push(bytes, |frame| came.extend(event(frame)));
-            }
+            self.piece().await?;
         }
+    }
+
+    async fn piece(&mut self) -> Result<(), Failure> {
+        let away = |why: &str| Failure::Away(why.to_owned());
+        let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+        let frame = frame.map_err(|_| away("it fell silent"))?;
+        let frame = frame.ok_or_else(|| away("it ended the events"))?;
+        let frame = frame.map_err(|error| away(&error.to_string()))?;
+        if let Some(bytes) = frame.data_ref() {
+            let came = &mut self.came;
+            self.framer.push(bytes, |frame| came.extend(event(frame)));
+        }
+        Ok(())
     }
 }
 

@@ -22,14 +22,15 @@ async fn asks(gateway: &Gateway, thread: &str) {
     within("an answer", gateway.ask(&ask)).await;
 }
 
-/// Asks, and waits until the trace is in the list.
+/// Asks, and waits until the trace is in the list and its run is over.
 async fn traced(gateway: &Gateway, thread: &str) {
     asks(gateway, thread).await;
     until("the trace to be listed", async || {
         let target = format!("/api/traces?thread={thread}");
         let reply = Ask::new("GET", &target).to(gateway.admin).await;
         let listed = reply.json()["traces"].get(0)?["live"] == false;
-        listed.then_some(())
+        let open = gateway.metrics().await.total("spangate_runs_open");
+        (listed && open < 0.5).then_some(())
     })
     .await;
 }
@@ -38,7 +39,7 @@ async fn traced(gateway: &Gateway, thread: &str) {
 async fn first(gateway: &Gateway, words: &[&str]) -> Tail {
     traced(gateway, "first").await;
     let words = [words, &["--last", "1"]].concat();
-    let mut tail = Tail::piped(gateway.admin, &words);
+    let tail = Tail::piped(gateway.admin, &words);
     tail.prints("the first trace", |printed| printed.contains('\n'))
         .await;
     tail
@@ -83,7 +84,7 @@ async fn piped_a_trace_is_plain_lines_and_comes_when_it_is_complete() {
 async fn as_json_each_trace_is_a_line_with_all_of_it() {
     let upstream = Upstream::always(chat_reply("Fine\u{9b}2J.")).await;
     let gateway = gateway(&upstream).await;
-    let mut tail = first(&gateway, &["--json"]).await;
+    let tail = first(&gateway, &["--json"]).await;
     asks(&gateway, "second").await;
     let printed = tail
         .prints("two lines", |printed| printed.matches('\n').count() == 2)
@@ -157,7 +158,7 @@ async fn only_traces_that_are_asked_for_are_printed() {
         reply.json()["traces"].get(0).map(|_| ())
     })
     .await;
-    let mut failed = Tail::piped(gateway.admin, &["--status", "error", "--last", "1"]);
+    let failed = Tail::piped(gateway.admin, &["--status", "error", "--last", "1"]);
     failed
         .prints("the first failure", |printed| printed.lines().count() == 2)
         .await;
@@ -207,7 +208,7 @@ async fn it_may_be_started_before_the_gateway() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let mut gateway = gateway(&upstream).await;
     assert!(gateway.stop().await.success());
-    let mut tail = Tail::piped(gateway.admin, &["--last", "1"]);
+    let tail = Tail::piped(gateway.admin, &["--last", "1"]);
     tail.says("does not answer; trying again").await;
     gateway.restart().await;
     asks(&gateway, "early").await;
@@ -246,7 +247,7 @@ async fn a_token_is_shown_and_its_want_is_said() {
         tail.said()
     );
     let token = ("SPANGATE_SERVER_ADMIN_TOKEN", "at-1");
-    let mut tail = Tail::told(gateway.admin, &["--last", "1"], &[token]);
+    let tail = Tail::told(gateway.admin, &["--last", "1"], &[token]);
     tail.prints("the trace", |printed| printed.contains("thread guarded"))
         .await;
     let mut strange = Tail::piped(gateway.admin, &["--admin", "https://127.0.0.1"]);
@@ -284,7 +285,7 @@ async fn a_terminal_has_colours_and_a_width() {
     traced(&gateway, "wide").await;
     let once = ["--once"];
     let printed = async |words: &[&str], environment: &[(&str, &str)]| {
-        let mut tail = Tail::on_terminal(gateway.admin, words, environment, 30);
+        let tail = Tail::on_terminal(gateway.admin, words, environment, 30);
         tail.prints("two lines", |printed| printed.matches('\n').count() == 2)
             .await
     };
@@ -326,8 +327,8 @@ async fn live_a_trace_is_drawn_anew_while_it_grows() {
     peer.send_chunk(said[0].as_bytes()).await;
     call.head().await;
     let words = ["--live", "--last", "1", "--color", "never"];
-    let mut terminal = Tail::on_terminal(gateway.admin, &words, &[], 200);
-    let mut piped = Tail::piped(gateway.admin, &words);
+    let terminal = Tail::on_terminal(gateway.admin, &words, &[], 200);
+    let piped = Tail::piped(gateway.admin, &words);
     let begun = |printed: &str| printed.contains("   └─ llm.gpt-4o-mini  …");
     terminal.prints("the call in flight", begun).await;
     piped.prints("the call in flight", begun).await;
