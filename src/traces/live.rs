@@ -83,14 +83,14 @@ impl Live {
     pub async fn look(&self) {
         let was_watched = self.is_watched();
         self.looked.store(self.now().max(1), Ordering::Relaxed);
-        if was_watched {
-            return;
-        }
         let mut changed = self.changed.subscribe();
         changed.mark_unchanged();
+        // Another may have begun to look a moment ago, and be waiting as well.
         let is_current = self.lock().is_current;
         if let Some(wake) = self.wake.get().filter(|_| !is_current) {
-            wake();
+            if !was_watched {
+                wake();
+            }
             // Without it the answer lacks what is not finished, and no more.
             let _ = tokio::time::timeout(FIRST, changed.changed()).await;
         }
