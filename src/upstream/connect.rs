@@ -50,6 +50,12 @@ impl Origin {
     }
 }
 
+/// The path and query alone.
+pub(super) fn without_origin(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().cloned();
+    Uri::from(path.unwrap_or(PathAndQuery::from_static("/")))
+}
+
 /// A connection before anything was said on it.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 

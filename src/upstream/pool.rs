@@ -5,7 +5,7 @@
 //! out on another, and no other request is ever repeated.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(super) struct Pool<B> {
     connector: Connector,
     waiting: Mutex<Waiting<B>>,
     dials: Semaphore,
+    /// A task closes what is not used.
+    is_swept: AtomicBool,
 }
 
 /// The connections that can take a call.
@@ -50,8 +52,26 @@ struct Waiting<B> {
 
 struct Shared<B> {
     sender: http2::SendRequest<B>,
-    calls: Arc<AtomicUsize>,
-    used: Instant,
+    calls: Arc<Calls>,
+}
+
+/// The calls of one HTTP/2 connection.
+#[derive(Debug)]
+struct Calls {
+    under_way: AtomicUsize,
+    /// When the last of them began or ended.
+    used: Mutex<Instant>,
+}
+
+impl Calls {
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn is_unused(&self, now: Instant) -> bool {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.under_way.load(Ordering::Relaxed) == 0 && now.duration_since(used) > IDLE
+    }
 }
 
 /// The connection of one call.
@@ -64,11 +84,12 @@ enum Taken<B> {
 }
 
 /// A call on an HTTP/2 connection, over when dropped.
-struct Call(Arc<AtomicUsize>);
+struct Call(Arc<Calls>);
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.touch();
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -101,6 +122,7 @@ impl<B> Pool<B> {
             }),
             connector,
             dials: Semaphore::new(DIALS),
+            is_swept: AtomicBool::new(false),
         }
     }
 
@@ -125,7 +147,7 @@ where
             let (mut taken, is_new) = match waited {
                 Some(taken) => (taken, false),
                 // Seldom, and far larger than all else that a call has to remember.
-                None => (Box::pin(self.dial()).await?, true),
+                None => Box::pin(self.dial()).await?,
             };
             let sent = taken.send(request, self.connector.origin()).await;
             match sent {
@@ -145,21 +167,41 @@ where
         }
     }
 
-    /// A new connection, or one that came to be able to take the call meanwhile.
-    async fn dial(&self) -> Result<Taken<B>, CallError> {
+    /// A new connection, or one that came to be able to take the call meanwhile; and whether it is new.
+    async fn dial(self: &Arc<Self>) -> Result<(Taken<B>, bool), CallError> {
+        self.sweep();
         let dialled = tokio::time::timeout(self.connector.limit(), async {
-            if self.waiting().speaks_http2 == Some(false) {
-                return self.connect().await;
+            let is_single = || self.waiting().speaks_http2 == Some(false);
+            // One connection may carry all that wait for one. The semaphore is never closed.
+            let turn = if is_single() {
+                None
+            } else {
+                self.dials.acquire().await.ok()
+            };
+            let waited = turn.as_ref().and_then(|_| self.waiting().take());
+            if let Some(taken) = waited {
+                return Ok((taken, false));
             }
-            // One of them may carry all that wait for one. The semaphore is never closed.
-            let _turn = self.dials.acquire().await;
-            let waited = self.waiting().take();
-            match waited {
-                Some(taken) => Ok(taken),
-                None => self.connect().await,
-            }
+            // Where each carries one, as has shown meanwhile, nobody waits for another.
+            let _turn = turn.filter(|_| !is_single());
+            Ok((self.connect().await?, true))
         });
         dialled.await.map_err(|_| CallError::ConnectTimeout)?
+    }
+
+    /// From the first connection on, what is not used is closed also while there are no calls.
+    fn sweep(self: &Arc<Self>) {
+        if self.is_swept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        TokioExecutor::new().execute(async move {
+            loop {
+                tokio::time::sleep(IDLE / 4).await;
+                let Some(pool) = pool.upgrade() else { break };
+                pool.waiting().close_unused();
+            }
+        });
     }
 
     async fn connect(&self) -> Result<Taken<B>, CallError> {
@@ -187,10 +229,13 @@ where
             .await
             .map_err(broke)?;
         run(connection);
+        let calls = Calls {
+            under_way: AtomicUsize::new(0),
+            used: Mutex::new(Instant::now()),
+        };
         let shared = Shared {
             sender,
-            calls: Arc::default(),
-            used: Instant::now(),
+            calls: Arc::new(calls),
         };
         let taken = shared.take();
         self.waiting().shared.push(shared);
@@ -221,8 +266,7 @@ impl<B> Waiting<B> {
             }
         }
         self.shared.retain(|shared| !shared.sender.is_closed());
-        let shared = self.shared.iter_mut().find(|shared| shared.has_room())?;
-        shared.used = Instant::now();
+        let shared = self.shared.iter().find(|shared| shared.has_room())?;
         Some(shared.take())
     }
 
@@ -238,19 +282,18 @@ impl<B> Waiting<B> {
         {
             self.single.pop_front();
         }
-        self.shared.retain(|shared| {
-            shared.calls.load(Ordering::Relaxed) > 0 || now.duration_since(shared.used) <= IDLE
-        });
+        self.shared.retain(|shared| !shared.calls.is_unused(now));
     }
 }
 
 impl<B> Shared<B> {
     fn has_room(&self) -> bool {
-        self.calls.load(Ordering::Relaxed) < STREAMS
+        self.calls.under_way.load(Ordering::Relaxed) < STREAMS
     }
 
     fn take(&self) -> Taken<B> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.calls.touch();
+        self.calls.under_way.fetch_add(1, Ordering::Relaxed);
         Taken::Shared(self.sender.clone(), Call(Arc::clone(&self.calls)))
     }
 }
@@ -266,7 +309,14 @@ where
         origin: &Origin,
     ) -> Result<Response<Incoming>, TrySendError<Request<B>>> {
         match self {
-            Taken::Single(sender) => sender.try_send_request(request).await,
+            Taken::Single(sender) => {
+                // One that was meant for HTTP/2 before names the upstream in its URI.
+                if request.uri().authority().is_some() {
+                    *request.uri_mut() = super::connect::without_origin(request.uri());
+                    *request.version_mut() = Version::HTTP_11;
+                }
+                sender.try_send_request(request).await
+            }
             Taken::Shared(sender, _) => {
                 let absolute = origin.with_path(request.uri());
                 *request.uri_mut() = absolute;
