@@ -50,7 +50,7 @@ impl Bench {
                 let plan = streams::Plan {
                     pool: Arc::clone(&plan.streams),
                     streams,
-                    each: 1,
+                    turns: 1,
                     interval: plan.interval,
                 };
                 let (done, most) = self::most(&proxy, streams::ask(proxy.target, &plan)).await;
