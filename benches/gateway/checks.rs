@@ -1,5 +1,6 @@
 //! What must hold besides being fast: every reply as the upstream sent it, every span at Respan, and an account that adds up.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use spangate::store::DropReason;
@@ -131,17 +132,15 @@ impl Checks {
             calls as u64
         };
         if made != exported || got != exported || of_calls != calls {
-            let dropped: Vec<String> = now
-                .dropped
-                .iter()
-                .zip(&before.dropped)
-                .filter(|((_, now), (_, before))| now > before)
-                .map(|((reason, now), (_, before))| format!("{} dropped ({reason})", now - before))
-                .collect();
+            let mut dropped = String::new();
+            for ((reason, now), (_, before)) in now.dropped.iter().zip(&before.dropped) {
+                if now > before {
+                    _ = write!(dropped, "{} dropped ({reason}), ", now - before);
+                }
+            }
             self.fail(format!(
-                "{load}, {name}: {calls} calls, {made} spans made, {exported} exported, {rejected} refused, {}; Respan got {got}, \
-                 {of_calls} of them of calls",
-                dropped.join(", ")
+                "{load}, {name}: {calls} calls, {made} spans made, {exported} exported, {rejected} refused, \
+                 {dropped}{got} at Respan, {of_calls} of these of calls"
             ));
         }
         if !gateway.balanced().await {
