@@ -1,6 +1,7 @@
-//! Rounds: in each, every workload is done by every variant, each started anew, one right after the other.
+//! Rounds: in each, every variant is started anew for every workload, and they take turns.
 //!
-//! The order of the variants turns from round to round, so that none always follows the one that leaves the disk busy.
+//! The turns are short, and their order changes from round to round: whatever else the machine does meets all variants alike, and none always
+//! follows the one that leaves the disk busy.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -82,6 +83,32 @@ impl Bench {
 
     async fn start(&self, variant: Variant) -> Proxy {
         Proxy::start(variant, self.upstream, self.respan.address).await
+    }
+
+    /// All of them, and the upstream itself first where there is something to take from theirs.
+    async fn start_all(&self, direct: bool) -> Vec<Proxy> {
+        let mut proxies = Vec::new();
+        if direct {
+            proxies.push(self.start(Variant::Direct).await);
+        }
+        for variant in &self.variants {
+            proxies.push(self.start(*variant).await);
+        }
+        proxies
+    }
+
+    /// What each adds to the direct way, in the middle and at the end that one in a hundred meets.
+    fn added(&mut self, what: &str, variant: Variant, sorted: &[u64], direct: &[u64]) {
+        for (thousandths, label) in [(500, "p50"), (990, "p99")] {
+            let base = if variant == Variant::Direct {
+                0.0
+            } else {
+                at(direct, thousandths)
+            };
+            let row = format!("{what} {label} µs (direct: all of it)");
+            self.table
+                .cost(&row, variant, at(sorted, thousandths) - base);
+        }
     }
 }
 

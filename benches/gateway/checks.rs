@@ -1,6 +1,9 @@
 //! What must hold besides being fast: every reply as the upstream sent it, every span at Respan, and an account that adds up.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
+
+use spangate::store::DropReason;
 
 use crate::proxies::{Proxy, Variant};
 use crate::respan::Respan;
@@ -21,28 +24,35 @@ pub(crate) struct Checks {
 pub(crate) struct Before {
     created: u64,
     exported: u64,
-    lost: u64,
+    rejected: u64,
+    dropped: Vec<(&'static str, u64)>,
     got: (u64, u64),
 }
 
-async fn lost(proxy: &Proxy) -> u64 {
-    let Some(gateway) = &proxy.gateway else {
-        return 0;
-    };
-    gateway.metric("spangate_spans_dropped_total").await
-        + gateway.metric("spangate_spans_rejected_total").await
+/// Spans that a load made, and those of them that never arrived.
+#[derive(Default)]
+pub(crate) struct Spans {
+    pub(crate) made: u64,
+    pub(crate) lost: u64,
 }
 
 impl Before {
     pub(crate) async fn look(proxy: &Proxy, respan: &Respan) -> Self {
-        let metric = async |name| match &proxy.gateway {
+        let metric = async |name: &str| match &proxy.gateway {
             Some(gateway) => gateway.metric(name).await,
             None => 0,
         };
+        let mut dropped = Vec::new();
+        for reason in DropReason::ALL {
+            let reason = reason.label();
+            let name = format!("spangate_spans_dropped_total{{reason=\"{reason}\"}}");
+            dropped.push((reason, metric(&name).await));
+        }
         Before {
             created: metric("spangate_spans_created_total").await,
             exported: metric("spangate_spans_exported_total").await,
-            lost: lost(proxy).await,
+            rejected: metric("spangate_spans_rejected_total").await,
+            dropped,
             got: respan.got(),
         }
     }
@@ -78,8 +88,8 @@ impl Checks {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let left = match &proxy.gateway {
                 Some(gateway) => {
-                    gateway.metric("spangate_spans_pending").await
-                        + gateway.metric("spangate_runs_open").await
+                    let left = ["spangate_spans_pending", "spangate_runs_open"];
+                    gateway.sum(&left).await
                 }
                 None => 0,
             };
@@ -98,7 +108,7 @@ impl Checks {
         }
     }
 
-    /// Whether each of so many calls is a span that arrived, and no span got lost. Gives how many spans were made.
+    /// Whether each of so many calls is a span that arrived, and no span got lost.
     pub(crate) async fn spans(
         &mut self,
         load: &str,
@@ -106,29 +116,39 @@ impl Checks {
         respan: &Respan,
         before: &Before,
         calls: usize,
-    ) -> u64 {
+    ) -> Spans {
         let Some(gateway) = &proxy.gateway else {
-            return 0;
+            return Spans::default();
         };
         let name = proxy.variant.name();
         let now = Before::look(proxy, respan).await;
-        let (created, exported) = (now.created - before.created, now.exported - before.exported);
-        let lost = now.lost - before.lost;
-        let (spans, of_calls) = (now.got.0 - before.got.0, now.got.1 - before.got.1);
+        let made = now.created - before.created;
+        let exported = now.exported - before.exported;
+        let rejected = now.rejected - before.rejected;
+        let (got, of_calls) = (now.got.0 - before.got.0, now.got.1 - before.got.1);
         let calls = if proxy.variant == Variant::Off {
             0
         } else {
             calls as u64
         };
-        if created != exported || lost > 0 || spans != exported || of_calls != calls {
+        if made != exported || got != exported || of_calls != calls {
+            let mut dropped = String::new();
+            for ((reason, now), (_, before)) in now.dropped.iter().zip(&before.dropped) {
+                if now > before {
+                    _ = write!(dropped, "{} dropped ({reason}), ", now - before);
+                }
+            }
             self.fail(format!(
-                "{load}, {name}: {calls} calls, {created} spans made, {exported} exported, {lost} dropped or refused; Respan got \
-                 {spans}, {of_calls} of calls"
+                "{load}, {name}: {calls} calls, {made} spans made, {exported} exported, {rejected} refused, \
+                 {dropped}{got} at Respan, {of_calls} of these of calls"
             ));
         }
         if !gateway.balanced().await {
             self.fail(format!("{load}, {name}: the account does not add up"));
         }
-        created
+        Spans {
+            made,
+            lost: made.saturating_sub(exported),
+        }
     }
 }

@@ -43,6 +43,11 @@ impl Options {
         Ok(options)
     }
 
+    /// Into how many turns a workload is cut in each round.
+    pub(crate) fn turns(&self) -> usize {
+        if self.quick { 1 } else { 3 }
+    }
+
     pub(crate) fn wants(&self, workload: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| filter == workload)
     }

@@ -68,8 +68,8 @@ pub(crate) struct Plan {
     pub(crate) pool: Arc<Pool>,
     /// Streams at the same time.
     pub(crate) streams: usize,
-    /// Streams on each connection, one after the other.
-    pub(crate) each: usize,
+    /// How often all of them are asked for.
+    pub(crate) turns: usize,
     /// Between two events.
     pub(crate) interval: Duration,
 }
@@ -100,50 +100,37 @@ pub(crate) async fn ask(target: Target, plan: &Plan) -> Done {
             + spread * u32::try_from(place).unwrap() / u32::try_from(plan.streams).unwrap();
         clients.spawn(async move {
             tokio::time::sleep_until(start.into()).await;
-            follow(stream, &head, &plan).await
+            follow(stream, &head, &plan.pool).await
         });
     }
     let mut all = Done::default();
     while let Some(done) = clients.join_next().await {
-        let done = done.unwrap();
-        all.streams += done.streams;
-        all.wrong += done.wrong;
-        all.took += done.took;
-        all.delays.extend(done.delays);
+        all.add(done.unwrap());
     }
-    all.delays.sort_unstable();
     all
 }
 
-async fn follow(mut stream: TcpStream, head: &[u8], plan: &Plan) -> Done {
-    let mut done = Done {
-        delays: Vec::with_capacity(EVENTS * plan.each),
-        ..Done::default()
-    };
-    let mut input = Vec::with_capacity(4 << 10);
-    let began = Instant::now();
-    for _ in 0..plan.each {
-        let run = load::next_run();
-        // One call of a run is enough here: a run whose calls take seconds has no other under way.
-        let call = &plan.pool.conversation(run)[0];
-        let delays = &mut done.delays;
-        let same = one(
-            &mut stream,
-            head,
-            call,
-            traffic::number(run),
-            &mut input,
-            delays,
-        )
-        .await;
-        done.wrong += usize::from(same != Some(true));
-        if same.is_none() {
-            return done;
-        }
-        done.streams += 1;
-        done.took = began.elapsed();
+impl Done {
+    pub(crate) fn add(&mut self, other: Done) {
+        self.streams += other.streams;
+        self.wrong += other.wrong;
+        self.took += other.took;
+        self.delays.extend(other.delays);
     }
-    done
+}
+
+/// Only the first call of a run: its second would have to wait for it, and streams are to be open at the same time.
+async fn follow(mut stream: TcpStream, head: &[u8], pool: &Pool) -> Done {
+    let run = load::next_run();
+    let call = &pool.conversation(run)[0];
+    let (began, mut delays) = (Instant::now(), Vec::with_capacity(EVENTS));
+    let same = one(&mut stream, head, call, traffic::number(run), &mut delays).await;
+    Done {
+        streams: usize::from(same.is_some()),
+        wrong: usize::from(same != Some(true)),
+        took: began.elapsed(),
+        delays,
+    }
 }
 
 /// Whether the stream was what the upstream sent; none when the connection broke.
@@ -152,19 +139,18 @@ async fn one(
     head: &[u8],
     call: &Call,
     number: Number,
-    input: &mut Vec<u8>,
     delays: &mut Vec<u64>,
 ) -> Option<bool> {
     let mut output = head.to_vec();
     output.extend_from_slice(format!("Content-Length: {}\r\n\r\n", call.body.len()).as_bytes());
     call.body.fill(number, &mut output);
     stream.write_all(&output).await.ok()?;
-    input.clear();
+    let mut input = Vec::with_capacity(4 << 10);
     let end = loop {
-        if let Some(end) = memchr::memmem::find(input, b"\r\n\r\n") {
+        if let Some(end) = memchr::memmem::find(&input, b"\r\n\r\n") {
             break end + 4;
         }
-        if stream.read_buf(input).await.ok()? == 0 {
+        if stream.read_buf(&mut input).await.ok()? == 0 {
             return None;
         }
     };
@@ -172,12 +158,12 @@ async fn one(
     input.drain(..end);
     let (mut chunks, mut events) = (Chunks::default(), Events::new(number));
     loop {
-        let over = chunks.read(input, |payload| same &= events.take(payload, delays));
+        let over = chunks.read(&input, |payload| same &= events.take(payload, delays));
         input.clear();
         if over {
             return Some(same && events.are_whole());
         }
-        if stream.read_buf(input).await.ok()? == 0 {
+        if stream.read_buf(&mut input).await.ok()? == 0 {
             return None;
         }
     }

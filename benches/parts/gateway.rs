@@ -66,10 +66,15 @@ impl Gateway {
     }
 
     pub(crate) async fn metric(&self, name: &str) -> u64 {
+        self.sum(&[name]).await
+    }
+
+    /// Of these metrics, with all their labels, from one scrape.
+    pub(crate) async fn sum(&self, names: &[&str]) -> u64 {
         let text = self.get("/metrics").await.unwrap_or_default();
         let ours = text
             .lines()
-            .filter(|line| line.starts_with(name) && !line.starts_with('#'));
+            .filter(|line| names.iter().any(|name| line.starts_with(name)));
         let values = ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         #[expect(
             clippy::cast_possible_truncation,

@@ -1,43 +1,44 @@
 //! What a proxy adds to the time until an answer, at a rate that leaves everybody time.
 
-use super::{Bench, at};
+use super::Bench;
 use crate::checks::Before;
 use crate::load::{self, Plan};
-use crate::proxies::Variant;
 
 impl Bench {
     pub(super) async fn latency(&mut self, name: &str, plan: &Plan) {
+        let turns = self.options.turns();
+        let turn = Plan {
+            requests: plan.requests / turns,
+            ..plan.clone()
+        };
         let warm = Plan {
             requests: plan.requests / 10,
             ..plan.clone()
         };
-        let variants: Vec<Variant> = [Variant::Direct]
-            .into_iter()
-            .chain(self.variants.iter().copied())
-            .collect();
-        let mut direct = (0.0, 0.0);
-        for variant in variants {
-            let proxy = self.start(variant).await;
+        let proxies = self.start_all(true).await;
+        for proxy in &proxies {
             load::ask(proxy.target, &warm).await;
-            self.checks.settle(name, &proxy).await;
-            let before = Before::look(&proxy, &self.respan).await;
-            let done = load::ask(proxy.target, plan).await;
-            self.checks
-                .replies(name, &proxy, plan.requests, done.answered, done.wrong);
-            self.checks.settle(name, &proxy).await;
-            let calls = plan.requests;
-            self.checks
-                .spans(name, &proxy, &self.respan, &before, calls)
-                .await;
-            let (p50, p99) = (at(&done.latencies, 500), at(&done.latencies, 990));
-            let added = (p50 - direct.0, p99 - direct.1);
-            if variant == Variant::Direct {
-                direct = (p50, p99);
+            self.checks.settle(name, proxy).await;
+        }
+        let mut latencies = vec![Vec::new(); proxies.len()];
+        for _ in 0..turns {
+            for (proxy, latencies) in proxies.iter().zip(&mut latencies) {
+                let before = Before::look(proxy, &self.respan).await;
+                let done = load::ask(proxy.target, &turn).await;
+                self.checks
+                    .replies(name, proxy, turn.requests, done.answered, done.wrong);
+                self.checks.settle(name, proxy).await;
+                self.checks
+                    .spans(name, proxy, &self.respan, &before, turn.requests)
+                    .await;
+                latencies.extend(done.latencies);
             }
-            let row = format!("{name}: added p50 µs (direct: all)");
-            self.table.cost(&row, variant, added.0);
-            let row = format!("{name}: added p99 µs (direct: all)");
-            self.table.cost(&row, variant, added.1);
+        }
+        for latencies in &mut latencies {
+            latencies.sort_unstable();
+        }
+        for (proxy, own) in proxies.iter().zip(&latencies) {
+            self.added(&format!("{name}: added"), proxy.variant, own, &latencies[0]);
         }
     }
 }

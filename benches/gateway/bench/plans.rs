@@ -41,11 +41,7 @@ pub(super) fn workloads(options: &Options) -> Vec<(String, Workload)> {
             let plan = streams::Plan {
                 pool: Arc::clone(&streamed),
                 streams,
-                each: if interval == 10 && !options.quick {
-                    3
-                } else {
-                    1
-                },
+                turns: if interval == 10 { options.turns() } else { 1 },
                 interval: Duration::from_millis(interval),
             };
             let name = format!("{streams} streams, {interval} ms");

@@ -1,0 +1,175 @@
+//! How many instructions the work takes that every request pays for: reading it, finding its place, assembling its reply, encoding its span.
+//!
+//! The rule: only what must not creep. Counts are the same on every machine, busy or not, so a change of one in a hundred shows; what the
+//! counts are worth in time, `reading` says.
+//!
+//! `cargo bench --bench instructions` needs valgrind and gungraun's runner, and says how to get them. Each run is compared with the one before.
+
+#![expect(
+    missing_docs,
+    clippy::print_stderr,
+    reason = "gungraun's macros make public items without a word; a bench says what it needs"
+)]
+
+use std::hint::black_box;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gungraun::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use spangate::capture::Exchange;
+use spangate::export::Encoding;
+use spangate::openai::{ChatReply, ChatRequest, ReplyReader};
+use spangate::runs::{self, Made, Runs};
+use spangate::span::Span;
+
+#[path = "parts/answers.rs"]
+mod answers;
+#[path = "parts/samples.rs"]
+mod samples;
+#[path = "parts/words.rs"]
+mod words;
+
+use words::Words;
+
+fn body(bytes: usize) -> String {
+    samples::request(&mut Words::new(), bytes)
+}
+
+fn whole() -> Vec<Vec<u8>> {
+    vec![answers::whole(&mut Words::new()).into_bytes()]
+}
+
+fn stream() -> Vec<Vec<u8>> {
+    answers::stream(&mut Words::new())
+}
+
+fn spans() -> Vec<Span> {
+    let mut words = Words::new();
+    (1..=20)
+        .map(|number| answers::span(&mut words, number))
+        .collect()
+}
+
+/// A hundred runs that are open, and a call that begins another, with a history of this length.
+fn call(bytes: usize) -> (Runs, Arc<Exchange>, Instant) {
+    let settings = runs::Settings {
+        infer: true,
+        idle: Duration::from_hours(1),
+        max_open: 1_000,
+        max_memory: 1 << 30,
+        max_age: Duration::from_hours(1),
+    };
+    let (mut runs, now, body) = (Runs::new(settings, Vec::new()), Instant::now(), body(bytes));
+    let task = |number: u64| {
+        let own =
+            format!(r#""You help."}},{{"role":"user","name":"user","content":"Task {number}"}}"#);
+        samples::exchange(number, body.replacen(r#""You help."}"#, &own, 1))
+    };
+    for number in 0..100 {
+        runs.settled(task(number), now);
+    }
+    (runs, task(100), now)
+}
+
+// What a function is given it gives back, so that freeing it is not counted.
+
+#[library_benchmark]
+#[bench::with_1_kb(args = (1 << 10), setup = body)]
+#[bench::with_20_kb(args = (20 << 10), setup = body)]
+fn parse_request(body: String) -> String {
+    _ = black_box(ChatRequest::parse(black_box(body.as_bytes())).is_ok());
+    body
+}
+
+#[library_benchmark]
+#[bench::whole(setup = whole)]
+#[bench::hundred_events(setup = stream)]
+fn assemble_reply(pieces: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, ChatReply) {
+    let content_type = if pieces.len() == 1 {
+        "application/json"
+    } else {
+        "text/event-stream"
+    };
+    let mut reader = ReplyReader::new(Some(content_type), None, 4 << 20);
+    for piece in &pieces {
+        reader.push(black_box(piece));
+    }
+    (pieces, reader.finish())
+}
+
+#[library_benchmark]
+#[bench::with_1_kb(args = (1 << 10), setup = call)]
+#[bench::with_20_kb(args = (20 << 10), setup = call)]
+fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, Vec<Made>) {
+    let (mut runs, exchange, now) = given;
+    let made = runs.settled(black_box(Arc::clone(&exchange)), now);
+    (runs, exchange, made)
+}
+
+#[library_benchmark]
+#[bench::twenty_spans(setup = spans)]
+fn encode_json(spans: Vec<Span>) -> Vec<Span> {
+    _ = black_box(Encoding::Json.encode(black_box(&spans).iter()).is_ok());
+    spans
+}
+
+#[library_benchmark]
+#[bench::twenty_spans(setup = spans)]
+fn encode_protobuf(spans: Vec<Span>) -> Vec<Span> {
+    _ = black_box(Encoding::Protobuf.encode(black_box(&spans).iter()).is_ok());
+    spans
+}
+
+library_benchmark_group!(
+    name = every_request,
+    benchmarks = [
+        parse_request,
+        assemble_reply,
+        place_call,
+        encode_json,
+        encode_protobuf
+    ]
+);
+
+/// Ends with what to install where something is missing; the harness asks for its configuration before it does anything.
+fn with_tools() -> LibraryBenchmarkConfig {
+    let runs = |program: &str| {
+        Command::new(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok()
+    };
+    let mut missing = Vec::new();
+    if !runs("valgrind") {
+        missing.push("valgrind is not installed; on Debian: apt-get install valgrind".to_owned());
+    }
+    let runner = std::env::var("GUNGRAUN_RUNNER").unwrap_or_else(|_| "gungraun-runner".to_owned());
+    if !runs(&runner) {
+        missing.push(format!(
+            "{runner} is not installed: cargo install gungraun-runner --version {}",
+            gungraun_version()
+        ));
+    }
+    if !missing.is_empty() {
+        eprintln!("{}", missing.join("\n"));
+        std::process::exit(1);
+    }
+    LibraryBenchmarkConfig::default()
+}
+
+/// The runner's version must be the library's.
+fn gungraun_version() -> &'static str {
+    let lock = include_str!("../Cargo.lock");
+    let after = lock.split_once("name = \"gungraun\"\nversion = \"");
+    after
+        .and_then(|(_, rest)| rest.split('"').next())
+        .unwrap_or_default()
+}
+
+main!(
+    config = with_tools(),
+    library_benchmark_groups = every_request
+);
