@@ -195,14 +195,17 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// With how many were under way before.
-    fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &AtomicI64) -> (Self, i64) {
-        let before = gauge(metrics).fetch_add(1, Ordering::Relaxed);
-        let counted = Self {
+    fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &AtomicI64) -> Self {
+        gauge(metrics).fetch_add(1, Ordering::Relaxed);
+        Self::of_counted(metrics, gauge)
+    }
+
+    /// Of what is in the gauge by now.
+    fn of_counted(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &AtomicI64) -> Self {
+        Self {
             metrics: Arc::clone(metrics),
             gauge,
-        };
-        (counted, before)
+        }
     }
 }
 
@@ -213,9 +216,16 @@ impl Drop for Counted {
 }
 
 impl Metrics {
-    /// A request wants in; it is in flight while the returned value lives. Gives how many were before it, too.
-    pub fn request_begins(self: &Arc<Self>) -> (Counted, i64) {
-        Counted::new(self, |metrics| &metrics.requests_in_flight)
+    /// A request is admitted, unless `most` are in flight; it is one of them while the returned value lives.
+    pub fn request_begins(self: &Arc<Self>, most: usize) -> Option<Counted> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let one_more = |in_flight| (in_flight < most).then_some(in_flight + 1);
+        self.requests_in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
+        Some(Counted::of_counted(self, |metrics| {
+            &metrics.requests_in_flight
+        }))
     }
 
     /// A request was refused because too many were in flight.
@@ -225,7 +235,7 @@ impl Metrics {
 
     /// A response that streams has begun; it is open while the returned value lives.
     pub fn stream_opens(self: &Arc<Self>) -> Counted {
-        Counted::new(self, |metrics| &metrics.streams_open).0
+        Counted::new(self, |metrics| &metrics.streams_open)
     }
 
     /// A request was answered with this status, by the upstream or by the gateway itself.

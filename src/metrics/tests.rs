@@ -101,7 +101,7 @@ fn requests_are_counted_by_endpoint_and_status() {
 #[test]
 fn what_is_under_way_is_counted_while_it_is() {
     let (metrics, store) = (Arc::new(Metrics::default()), Store::volatile(0));
-    let (request, stream) = (metrics.request_begins().0, metrics.stream_opens());
+    let (request, stream) = (metrics.request_begins(1).unwrap(), metrics.stream_opens());
     drop(request);
     let text = metrics.render(&store);
     assert_eq!(

@@ -140,13 +140,10 @@ impl Gate {
 
     /// A request's place behind the gate, free again when dropped.
     pub(super) fn admit(&self, limit: usize) -> Result<Counted, Refusal> {
-        let (admission, before) = self.0.request_begins();
-        if usize::try_from(before).is_ok_and(|before| before < limit) {
-            Ok(admission)
-        } else {
+        self.0.request_begins(limit).ok_or_else(|| {
             self.0.request_shed();
-            Err(Refusal::Shed)
-        }
+            Refusal::Shed
+        })
     }
 }
 

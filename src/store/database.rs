@@ -369,6 +369,15 @@ impl Database {
 
     /// The span of this number, in the rows as they are; none when it is not there.
     pub(super) fn find(&self, seq: u64) -> Outcome<Option<Found>> {
+        self.find_with(seq, |n| self.rows(n))
+    }
+
+    /// The same, with the rows of a call's exchange as `rows` reads them.
+    pub(super) fn find_with(
+        &self,
+        seq: u64,
+        rows: impl FnOnce(i64) -> Outcome<Option<Rows>>,
+    ) -> Outcome<Option<Found>> {
         let found: Option<(Option<i64>, Vec<u8>)> = self
             .connection
             .prepare_cached("SELECT n, record FROM spans WHERE seq = ?1")?
@@ -379,7 +388,7 @@ impl Database {
         };
         let rows = match n {
             None => None,
-            Some(n) => match self.rows(n)? {
+            Some(n) => match rows(n)? {
                 None => return Ok(None),
                 rows => rows,
             },

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension as _, Row as Columns, params};
 use tokio::sync::watch;
 
-use super::database::{Database, Found, Outcome, Trouble, signed, unsigned};
+use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::Question;
 use super::record::Rows;
 use super::summary::Summary;
@@ -173,7 +173,7 @@ impl Reader {
             if content {
                 database.find(seq)
             } else {
-                database.find_without_request(seq)
+                database.find_with(seq, |n| database.rows_without_request(n))
             }
         })?;
         Ok(found.and_then(|found| read(&found).ok()))
@@ -264,26 +264,7 @@ fn unavailable(trouble: Trouble) -> Unavailable {
 }
 
 impl Database {
-    /// As [`Database::find`] gives it, but for a request's body.
-    fn find_without_request(&self, seq: u64) -> Outcome<Option<Found>> {
-        let found: Option<(Option<i64>, Vec<u8>)> = self
-            .connection()
-            .prepare_cached("SELECT n, record FROM spans WHERE seq = ?1")?
-            .query_row([signed(seq)], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((n, record)) = found else {
-            return Ok(None);
-        };
-        let rows = match n {
-            None => None,
-            Some(n) => match self.rows_without_request(n)? {
-                None => return Ok(None),
-                rows => rows,
-            },
-        };
-        Ok(Some(Found { record, rows }))
-    }
-
+    /// As [`Database::rows`] gives them, but for the request's body.
     fn rows_without_request(&self, n: i64) -> Outcome<Option<Rows>> {
         let rows = self
             .connection()

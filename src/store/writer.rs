@@ -6,6 +6,8 @@
 //!     └── content that is not what it was ──► the file is moved aside, what can still be read of it is written to a new one ──► writing
 //! ```
 
+mod damage;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,7 +18,7 @@ use super::database::{Database, Outcome, Trouble};
 use super::directory::Directory;
 use super::inbox::{Note, Question};
 use super::retention::{Bounds, Retention, used_bytes};
-use super::{DropReason, Settings, Store, read};
+use super::{DropReason, Settings, Store};
 use crate::capture::ExchangeId;
 
 /// How often the disk is looked at when nothing else happens, and how often a failing one is tried again.
@@ -386,79 +388,6 @@ impl Writer {
         self.database = Some(database);
         self.store.news.renumbered();
         self.store.works();
-    }
-
-    /// Moves the file aside and goes on with a new one, into which goes what can still be read.
-    fn replace(&mut self, why: &str, old: Option<Database>) {
-        match self.replaced(why, old) {
-            Ok(()) => {}
-            Err(Trouble::Failing(why) | Trouble::Damaged(why)) => {
-                self.store.failing(why);
-                self.try_again = Instant::now() + TRY_AGAIN;
-            }
-        }
-    }
-
-    fn replaced(&mut self, why: &str, old: Option<Database>) -> Outcome<()> {
-        let failing = |error: std::io::Error| Trouble::Failing(error.to_string());
-        let mut aside = None;
-        if let Some(directory) = &mut self.directory {
-            directory.ensure().map_err(Trouble::Failing)?;
-            // Somebody may have taken it away already.
-            if directory.file().is_some() {
-                aside = Some(directory.move_aside().map_err(failing)?);
-            }
-        }
-        let mut database = self.opened()?;
-        let old = old.or_else(|| Database::open(Some(aside.as_deref()?), 0).ok());
-        if self.identity.is_none()
-            && let Some(unsent) = old.as_ref().and_then(|old| old.unsent().ok())
-        {
-            self.store.found(unsent);
-        }
-        if let Some(old) = &old
-            && let Ok(next) = old.next_seq()
-        {
-            self.store.next_seq_at_least(next);
-        }
-        let (rescued, lost) = self.rescue(&mut database, old.as_ref())?;
-        self.store.forget_saved();
-        self.owed.clear();
-        self.open_before.clear();
-        self.identity = Some(database.identity);
-        self.use_database(database);
-        let moved_to = aside.map(|path| path.display().to_string());
-        tracing::error!(
-            why,
-            moved_to,
-            rescued,
-            lost,
-            "the store was damaged and begins anew; spans that waited in it and could not be read are lost and counted"
-        );
-        Ok(())
-    }
-
-    /// Writes what waits in `old` alone to `new`. Gives how many spans were rescued and how many are lost.
-    fn rescue(&mut self, new: &mut Database, old: Option<&Database>) -> Outcome<(usize, usize)> {
-        let now = unix_seconds();
-        let (mut rescued, mut lost) = (0, Vec::new());
-        for seqs in self.store.only_stored().chunks(256) {
-            new.begin()?;
-            for seq in seqs {
-                let found = old.and_then(|old| old.find(*seq).ok().flatten());
-                match found.map(|found| read(&found)) {
-                    Some(Ok(made)) => {
-                        let weight = super::weight(&made);
-                        new.span(*seq, &made, weight, now)?;
-                        rescued += 1;
-                    }
-                    _ => lost.push(*seq),
-                }
-            }
-            new.commit()?;
-        }
-        self.store.evict(&lost, DropReason::Unreadable);
-        Ok((rescued, lost.len()))
     }
 }
 
