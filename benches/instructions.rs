@@ -32,6 +32,10 @@ mod words;
 
 use words::Words;
 
+/// The binary's: the system's own has moods, which would be counted.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn body(bytes: usize) -> String {
     samples::request(&mut Words::new(), bytes)
 }

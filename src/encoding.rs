@@ -3,6 +3,7 @@
 //! The rule: what the peer flushed comes through at once, since streams are compressed too; and a hostile body costs no more than its bytes
 //! earn. Decoding never fails loudly: it stops, keeps what came before, and says why.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -19,6 +20,12 @@ const MOST_CODINGS: usize = 4;
 
 /// log2 of the largest window that a `zstd` content coding may ask for (RFC 9659: 8 MiB).
 const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// Bytes as text; what is no UTF-8 in them becomes U+FFFD. Looking for what is wrong takes several times as long as seeing that nothing is, and
+/// nearly always nothing is.
+pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
 
 /// Why a decoder gives nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,17 +4,19 @@
 //! at most one event in memory. `eventsource-stream` knows the grammar (WHATWG HTML, section 9.2.6) but, fed raw, panics on a byte order
 //! mark, is quadratic in the length of an event, stalls on an invalid byte and loses a last event without its blank line. So this framer
 //! finds where an event ends, turns every line end into LF and bad UTF-8 into U+FFFD, and hands over one whole event at a time, line by line.
+//! An event that is one line of data, as OpenAI's all are, needs no grammar: its data is what the line holds.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::iter;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use eventsource_stream::EventStream;
+use eventsource_stream::{Event, EventStream};
 use futures_util::Stream;
 use futures_util::stream;
 
-pub use eventsource_stream::Event;
+use crate::encoding::readable;
 
 /// The usual limit of one event, in bytes.
 pub const EVENT_LIMIT: usize = 1 << 20;
@@ -26,12 +28,19 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// What lies between two blank lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// An event with data. Its id is its own: ids are not carried over from earlier events.
-    Event(Event),
+pub enum Frame<'f> {
+    /// An event with data.
+    Event {
+        /// Its type: `message` where it names none.
+        kind: Cow<'f, str>,
+        /// Its lines of data, with an LF between them.
+        data: Cow<'f, str>,
+        /// Its own id, empty where it has none: ids are not carried over from earlier events.
+        id: Cow<'f, str>,
+    },
     /// JSON that was written into the stream without `data:` before it. No grammar has it, yet some servers report an error so, after
     /// a head that promised events.
-    Stray(String),
+    Stray(Cow<'f, str>),
 }
 
 /// Cuts a stream of server-sent events into frames.
@@ -79,7 +88,7 @@ impl Framer {
     }
 
     /// Takes the next bytes and hands each frame that they complete to `each`.
-    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame<'_>)) {
         while let (Some(seen), Some((&first, rest))) = (self.mark, bytes.split_first()) {
             if first == BYTE_ORDER_MARK[seen] {
                 bytes = rest;
@@ -92,7 +101,7 @@ impl Framer {
     }
 
     /// Ends the stream and hands over what is left, whether or not a blank line ended it.
-    pub fn finish(mut self, mut each: impl FnMut(Frame)) {
+    pub fn finish(mut self, mut each: impl FnMut(Frame<'_>)) {
         if let Some(seen) = self.mark {
             self.begin(seen, &mut each);
         }
@@ -103,20 +112,18 @@ impl Framer {
     }
 
     /// The stream does not begin with a byte order mark, so the `seen` bytes of one are bytes like others.
-    fn begin(&mut self, seen: usize, each: &mut impl FnMut(Frame)) {
+    fn begin(&mut self, seen: usize, each: &mut impl FnMut(Frame<'_>)) {
         self.mark = None;
         self.lines(&BYTE_ORDER_MARK[..seen], each);
     }
 
-    fn lines(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Frame)) {
+    fn lines(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Frame<'_>)) {
         while let Some(&first) = bytes.first() {
             if std::mem::take(&mut self.after_cr) && first == b'\n' {
                 bytes = &bytes[1..];
                 continue;
             }
-            let end = bytes
-                .iter()
-                .position(|&byte| byte == b'\n' || byte == b'\r');
+            let end = memchr::memchr2(b'\n', b'\r', bytes);
             self.keep(&bytes[..end.unwrap_or(bytes.len())]);
             let Some(end) = end else { return };
             self.after_cr = bytes[end] == b'\r';
@@ -141,7 +148,7 @@ impl Framer {
         }
     }
 
-    fn end_line(&mut self, each: &mut impl FnMut(Frame)) {
+    fn end_line(&mut self, each: &mut impl FnMut(Frame<'_>)) {
         if self.skipping {
             self.skipping = std::mem::take(&mut self.skipped_line);
             return;
@@ -167,20 +174,37 @@ impl Framer {
         self.line = self.event.len();
     }
 
-    fn end_event(&mut self, each: &mut impl FnMut(Frame)) {
+    fn end_event(&mut self, each: &mut impl FnMut(Frame<'_>)) {
         if self.event.is_empty() {
             return;
         }
-        let text = String::from_utf8_lossy(&self.event);
+        let text = readable(&self.event);
         if text.starts_with('{') {
-            each(Frame::Stray(text.into_owned()));
+            each(Frame::Stray(text));
+        } else if let Some(data) = one_line(&text) {
+            each(Frame::Event {
+                kind: "message".into(),
+                data: data.into(),
+                id: "".into(),
+            });
         } else if let Some(event) = parse(&text) {
-            each(Frame::Event(event));
+            each(Frame::Event {
+                kind: event.event.into(),
+                data: event.data.into(),
+                id: event.id.into(),
+            });
         }
         self.event.clear();
         self.event.shrink_to(KEPT_CAPACITY);
         self.line = 0;
     }
+}
+
+/// The data of an event that is one line of it, LF included.
+fn one_line(event: &str) -> Option<&str> {
+    let data = event.strip_prefix("data:")?.strip_suffix('\n')?;
+    let several = memchr::memchr(b'\n', data.as_bytes()).is_some();
+    (!several).then(|| data.strip_prefix(' ').unwrap_or(data))
 }
 
 /// One event out of its lines, each of which ends with an LF; none if it has no data.

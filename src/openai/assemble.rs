@@ -111,10 +111,10 @@ impl Assembly {
     }
 
     /// Takes one frame of an event stream.
-    pub(super) fn frame(&mut self, frame: &Frame) {
+    pub(super) fn frame(&mut self, frame: &Frame<'_>) {
         match frame {
-            Frame::Event(event) if event.data.trim() == "[DONE]" => self.done = true,
-            Frame::Event(event) => self.event(&event.data, event.event == "error"),
+            Frame::Event { data, .. } if data.trim() == "[DONE]" => self.done = true,
+            Frame::Event { kind, data, .. } => self.event(data, kind == "error"),
             Frame::Stray(text) => self.body(text),
         }
     }

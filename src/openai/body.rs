@@ -1,6 +1,7 @@
 //! A reply that is no stream: collected up to a limit, read once.
 
 use super::assemble::Assembly;
+use crate::encoding::readable;
 
 /// The bytes of a body so far, and where in its JSON value they end.
 #[derive(Debug, Default)]
@@ -48,26 +49,26 @@ impl Body {
     }
 
     fn look_for_end(&mut self, mut bytes: &[u8]) {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            bytes = rest;
-            self.place = match (self.place, byte) {
-                (Place::End, _) => return,
-                (Place::Escape, _) | (Place::Between, b'"') => Place::Text,
+        loop {
+            // The bulk of a body is the inside of its texts, and the blanks between them.
+            let next = match self.place {
+                Place::End => return,
+                Place::Escape => (!bytes.is_empty()).then_some(0),
+                Place::Text => memchr::memchr2(b'"', b'\\', bytes),
+                Place::Between => bytes
+                    .iter()
+                    .position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']')),
+            };
+            let Some(next) = next else { return };
+            self.place = match (self.place, bytes[next]) {
                 (Place::Text, b'"') => Place::Between,
-                (Place::Text, b'\\') => Place::Escape,
-                (Place::Text, _) => {
-                    // The bulk of a body is the inside of its texts.
-                    bytes = &rest[rest
-                        .iter()
-                        .position(|byte| matches!(byte, b'"' | b'\\'))
-                        .unwrap_or(rest.len())..];
-                    Place::Text
-                }
+                (Place::Text, _) => Place::Escape,
+                (Place::Escape, _) | (Place::Between, b'"') => Place::Text,
                 (Place::Between, b'{' | b'[') => {
                     self.depth += 1;
                     Place::Between
                 }
-                (Place::Between, b'}' | b']') => {
+                (Place::Between, _) => {
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
                         Place::End
@@ -75,14 +76,15 @@ impl Body {
                         Place::Between
                     }
                 }
-                (Place::Between, _) => Place::Between,
+                (Place::End, _) => Place::End,
             };
+            bytes = &bytes[next + 1..];
         }
     }
 
     /// Reads what was kept.
     pub(super) fn finish(self, assembly: &mut Assembly) {
-        let text = String::from_utf8_lossy(&self.bytes);
+        let text = readable(&self.bytes);
         let text = text.trim_start_matches('\u{FEFF}').trim_start();
         // Google's compatible endpoint puts its errors into an array.
         let object = text.trim_start_matches(['[', ' ', '\n']);

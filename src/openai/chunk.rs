@@ -3,10 +3,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::MapAccess;
-use serde_json::value::RawValue;
-
-use super::json::{self, Array, Broken, Members, Object};
+use super::json::{self, Broken, Json, Members, Raw, Read};
 use super::reply::{CallKind, Failure, Usage};
 
 /// The members of a chunk or a body that mean something here.
@@ -71,207 +68,195 @@ pub(super) struct Function<'a> {
     pub(super) arguments: Option<Cow<'a, str>>,
 }
 
-impl<'de> Members<'de> for Chunk<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Chunk<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "id" => json::take(map, &mut self.id, json::text),
-            "object" => json::take(map, &mut self.object, json::text),
-            "model" => json::take(map, &mut self.model, json::text),
-            "created" => json::take(map, &mut self.created, json::whole),
-            "system_fingerprint" => json::take(map, &mut self.system_fingerprint, json::text),
-            "service_tier" => json::take(map, &mut self.service_tier, json::text),
-            "choices" => map.next_value_seed(Array {
-                into: &mut self.choices,
-                broken: Broken::Kept,
-            }),
-            "usage" => map.next_value_seed(Object(&mut self.usage)),
+            "id" => json.take(&mut self.id, json::text),
+            "object" => json.take(&mut self.object, json::text),
+            "model" => json.take(&mut self.model, json::text),
+            "created" => json.take(&mut self.created, json::whole),
+            "system_fingerprint" => json.take(&mut self.system_fingerprint, json::text),
+            "service_tier" => json.take(&mut self.service_tier, json::text),
+            "choices" => json.array(&mut self.choices, Broken::Kept),
+            "usage" => json.object(&mut self.usage),
             // Groq's streams have it inside: `{"x_groq":{"id":…,"usage":{…}}}`.
-            "x_groq" => map.next_value_seed(Object(&mut Wrapped(&mut self.usage))),
-            "error" => json::take(map, &mut self.error, failure),
+            "x_groq" => json.object(&mut Wrapped(&mut self.usage)),
+            "error" => json.take(&mut self.error, failure),
             // FastAPI's servers say `detail`.
-            "message" | "detail" => self.bare_error.member("message", map),
-            "type" | "code" | "param" => self.bare_error.member(name, map),
-            _ => json::skip(map),
+            "message" | "detail" => self.bare_error.member("message", json),
+            "type" | "code" | "param" => self.bare_error.member(name, json),
+            _ => json.skip(),
         }
     }
 }
 
 struct Wrapped<'u>(&'u mut Usage);
 
-impl<'de> Members<'de> for Wrapped<'_> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Wrapped<'_> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "usage" => map.next_value_seed(Object(self.0)),
-            _ => json::skip(map),
+            "usage" => json.object(self.0),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Part<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Part<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "index" => json::take(map, &mut self.index, json::count),
-            "delta" => map.next_value_seed(Object(&mut self.delta)),
+            "index" => json.take(&mut self.index, json::count),
+            "delta" => json.object(&mut self.delta),
             "message" => {
                 self.whole = true;
-                map.next_value_seed(Object(&mut self.delta))
+                json.object(&mut self.delta)
             }
-            "finish_reason" => json::take(map, &mut self.finish_reason, json::text),
+            "finish_reason" => json.take(&mut self.finish_reason, json::text),
             "logprobs" => {
-                self.logprobs |= map.next_value::<&'de RawValue>()?.get() != "null";
+                self.logprobs |= json.value()?.get() != "null";
                 Ok(())
             }
-            _ => json::skip(map),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Delta<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Delta<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "role" => json::take(map, &mut self.role, json::text),
-            "content" => json::take(map, &mut self.content, spoken),
-            "refusal" => json::take(map, &mut self.refusal, json::text),
+            "role" => json.take(&mut self.role, json::text),
+            "content" => json.take(&mut self.content, spoken),
+            "refusal" => json.take(&mut self.refusal, json::text),
             // Some servers send both, and then they say the same.
-            "reasoning_content" | "reasoning" => json::take(map, &mut self.reasoning, json::text),
+            "reasoning_content" | "reasoning" => json.take(&mut self.reasoning, json::text),
             "audio" => {
                 let mut audio = Audio::default();
-                map.next_value_seed(Object(&mut audio))?;
+                json.object(&mut audio)?;
                 self.audio = Some(audio);
                 Ok(())
             }
-            "tool_calls" => map.next_value_seed(Array {
-                into: &mut self.tool_calls,
-                broken: Broken::Kept,
-            }),
+            "tool_calls" => json.array(&mut self.tool_calls, Broken::Kept),
             "function_call" => {
                 let mut function = Function::default();
-                map.next_value_seed(Object(&mut function))?;
+                json.object(&mut function)?;
                 self.function_call =
                     (function.name.is_some() || function.arguments.is_some()).then_some(function);
                 Ok(())
             }
-            _ => json::skip(map),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Audio<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Audio<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "transcript" => json::take(map, &mut self.transcript, json::text),
+            "transcript" => json.take(&mut self.transcript, json::text),
             "data" => {
-                self.sound = map.next_value::<&'de RawValue>()?.get().len() > r#""""#.len();
+                self.sound = json.value()?.get().len() > r#""""#.len();
                 Ok(())
             }
-            _ => json::skip(map),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Call<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Call<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "index" => json::take(map, &mut self.index, json::count),
-            "id" => json::take(map, &mut self.id, json::text),
-            "type" => json::take(map, &mut self.kind, |raw| match raw.get() {
+            "index" => json.take(&mut self.index, json::count),
+            "id" => json.take(&mut self.id, json::text),
+            "type" => json.take(&mut self.kind, |raw| match raw.get() {
                 r#""function""# => Some(CallKind::Function),
                 r#""custom""# => Some(CallKind::Custom),
                 _ => None,
             }),
-            "function" => map.next_value_seed(Object(&mut self.function)),
+            "function" => json.object(&mut self.function),
             "custom" => {
                 self.kind = Some(CallKind::Custom);
-                map.next_value_seed(Object(&mut self.function))
+                json.object(&mut self.function)
             }
-            _ => json::skip(map),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Function<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Function<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "name" => json::take(map, &mut self.name, json::text),
+            "name" => json.take(&mut self.name, json::text),
             // Some servers send an object where OpenAI sends its text.
-            "arguments" | "input" => json::take(map, &mut self.arguments, json::text_or_written),
-            _ => json::skip(map),
+            "arguments" | "input" => json.take(&mut self.arguments, json::text_or_written),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Usage {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Usage {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "prompt_tokens" | "input_tokens" => json::take(map, &mut self.prompt, json::count),
-            "completion_tokens" | "output_tokens" => {
-                json::take(map, &mut self.completion, json::count)
-            }
-            "total_tokens" => json::take(map, &mut self.total, json::count),
+            "prompt_tokens" | "input_tokens" => json.take(&mut self.prompt, json::count),
+            "completion_tokens" | "output_tokens" => json.take(&mut self.completion, json::count),
+            "total_tokens" => json.take(&mut self.total, json::count),
             // DeepSeek's and Anthropic's names, which compatible servers keep.
             "prompt_cache_hit_tokens" | "cache_read_input_tokens" => {
-                json::take(map, &mut self.cached, json::count)
+                json.take(&mut self.cached, json::count)
             }
-            "cache_creation_input_tokens" => json::take(map, &mut self.cache_write, json::count),
+            "cache_creation_input_tokens" => json.take(&mut self.cache_write, json::count),
             "prompt_tokens_details" | "input_tokens_details" => {
-                map.next_value_seed(Object(&mut PromptDetails(self)))
+                json.object(&mut PromptDetails(self))
             }
             "completion_tokens_details" | "output_tokens_details" => {
-                map.next_value_seed(Object(&mut CompletionDetails(self)))
+                json.object(&mut CompletionDetails(self))
             }
-            _ => json::skip(map),
+            _ => json.skip(),
         }
     }
 }
 
 struct PromptDetails<'u>(&'u mut Usage);
 
-impl<'de> Members<'de> for PromptDetails<'_> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for PromptDetails<'_> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "cached_tokens" => json::take(map, &mut self.0.cached, json::count),
+            "cached_tokens" => json.take(&mut self.0.cached, json::count),
             "cache_write_tokens" | "cache_creation_tokens" => {
-                json::take(map, &mut self.0.cache_write, json::count)
+                json.take(&mut self.0.cache_write, json::count)
             }
-            "audio_tokens" => json::take(map, &mut self.0.prompt_audio, json::count),
-            _ => json::skip(map),
+            "audio_tokens" => json.take(&mut self.0.prompt_audio, json::count),
+            _ => json.skip(),
         }
     }
 }
 
 struct CompletionDetails<'u>(&'u mut Usage);
 
-impl<'de> Members<'de> for CompletionDetails<'_> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for CompletionDetails<'_> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "reasoning_tokens" => json::take(map, &mut self.0.reasoning, json::count),
-            "audio_tokens" => json::take(map, &mut self.0.completion_audio, json::count),
-            "accepted_prediction_tokens" => {
-                json::take(map, &mut self.0.accepted_prediction, json::count)
-            }
-            "rejected_prediction_tokens" => {
-                json::take(map, &mut self.0.rejected_prediction, json::count)
-            }
-            _ => json::skip(map),
+            "reasoning_tokens" => json.take(&mut self.0.reasoning, json::count),
+            "audio_tokens" => json.take(&mut self.0.completion_audio, json::count),
+            "accepted_prediction_tokens" => json.take(&mut self.0.accepted_prediction, json::count),
+            "rejected_prediction_tokens" => json.take(&mut self.0.rejected_prediction, json::count),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Failure {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
-        let owned = |raw: &'de RawValue| json::text_or_written(raw).map(Cow::into_owned);
+impl<'a> Members<'a> for Failure {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+        let owned = |raw: Raw<'a>| json::text_or_written(raw).map(Cow::into_owned);
         match name {
-            "message" => json::take(map, &mut self.message, owned),
-            "type" => json::take(map, &mut self.kind, owned),
-            "code" => json::take(map, &mut self.code, owned),
-            "param" => json::take(map, &mut self.param, owned),
-            _ => json::skip(map),
+            "message" => json.take(&mut self.message, owned),
+            "type" => json.take(&mut self.kind, owned),
+            "code" => json.take(&mut self.code, owned),
+            "param" => json.take(&mut self.param, owned),
+            _ => json.skip(),
         }
     }
 }
 
 /// An `error`: an object, or only its message.
-fn failure(raw: &RawValue) -> Option<Failure> {
+fn failure(raw: Raw<'_>) -> Option<Failure> {
     let mut failure = Failure::default();
     if raw.get().starts_with('{') {
         json::read(raw.get(), &mut failure).ok()?;
@@ -282,12 +267,11 @@ fn failure(raw: &RawValue) -> Option<Failure> {
 }
 
 /// A `content`: a text, or parts of which the texts are taken (Mistral's reasoning models).
-fn spoken(raw: &RawValue) -> Option<Cow<'_, str>> {
+fn spoken(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     if !raw.get().starts_with('[') {
         return json::text(raw);
     }
-    let parts: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-    let texts = parts.into_iter().filter_map(|part| {
+    let texts = json::elements(raw.get()).into_iter().filter_map(|part| {
         let mut spoken = Spoken::default();
         json::read(part.get(), &mut spoken).ok()?;
         spoken.text
@@ -300,11 +284,11 @@ struct Spoken<'a> {
     text: Option<Cow<'a, str>>,
 }
 
-impl<'de> Members<'de> for Spoken<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Spoken<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "text" => json::take(map, &mut self.text, json::text),
-            _ => json::skip(map),
+            "text" => json.take(&mut self.text, json::text),
+            _ => json.skip(),
         }
     }
 }

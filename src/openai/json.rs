@@ -1,167 +1,345 @@
 //! JSON that others wrote, read member by member so that one bad member costs only itself.
 //!
-//! serde's derived structs fail as a whole on a repeated key or a wrong type. Here a type takes its members one at a time into itself, so
-//! what was read before the bytes ended or went bad is still there. Nested values that no type asks for are skipped without recursion, so
-//! depth is no danger.
+//! Libraries read into types that fail as a whole on a repeated key or a wrong type. Here a type takes its members one at a time into itself,
+//! so what was read before the bytes ended or went bad is still there. It is one pass that leaps from quote to quote, because nearly all of a
+//! long history is the inside of its texts; and what no type asks for is passed over without recursion, so depth is no danger. The grammar is
+//! RFC 8259, as strict as `serde_json` is, but for lone surrogates: those are text that cannot be shown, not an error.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use serde_json::value::RawValue;
+/// The text is no JSON, or ends before its value does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+pub(super) type Read = Result<(), Malformed>;
 
 /// Something that is read from the members of a JSON object.
-pub(super) trait Members<'de> {
-    /// Takes the value of the member `name` from `map`, exactly once.
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+pub(super) trait Members<'a> {
+    /// Takes the value of the member `name`, which is next in `json`, exactly once.
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read;
 }
 
 /// Reads the object that `text` begins with. On an error, what came before it was read.
-pub(super) fn read<'de>(
-    text: &'de str,
-    into: &mut impl Members<'de>,
-) -> Result<(), serde_json::Error> {
-    Object(into).deserialize(&mut serde_json::Deserializer::from_str(text))
+pub(super) fn read<'a>(text: &'a str, into: &mut impl Members<'a>) -> Read {
+    Json::new(text).object(into)
 }
 
-/// Takes the next value of `map` into `slot`, if it is what `meaning` can use. A value of another type changes nothing.
-pub(super) fn take<'de, A: MapAccess<'de>, T>(
-    map: &mut A,
-    slot: &mut Option<T>,
-    meaning: impl FnOnce(&'de RawValue) -> Option<T>,
-) -> Result<(), A::Error> {
-    if let Some(value) = meaning(map.next_value()?) {
-        *slot = Some(value);
+/// The elements of the array that `text` is; none where it is no array.
+pub(super) fn elements(text: &str) -> Vec<Raw<'_>> {
+    let mut elements = Vec::new();
+    match Json::new(text).each(|json| {
+        elements.push(json.value()?);
+        Ok(())
+    }) {
+        Ok(()) => elements,
+        Err(Malformed) => Vec::new(),
     }
-    Ok(())
 }
 
-/// Passes over the next value of `map`.
-pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
-    map.next_value::<IgnoredAny>().map(drop)
+/// A value as it was written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw<'a> {
+    written: &'a str,
+    /// It is a string with an escape in it.
+    escaped: bool,
+}
+
+impl<'a> Raw<'a> {
+    /// Its JSON.
+    pub(super) fn get(self) -> &'a str {
+        self.written
+    }
 }
 
 /// A string; lone surrogates become U+FFFD.
-pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.as_bytes().contains(&b'\\') {
-        return Some(Cow::Borrowed(inner));
-    }
-    serde_json::from_str::<Text<'_>>(raw.get())
-        .ok()
-        .map(|text| text.0)
+pub(super) fn text(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+    let inner = raw.written.strip_prefix('"')?.strip_suffix('"')?;
+    Some(plain(inner, raw.escaped))
 }
 
 /// Any value but null, as it was written.
-pub(super) fn written(raw: &RawValue) -> Option<Cow<'_, str>> {
-    (raw.get() != "null").then(|| Cow::Borrowed(raw.get()))
+pub(super) fn written(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+    (raw.written != "null").then_some(Cow::Borrowed(raw.written))
 }
 
 /// A string as its text, any other value but null as it was written.
-pub(super) fn text_or_written(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn text_or_written(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     text(raw).or_else(|| written(raw))
 }
 
 /// A finite number.
-pub(super) fn number(raw: &RawValue) -> Option<f64> {
-    serde_json::from_str(raw.get()).ok()
+pub(super) fn number(raw: Raw<'_>) -> Option<f64> {
+    let number: f64 = raw.written.parse().ok()?;
+    number.is_finite().then_some(number)
 }
 
 /// A whole number, also if it was written as `12.0`.
-pub(super) fn whole(raw: &RawValue) -> Option<i64> {
+pub(super) fn whole(raw: Raw<'_>) -> Option<i64> {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a whole number below 2^53 is exact in both"
     )]
     let from_float =
         |float: f64| (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64);
-    serde_json::from_str(raw.get())
-        .ok()
-        .or_else(|| number(raw).and_then(from_float))
+    let written = raw.written.parse().ok();
+    written.or_else(|| number(raw).and_then(from_float))
 }
 
 /// A whole number that is not negative.
-pub(super) fn count(raw: &RawValue) -> Option<u64> {
+pub(super) fn count(raw: Raw<'_>) -> Option<u64> {
     whole(raw).and_then(|number| u64::try_from(number).ok())
 }
 
 /// True or false.
-pub(super) fn flag(raw: &RawValue) -> Option<bool> {
-    serde_json::from_str(raw.get()).ok()
+pub(super) fn flag(raw: Raw<'_>) -> Option<bool> {
+    raw.written.parse().ok()
 }
 
-/// What a visitor does with JSON that it has no use for: nothing.
-macro_rules! passed_over {
-    () => {
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("any JSON value")
-        }
-
-        fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-            Ok(())
-        }
-
-        fn visit_unit<E: Error>(self) -> Result<(), E> {
-            Ok(())
-        }
-    };
+/// A JSON text, and how far it was read.
+#[derive(Debug)]
+pub(super) struct Json<'a> {
+    text: &'a str,
+    at: usize,
 }
 
-/// Reads an object's members into a value; anything but an object is passed over.
-pub(super) struct Object<'t, T>(pub(super) &'t mut T);
-
-impl<'de, T: Members<'de>> DeserializeSeed<'de> for Object<'_, T> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+impl<'a> Json<'a> {
+    fn new(text: &'a str) -> Self {
+        Json { text, at: 0 }
     }
-}
 
-impl<'de, T: Members<'de>> Visitor<'de> for Object<'_, T> {
-    type Value = ();
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<Text<'de>>()? {
-            self.0.member(&name.0, &mut map)?;
+    /// Takes the next value into `slot`, if it is what `meaning` can use. A value of another type changes nothing.
+    pub(super) fn take<T>(
+        &mut self,
+        slot: &mut Option<T>,
+        meaning: impl FnOnce(Raw<'a>) -> Option<T>,
+    ) -> Read {
+        if let Some(value) = meaning(self.value()?) {
+            *slot = Some(value);
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
+    /// Reads an object's members into a value; anything but an object is passed over.
+    pub(super) fn object(&mut self, into: &mut impl Members<'a>) -> Read {
+        if self.next()? != b'{' {
+            return self.skip();
+        }
+        self.at += 1;
+        if self.next()? == b'}' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let (name, escaped) = self.name()?;
+            into.member(&plain(name, escaped), self)?;
+            if !self.goes_on(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads an array, one value for each element, whatever it is, so that places keep their numbers; anything but an array is passed over.
+    ///
+    /// Elements that were there before are dropped: of a repeated key the last one counts.
+    pub(super) fn array<T: Members<'a> + Default>(
+        &mut self,
+        into: &mut Vec<T>,
+        broken: Broken,
+    ) -> Read {
+        if self.next()? == b'[' {
+            into.clear();
+        }
+        self.each(|json| {
+            let mut element = T::default();
+            let read = json.object(&mut element);
+            if read.is_ok() || broken == Broken::Kept {
+                into.push(element);
+            }
+            read
+        })
+    }
+
+    /// Has `element` take each element of an array; anything but an array is passed over.
+    fn each(&mut self, mut element: impl FnMut(&mut Self) -> Read) -> Read {
+        if self.next()? != b'[' {
+            return self.skip();
+        }
+        self.at += 1;
+        if self.next()? == b']' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            element(self)?;
+            if !self.goes_on(b']')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next value, whatever it is.
+    pub(super) fn value(&mut self) -> Result<Raw<'a>, Malformed> {
+        let first = self.next()?;
+        let start = self.at;
+        let escaped = if first == b'"' {
+            self.string()?.1
+        } else {
+            self.skip()?;
+            false
+        };
+        Ok(Raw {
+            written: &self.text[start..self.at],
+            escaped,
+        })
+    }
+
+    /// Passes over the next value.
+    pub(super) fn skip(&mut self) -> Read {
+        // What ends each of the values around, outermost first. Does not allocate for a value with nothing in it.
+        let mut around: Vec<u8> = Vec::new();
+        loop {
+            match self.next()? {
+                b'"' => _ = self.string()?,
+                b'{' => {
+                    self.at += 1;
+                    if self.next()? != b'}' {
+                        around.push(b'}');
+                        self.name()?;
+                        continue;
+                    }
+                    self.at += 1;
+                }
+                b'[' => {
+                    self.at += 1;
+                    if self.next()? != b']' {
+                        around.push(b']');
+                        continue;
+                    }
+                    self.at += 1;
+                }
+                b't' => self.word("true")?,
+                b'f' => self.word("false")?,
+                b'n' => self.word("null")?,
+                _ => self.digits()?,
+            }
+            loop {
+                let Some(&end) = around.last() else {
+                    return Ok(());
+                };
+                if self.goes_on(end)? {
+                    if end == b'}' {
+                        self.name()?;
+                    }
+                    break;
+                }
+                around.pop();
+            }
+        }
+    }
+
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes()
+    }
+
+    /// The next byte that is no blank.
+    fn next(&mut self) -> Result<u8, Malformed> {
+        loop {
+            match self.bytes().get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                Some(&byte) => return Ok(byte),
+                None => return Err(Malformed),
+            }
+        }
+    }
+
+    /// Passes over the comma after a member or an element, or over the end; whether it was a comma.
+    fn goes_on(&mut self, end: u8) -> Result<bool, Malformed> {
+        let byte = self.next()?;
+        if byte != b',' && byte != end {
+            return Err(Malformed);
+        }
+        self.at += 1;
+        Ok(byte == b',')
+    }
+
+    /// A member's name and the colon after it.
+    fn name(&mut self) -> Result<(&'a str, bool), Malformed> {
+        if self.next()? != b'"' {
+            return Err(Malformed);
+        }
+        let name = self.string()?;
+        if self.next()? != b':' {
+            return Err(Malformed);
+        }
+        self.at += 1;
+        Ok(name)
+    }
+
+    /// The inside of the string that begins here, and whether there is an escape in it.
+    fn string(&mut self) -> Result<(&'a str, bool), Malformed> {
+        let bytes = self.bytes();
+        let start = self.at + 1;
+        let (mut at, mut escaped) = (start, false);
+        loop {
+            at += memchr::memchr2(b'"', b'\\', &bytes[at..]).ok_or(Malformed)?;
+            if bytes[at] == b'"' {
+                break;
+            }
+            escaped = true;
+            at += match bytes.get(at + 1) {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                Some(b'u') if unit(&bytes[at + 2..]).is_some() => 6,
+                _ => return Err(Malformed),
+            };
+        }
+        let inner = &self.text[start..at];
+        // Without a branch for each byte, so that many are looked at at once.
+        let control = |any: bool, byte: &u8| any | (*byte < b' ');
+        if inner.as_bytes().iter().fold(false, control) {
+            return Err(Malformed);
+        }
+        self.at = at + 1;
+        Ok((inner, escaped))
+    }
+
+    fn word(&mut self, word: &str) -> Read {
+        if !self.bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(Malformed);
+        }
+        self.at += word.len();
         Ok(())
     }
 
-    passed_over!();
-}
+    /// A number.
+    fn digits(&mut self) -> Read {
+        let bytes = self.bytes();
+        self.at += usize::from(bytes[self.at] == b'-');
+        let leading_zero = bytes.get(self.at) == Some(&b'0');
+        if self.run_of_digits()? > 1 && leading_zero {
+            return Err(Malformed);
+        }
+        if bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.run_of_digits()?;
+        }
+        if let Some(b'e' | b'E') = bytes.get(self.at) {
+            self.at += 1;
+            self.at += usize::from(matches!(bytes.get(self.at), Some(b'+' | b'-')));
+            self.run_of_digits()?;
+        }
+        Ok(())
+    }
 
-/// Reads an array, one value for each element, whatever it is, so that places keep their numbers; anything but an array is passed over.
-///
-/// Elements that were there before are dropped: of a repeated key the last one counts. What becomes of an element that the text breaks
-/// off in is for [`Broken`] to say.
-pub(super) struct Array<'t, T> {
-    pub(super) into: &'t mut Vec<T>,
-    /// What to do with an element that was not read to its end.
-    pub(super) broken: Broken,
+    /// At least one digit; how many there are.
+    fn run_of_digits(&mut self) -> Result<usize, Malformed> {
+        let rest = &self.bytes()[self.at..];
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += digits;
+        if digits == 0 {
+            return Err(Malformed);
+        }
+        Ok(digits)
+    }
 }
 
 /// What becomes of an array's element that the text breaks off in.
@@ -171,70 +349,59 @@ pub(super) enum Broken {
     Dropped,
 }
 
-impl<'de, T: Members<'de> + Default> DeserializeSeed<'de> for Array<'_, T> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+/// The inside of a string as its text.
+fn plain(inner: &str, escaped: bool) -> Cow<'_, str> {
+    if !escaped {
+        return Cow::Borrowed(inner);
     }
-}
-
-impl<'de, T: Members<'de> + Default> Visitor<'de> for Array<'_, T> {
-    type Value = ();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        self.into.clear();
-        loop {
-            let mut element = T::default();
-            match elements.next_element_seed(Object(&mut element)) {
-                Ok(Some(())) => self.into.push(element),
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    if self.broken == Broken::Kept {
-                        self.into.push(element);
-                    }
-                    return Err(error);
-                }
+    let mut text = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        text.push_str(&rest[..at]);
+        let (code, after) = rest.as_bytes()[at + 1..].split_at(1);
+        rest = &rest[at + 2..];
+        text.push(match code {
+            b"b" => '\u{8}',
+            b"f" => '\u{c}',
+            b"n" => '\n',
+            b"r" => '\r',
+            b"t" => '\t',
+            b"u" => {
+                let (character, length) = unicode(after);
+                rest = &rest[length..];
+                character
             }
-        }
+            // A quote, a backslash or a slash.
+            other => char::from(other[0]),
+        });
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    passed_over!();
+    text.push_str(rest);
+    Cow::Owned(text)
 }
 
-/// A string, borrowed where it was written without escapes. Read as bytes, for only so does serde_json take a lone surrogate.
-struct Text<'de>(Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string")
-    }
-
-    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Text<'de>, E> {
-        Ok(Text(readable(bytes)))
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text<'de>, E> {
-        Ok(Text(Cow::Owned(readable(bytes).into_owned())))
+/// The character of an escape after its `\u`, and how many bytes of it are there: two escapes are one character beyond U+FFFF.
+fn unicode(after: &[u8]) -> (char, usize) {
+    let first = unit(after).unwrap_or_default();
+    let second = after
+        .get(4..)
+        .and_then(|rest| rest.strip_prefix(br"\u"))
+        .and_then(unit);
+    let mut pair = char::decode_utf16([first].into_iter().chain(second));
+    match pair.next() {
+        Some(Ok(character)) if character > '\u{FFFF}' => (character, 10),
+        Some(Ok(character)) => (character, 4),
+        _ => (char::REPLACEMENT_CHARACTER, 4),
     }
 }
 
-/// Looking for what is wrong takes several times as long as seeing that nothing is, and nearly always nothing is.
-fn readable(bytes: &[u8]) -> Cow<'_, str> {
-    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+/// The UTF-16 unit that four hexadecimal digits are.
+fn unit(digits: &[u8]) -> Option<u16> {
+    let four = digits.get(..4)?;
+    four.iter().try_fold(0, |unit, digit| {
+        let value = char::from(*digit).to_digit(16)?;
+        Some(unit << 4 | u16::try_from(value).ok()?)
+    })
 }
+
+#[cfg(test)]
+mod tests;

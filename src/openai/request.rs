@@ -9,10 +9,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-use serde::de::MapAccess;
-use serde_json::value::RawValue;
-
-use super::json::{self, Array, Broken, Members};
+use super::json::{self, Broken, Json, Members, Raw, Read};
 
 /// A request for a chat completion. Everything may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -155,85 +152,79 @@ impl<'a> ChatRequest<'a> {
     }
 }
 
-impl<'de> Members<'de> for ChatRequest<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for ChatRequest<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "model" => json::take(map, &mut self.model, json::text),
-            "stream" => json::take(map, &mut self.stream, json::flag),
-            "stream_options" => json::take(map, &mut self.stream_options, json::written),
-            "messages" => map.next_value_seed(Array {
-                into: &mut self.messages,
-                broken: Broken::Dropped,
-            }),
-            "tools" => json::take(map, &mut self.tools, json::written),
-            "functions" => json::take(map, &mut self.functions, json::written),
-            "tool_choice" => json::take(map, &mut self.tool_choice, json::text_or_written),
+            "model" => json.take(&mut self.model, json::text),
+            "stream" => json.take(&mut self.stream, json::flag),
+            "stream_options" => json.take(&mut self.stream_options, json::written),
+            "messages" => json.array(&mut self.messages, Broken::Dropped),
+            "tools" => json.take(&mut self.tools, json::written),
+            "functions" => json.take(&mut self.functions, json::written),
+            "tool_choice" => json.take(&mut self.tool_choice, json::text_or_written),
             "function_call" if self.tool_choice.is_none() => {
-                json::take(map, &mut self.tool_choice, json::text_or_written)
+                json.take(&mut self.tool_choice, json::text_or_written)
             }
-            "response_format" => json::take(map, &mut self.response_format, json::written),
-            "temperature" => json::take(map, &mut self.temperature, json::number),
-            "top_p" => json::take(map, &mut self.top_p, json::number),
-            "max_tokens" => json::take(map, &mut self.max_tokens, json::count),
-            "max_completion_tokens" => {
-                json::take(map, &mut self.max_completion_tokens, json::count)
-            }
-            "n" => json::take(map, &mut self.n, json::count),
-            "seed" => json::take(map, &mut self.seed, json::whole),
+            "response_format" => json.take(&mut self.response_format, json::written),
+            "temperature" => json.take(&mut self.temperature, json::number),
+            "top_p" => json.take(&mut self.top_p, json::number),
+            "max_tokens" => json.take(&mut self.max_tokens, json::count),
+            "max_completion_tokens" => json.take(&mut self.max_completion_tokens, json::count),
+            "n" => json.take(&mut self.n, json::count),
+            "seed" => json.take(&mut self.seed, json::whole),
             "stop" => {
-                self.stop = stops(map.next_value()?);
+                self.stop = stops(json.value()?);
                 Ok(())
             }
-            "presence_penalty" => json::take(map, &mut self.presence_penalty, json::number),
-            "frequency_penalty" => json::take(map, &mut self.frequency_penalty, json::number),
-            "reasoning_effort" => json::take(map, &mut self.reasoning_effort, json::text),
-            "verbosity" => json::take(map, &mut self.verbosity, json::text),
-            "parallel_tool_calls" => json::take(map, &mut self.parallel_tool_calls, json::flag),
-            "service_tier" => json::take(map, &mut self.service_tier, json::text),
-            "user" => json::take(map, &mut self.user, json::text),
-            "logprobs" => json::take(map, &mut self.logprobs, json::flag),
-            "top_logprobs" => json::take(map, &mut self.top_logprobs, json::count),
-            "store" => json::take(map, &mut self.store, json::flag),
-            "metadata" => json::take(map, &mut self.metadata, json::written),
-            "safety_identifier" => json::take(map, &mut self.safety_identifier, json::text),
-            "prompt_cache_key" => json::take(map, &mut self.prompt_cache_key, json::text),
-            "modalities" => json::take(map, &mut self.modalities, json::written),
-            "audio" => json::take(map, &mut self.audio, json::written),
-            "prediction" => json::take(map, &mut self.prediction, json::written),
-            "web_search_options" => json::take(map, &mut self.web_search_options, json::written),
-            "moderation" => json::take(map, &mut self.moderation, json::written),
-            _ => json::skip(map),
+            "presence_penalty" => json.take(&mut self.presence_penalty, json::number),
+            "frequency_penalty" => json.take(&mut self.frequency_penalty, json::number),
+            "reasoning_effort" => json.take(&mut self.reasoning_effort, json::text),
+            "verbosity" => json.take(&mut self.verbosity, json::text),
+            "parallel_tool_calls" => json.take(&mut self.parallel_tool_calls, json::flag),
+            "service_tier" => json.take(&mut self.service_tier, json::text),
+            "user" => json.take(&mut self.user, json::text),
+            "logprobs" => json.take(&mut self.logprobs, json::flag),
+            "top_logprobs" => json.take(&mut self.top_logprobs, json::count),
+            "store" => json.take(&mut self.store, json::flag),
+            "metadata" => json.take(&mut self.metadata, json::written),
+            "safety_identifier" => json.take(&mut self.safety_identifier, json::text),
+            "prompt_cache_key" => json.take(&mut self.prompt_cache_key, json::text),
+            "modalities" => json.take(&mut self.modalities, json::written),
+            "audio" => json.take(&mut self.audio, json::written),
+            "prediction" => json.take(&mut self.prediction, json::written),
+            "web_search_options" => json.take(&mut self.web_search_options, json::written),
+            "moderation" => json.take(&mut self.moderation, json::written),
+            _ => json.skip(),
         }
     }
 }
 
-impl<'de> Members<'de> for Message<'de> {
-    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+impl<'a> Members<'a> for Message<'a> {
+    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
-            "role" => json::take(map, &mut self.role, json::text),
-            "content" => json::take(map, &mut self.content, content),
-            "name" => json::take(map, &mut self.name, json::text),
-            "tool_calls" => json::take(map, &mut self.tool_calls, json::written),
-            "tool_call_id" => json::take(map, &mut self.tool_call_id, json::text),
-            "refusal" => json::take(map, &mut self.refusal, json::text),
-            "function_call" => json::take(map, &mut self.function_call, json::written),
-            _ => json::skip(map),
+            "role" => json.take(&mut self.role, json::text),
+            "content" => json.take(&mut self.content, content),
+            "name" => json.take(&mut self.name, json::text),
+            "tool_calls" => json.take(&mut self.tool_calls, json::written),
+            "tool_call_id" => json.take(&mut self.tool_call_id, json::text),
+            "refusal" => json.take(&mut self.refusal, json::text),
+            "function_call" => json.take(&mut self.function_call, json::written),
+            _ => json.skip(),
         }
     }
 }
 
-fn content(raw: &RawValue) -> Option<Content<'_>> {
+fn content(raw: Raw<'_>) -> Option<Content<'_>> {
     json::text(raw)
         .map(Content::Text)
         .or_else(|| json::written(raw).map(Content::Json))
 }
 
 /// One text or a list of them.
-fn stops(raw: &RawValue) -> Vec<Cow<'_, str>> {
+fn stops(raw: Raw<'_>) -> Vec<Cow<'_, str>> {
     match json::text(raw) {
         Some(text) => vec![text],
-        None => serde_json::from_str::<Vec<&RawValue>>(raw.get())
-            .unwrap_or_default()
+        None => json::elements(raw.get())
             .into_iter()
             .filter_map(json::text)
             .collect(),

@@ -4,15 +4,27 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn frames_of(limit: usize, pieces: &[&[u8]]) -> (Vec<Frame>, u64) {
+fn frames_of(limit: usize, pieces: &[&[u8]]) -> (Vec<Frame<'static>>, u64) {
     let mut found = Vec::new();
     let mut framer = Framer::new(limit);
     for piece in pieces {
-        framer.push(piece, |frame| found.push(frame));
+        framer.push(piece, |frame| found.push(owned(frame)));
     }
     let skipped = framer.skipped();
-    framer.finish(|frame| found.push(frame));
+    framer.finish(|frame| found.push(owned(frame)));
     (found, skipped)
+}
+
+fn owned(frame: Frame<'_>) -> Frame<'static> {
+    let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+    match frame {
+        Frame::Event { kind, data, id } => Frame::Event {
+            kind: own(kind),
+            data: own(data),
+            id: own(id),
+        },
+        Frame::Stray(text) => Frame::Stray(own(text)),
+    }
 }
 
 fn data_of(bytes: &[u8]) -> Vec<String> {
@@ -20,7 +32,7 @@ fn data_of(bytes: &[u8]) -> Vec<String> {
     frames
         .into_iter()
         .map(|frame| match frame {
-            Frame::Event(event) => event.data,
+            Frame::Event { data, .. } => data.into_owned(),
             Frame::Stray(text) => format!("stray {text}"),
         })
         .collect()
@@ -62,7 +74,7 @@ fn the_last_event_needs_no_blank_line() {
 fn an_event_has_its_name() {
     let (frames, _) = frames_of(EVENT_LIMIT, &[b"event: error\ndata: {}\n\n"]);
     assert!(
-        matches!(&frames[..], [Frame::Event(event)] if event.event == "error" && event.data == "{}")
+        matches!(&frames[..], [Frame::Event { kind, data, .. }] if kind == "error" && data == "{}")
     );
 }
 
@@ -103,7 +115,7 @@ fn megabytes_without_a_line_end_stay_within_the_limit() {
     }
     assert_eq!(framer.skipped(), 1);
     let mut after = Vec::new();
-    framer.push(b"\n\ndata: a\n\n", |frame| after.push(frame));
+    framer.push(b"\n\ndata: a\n\n", |frame| after.push(owned(frame)));
     assert_eq!(after.len(), 1);
 }
 
@@ -111,6 +123,34 @@ fn megabytes_without_a_line_end_stay_within_the_limit() {
 fn an_event_of_very_many_lines_is_read_in_linear_time() {
     let lines = "data\n".repeat(EVENT_LIMIT / 5 - 1);
     assert_eq!(data_of(lines.as_bytes()).len(), 1);
+}
+
+#[test]
+fn one_line_of_data_says_what_the_grammar_says() {
+    for line in [
+        "data: a",
+        "data:a",
+        "data:  a ",
+        "data:",
+        "data: ",
+        "data: :",
+        "data:data: a",
+        "data:\u{FEFF}a",
+    ] {
+        let event = format!("{line}\n");
+        let by_grammar = parse(&event).unwrap();
+        assert_eq!(one_line(&event), Some(&*by_grammar.data), "{line}");
+        assert_eq!((&*by_grammar.event, &*by_grammar.id), ("message", ""));
+    }
+    for event in [
+        "data\n",
+        "data : a\n",
+        "event: a\n",
+        "data: a\ndata: b\n",
+        ": data: a\n",
+    ] {
+        assert_eq!(one_line(event), None, "{event}");
+    }
 }
 
 /// Bytes in which the grammar's own characters are frequent.

@@ -255,16 +255,16 @@ impl Events {
 }
 
 /// What a frame says; none where it is not for us.
-fn event(frame: Frame) -> Option<(String, Told)> {
-    let Frame::Event(event) = frame else {
+fn event(frame: Frame<'_>) -> Option<(String, Told)> {
+    let Frame::Event { kind, data, id } = frame else {
         return None;
     };
-    let told = match &*event.event {
-        "trace" => Told::Grew(Box::new(read(event.data.as_bytes()).ok()?)),
+    let told = match &*kind {
+        "trace" => Told::Grew(Box::new(read(data.as_bytes()).ok()?)),
         "reset" => Told::Missed,
         _ => return None,
     };
-    Some((event.id, told))
+    Some((id.into_owned(), told))
 }
 
 /// What JSON says.
