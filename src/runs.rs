@@ -35,7 +35,7 @@ mod transcript;
 mod tree;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,7 @@ use crate::span::exchange::{span, span_id, told_place};
 use crate::span::{Place, Span, SpanId, TraceId};
 
 use call::RunId;
+use hash::Map;
 use known::CLOSE_NS;
 use retries::Retries;
 use scope::{Arrival, Scope};
@@ -80,7 +81,7 @@ pub struct Runs {
     settings: Settings,
     retries: Retries,
     prompts: Prompts,
-    scopes: HashMap<Asker, Scope>,
+    scopes: Map<Asker, Scope>,
     /// Runs with nothing in flight, and since when they would be idle too long; the ones that went on are passed over.
     idle: BinaryHeap<Reverse<(Instant, u64, Asker, RunId)>>,
     /// Requests that may have to be placed before they settle.
@@ -92,7 +93,7 @@ pub struct Runs {
     /// Where the runs of the next scope begin to be numbered: no number comes twice.
     next_run: RunId,
     /// What has to happen before an exchange is done with.
-    unreleased: HashMap<ExchangeId, Unreleased>,
+    unreleased: Map<ExchangeId, Unreleased>,
     released: Vec<ExchangeId>,
     /// What the exchange that settled last asked for.
     model: Option<Arc<str>>,
@@ -188,14 +189,14 @@ impl Runs {
             settings,
             retries: Retries::new(settings.idle),
             prompts,
-            scopes: HashMap::new(),
+            scopes: Map::default(),
             idle: BinaryHeap::new(),
             unplaced: VecDeque::new(),
             begun: VecDeque::new(),
             opened: VecDeque::new(),
             closed: VecDeque::new(),
             next_run: 0,
-            unreleased: HashMap::new(),
+            unreleased: Map::default(),
             released: Vec::new(),
             model: None,
             counts: Counts::default(),

@@ -3,10 +3,9 @@
 //! Everything here looks at replies that had ended when the request began, and at nothing else: what came later is no cause.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 
 use super::call::{Call, CallId, RunId, Speaker, argument_texts};
-use super::hash::{self, Hash};
+use super::hash::{self, Hash, Map, Set};
 use super::kind::{Kind, is_choice};
 use super::known::{Key, Known, lines};
 use super::transcript::{Author, Entry, NOTHING, Transcript};
@@ -151,7 +150,7 @@ impl<'s> Scene<'s> {
             calls.extend(self.found(Key::WorksOn(line)));
         }
         // What the conversation began with is in it: a task, or what another agent said.
-        let openings: HashSet<Hash> = lines(&prompt)
+        let openings: Set<Hash> = lines(&prompt)
             .map(|line| hash::then(NOTHING, hash::of_said(line)))
             .collect();
         calls.retain(|call| match &call.task {
@@ -230,9 +229,9 @@ impl<'s> Scene<'s> {
         if self.kind != Kind::Society {
             return None;
         }
-        let mut shown: HashMap<RunId, (usize, &Call)> = HashMap::new();
+        let mut shown: Map<RunId, (usize, &Call)> = Map::default();
         for entry in &self.transcript.entries {
-            let mut runs = HashSet::new();
+            let mut runs = Set::default();
             for call in self.speaking(Key::Says(entry.hash)) {
                 // Whatever a run said several times is shown once for each time.
                 if call.reply.hash == entry.hash && runs.insert(call.run) {

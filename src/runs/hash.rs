@@ -1,17 +1,26 @@
-//! Texts as numbers: what was said is kept as a hash, so that memory does not grow with histories.
+//! Texts as numbers: what was said is kept as a hash, so that memory does not grow with histories. And the tables in which they are looked up.
 //!
-//! 64 bits of `SipHash` with fixed keys: the same after a restart, so that what is rebuilt from the store comes out the same.
+//! 64 bits of rapidhash, version 3, with its own fixed secrets: the same after a restart, so that what is rebuilt from the store comes out the
+//! same. Two texts of one hash would be taken for each other, in the runs of one caller alone; a caller who looks for such texts deceives himself.
+//! The tables have secrets of their own, made at random for each process.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::collections::{HashMap, HashSet};
+
+use rapidhash::fast::RandomState;
+use rapidhash::v3::rapidhash_v3;
 
 /// A text, or a sequence of texts.
 pub(super) type Hash = u64;
 
+/// A table under such keys.
+pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// The same without values.
+pub(super) type Set<K> = HashSet<K, RandomState>;
+
 /// Of a text.
 pub(super) fn of(text: &str) -> Hash {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text.as_bytes());
-    hasher.finish()
+    rapidhash_v3(text.as_bytes())
 }
 
 /// Of something said: of JSON the value counts, not how it is written. AutoGen writes a structured answer anew before it passes it on.
@@ -26,10 +35,8 @@ pub(super) fn of_said(text: &str) -> Hash {
 
 /// Of a sequence that goes on with another text.
 pub(super) fn then(before: Hash, text: Hash) -> Hash {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u64(before);
-    hasher.write_u64(text);
-    hasher.finish()
+    let both = u128::from(before) << 64 | u128::from(text);
+    rapidhash_v3(&both.to_le_bytes())
 }
 
 /// Of the first line of a text: under it texts are found in longer ones.

@@ -1,9 +1,9 @@
 //! The calls of one scope, and under what they are found: every piece of evidence is a lookup, not a search.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::call::{Call, CallId, Reply, RunId, argument_texts};
-use super::hash::{self, Hash};
+use super::hash::{self, Hash, Map};
 use super::kind::Kind;
 
 /// Of several calls found under one key, the latest so many are looked at: beyond that they are alike.
@@ -37,9 +37,9 @@ pub(super) enum Key {
 /// The calls of one scope.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    calls: HashMap<CallId, Call>,
+    calls: Map<CallId, Call>,
     /// The one that came last at the end.
-    found_by: HashMap<Key, VecDeque<CallId>>,
+    found_by: Map<Key, VecDeque<CallId>>,
     weight: usize,
 }
 
@@ -206,8 +206,14 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .flat_map(|line| {
-            let name = line[..line.floor_char_boundary(LONGEST_NAME)].find(": ");
-            let said = name.map(|end| line[end + 2..].trim());
+            let said = name_end(line).map(|end| line[end + 2..].trim());
             [Some(line), said].into_iter().flatten()
         })
+}
+
+/// Where a name before a line may end.
+fn name_end(line: &str) -> Option<usize> {
+    let bytes = line.as_bytes();
+    let mut colons = memchr::memchr_iter(b':', &bytes[..bytes.len().min(LONGEST_NAME)]);
+    colons.find(|colon| bytes.get(colon + 1) == Some(&b' '))
 }

@@ -1,13 +1,12 @@
 //! A request takes its place in its scope: in which run, on which level, in whose turn. On the way, tools are known to be over, and names are
 //! learned.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Made;
 use super::call::{Asked, Call, CallId, Name, NameRule, Reply, RunId, Speaker};
 use super::evidence::{SELECTORS, Scene};
-use super::hash::{self, Hash};
+use super::hash::{self, Hash, Map};
 use super::kind::Kind;
 use super::link::{Link, To, link};
 use super::names;
@@ -282,7 +281,7 @@ impl Scope {
                 turns: Vec::new(),
                 levels: vec![Level::of(root)],
                 societies: Vec::new(),
-                next: HashMap::new(),
+                next: Map::default(),
                 is_swarm: false,
                 in_flight: 0,
                 last_ns: arrival.started_ns,

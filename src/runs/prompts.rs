@@ -2,10 +2,9 @@
 //!
 //! A name counts only as long as no second agent was seen with the same system message: unknown is better than wrong.
 
-use std::collections::HashMap;
-
 use sha2::{Digest, Sha256};
 
+use super::hash::Map;
 use crate::identity::Credential;
 
 /// Most system messages whose agents are remembered; beyond that nothing new is learned.
@@ -21,7 +20,7 @@ pub struct Prompt(pub [u8; 16]);
 #[derive(Debug, Default)]
 pub(super) struct Prompts {
     /// None where several have it.
-    names: HashMap<Prompt, Option<String>>,
+    names: Map<Prompt, Option<String>>,
     /// Since they were asked for last.
     learned: Vec<(Prompt, Option<String>)>,
 }

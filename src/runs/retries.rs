@@ -5,13 +5,14 @@
 //! that comes in afterwards. What is not repeated within the time that the upstream announced, or `runs.idle`, was the last attempt.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
 use super::Made;
+use super::hash::Map;
 use crate::capture::{CallKey, Ending, Exchange, ExchangeId, Retrying};
 use crate::span::exchange::span;
 use crate::span::{Event, Key, Place, Status, Value, key};
@@ -26,9 +27,9 @@ const MAX_HELD: usize = 64 << 20;
 pub(super) struct Retries {
     idle: Duration,
     /// Waiting for their repetition, oldest first.
-    held: HashMap<CallKey, VecDeque<Held>>,
+    held: Map<CallKey, VecDeque<Held>>,
     /// Being repeated, by the exchange that repeats them.
-    claimed: HashMap<ExchangeId, Held>,
+    claimed: Map<ExchangeId, Held>,
     bytes: usize,
     /// Exchanges that are told by a span by now.
     released: Vec<ExchangeId>,
@@ -51,8 +52,8 @@ impl Retries {
     pub(super) fn new(idle: Duration) -> Self {
         Retries {
             idle,
-            held: HashMap::new(),
-            claimed: HashMap::new(),
+            held: Map::default(),
+            claimed: Map::default(),
             bytes: 0,
             released: Vec::new(),
             next_expiry: None,

@@ -1,10 +1,9 @@
 //! One run: who took part, in which turns and on which levels, and what is still to be told of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::call::{CallId, RunId, Speaker};
-use super::hash::Hash;
+use super::hash::{Hash, Map};
 use crate::capture::{ExchangeId, Opening};
 use crate::span::{SpanId, TraceId};
 
@@ -23,7 +22,7 @@ pub(super) struct Run {
     pub(super) levels: Vec<Level>,
     pub(super) societies: Vec<Society>,
     /// Runs of the same conversation that came after it, by the messages that began them.
-    pub(super) next: HashMap<Hash, RunId>,
+    pub(super) next: Map<Hash, RunId>,
     /// Its agents hand over to each other.
     pub(super) is_swarm: bool,
     /// Calls under way.

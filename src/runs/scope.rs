@@ -3,11 +3,12 @@
 //! A call is placed when it settles, or a later one does: by then every reply that it can follow is known. Nothing that comes later changes
 //! where it stands.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Made;
 use super::call::{CallId, Reply, RunId};
+use super::hash::Map;
 use super::kind::{self, Kind};
 use super::known::Known;
 use super::prompts::Prompts;
@@ -35,9 +36,9 @@ pub(super) struct Scope {
     /// Not placed yet, by when they began.
     pending: BTreeMap<(u64, [u8; 16]), Arrival>,
     /// Whose attempts the exchanges under way are, and where they stand.
-    pub(super) attempts: HashMap<ExchangeId, CallId>,
+    pub(super) attempts: Map<ExchangeId, CallId>,
     /// Calls whose last attempt failed, and which may be tried again: which attempt it was, and when it ended.
-    failed: HashMap<CallKey, VecDeque<(CallId, u32, u64)>>,
+    failed: Map<CallKey, VecDeque<(CallId, u32, u64)>>,
     pub(super) next_call: CallId,
     pub(super) next_run: RunId,
 }

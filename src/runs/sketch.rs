@@ -3,10 +3,9 @@
 //!
 //! Nothing here changes anything: a run that was sketched is told as if it had not been.
 
-use std::collections::{HashMap, HashSet};
-
 use super::Runs;
 use super::call::{Asked, Call, CallId, RunId};
+use super::hash::{Map, Set};
 use super::kind::Kind;
 use super::run::Run;
 use super::scope::Scope;
@@ -49,7 +48,7 @@ pub enum Change {
 
 /// The runs that were sketched, and as what they were.
 #[derive(Debug, Default)]
-pub struct Sketches(HashMap<RunId, Stamp>);
+pub struct Sketches(Map<RunId, Stamp>);
 
 /// What changes whenever a sketch would.
 type Stamp = (usize, usize, usize, u64);
@@ -58,9 +57,9 @@ impl Runs {
     /// Sketches the open runs that changed since they were sketched last.
     pub fn sketch(&self, sketches: &mut Sketches) -> Vec<Change> {
         let mut changes = Vec::new();
-        let mut open = HashSet::new();
+        let mut open = Set::default();
         for scope in self.scopes.values() {
-            let mut under_way: Option<HashMap<CallId, ExchangeId>> = None;
+            let mut under_way: Option<Map<CallId, ExchangeId>> = None;
             for run in scope.runs.values().filter(|run| !run.closed) {
                 open.insert(run.id);
                 let stamp = (
@@ -99,14 +98,14 @@ impl Runs {
         &self,
         run: &Run,
         scope: &Scope,
-        under_way: &HashMap<CallId, ExchangeId>,
+        under_way: &Map<CallId, ExchangeId>,
     ) -> Vec<Sketch> {
         let calls = || {
             let calls = run.calls.iter().rev().take(MOST);
             calls.filter_map(|call| scope.known.get(*call))
         };
         let mut spans = Vec::new();
-        let mut busy = HashSet::new();
+        let mut busy = Set::default();
         for call in calls() {
             if let Some(exchange) = under_way.get(&call.id) {
                 busy.extend(call.turn);

@@ -1,9 +1,8 @@
 //! A run is over: the spans that could not be told before, because what they are shows only in the end. A lone agent is a root of its own;
 //! a team is a workflow; what a tool was hangs under the tool.
 
-use std::collections::{HashMap, HashSet};
-
 use super::call::{Call, CallId, NameRule};
+use super::hash::{Map, Set};
 use super::kind::Kind;
 use super::known::Known;
 use super::prompts::Prompts;
@@ -149,7 +148,7 @@ fn first<'k>(turn: &Turn, known: &'k Known) -> Option<&'k Call> {
 
 fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<Named> {
     // Of one system message, unless several have it.
-    let mut by_system: HashMap<u64, HashSet<&str>> = HashMap::new();
+    let mut by_system: Map<u64, Set<&str>> = Map::default();
     for turn in &run.turns {
         if let (Some(name), Some(call)) = (turn.speaker.name(), first(turn, known)) {
             by_system.entry(call.system).or_default().insert(&name.text);
@@ -291,7 +290,7 @@ fn class(run: &Run, known: &Known, level: usize) -> &'static str {
             system.map(|call| call.system)
         })
         .collect();
-    let members = speakers.iter().collect::<HashSet<_>>().len();
+    let members = speakers.iter().collect::<Set<_>>().len();
     let in_rounds = speakers
         .iter()
         .zip(speakers.iter().skip(members))
@@ -305,7 +304,7 @@ fn class(run: &Run, known: &Known, level: usize) -> &'static str {
 
 /// Tools whose results were not seen.
 fn tools(run: &mut Run, known: &mut Known, spans: &mut Vec<Span>) {
-    let within: HashMap<(CallId, usize), Extent> = run
+    let within: Map<(CallId, usize), Extent> = run
         .levels
         .iter()
         .filter_map(|level| Some((level.asked_by?, level.span)))

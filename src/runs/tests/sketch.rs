@@ -1,5 +1,7 @@
 //! What is shown of runs while they go on, and that showing it changes nothing.
 
+use std::collections::HashMap;
+
 use super::programs::all;
 use super::*;
 
