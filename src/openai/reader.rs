@@ -104,6 +104,10 @@ impl Reading {
         if let Form::Unknown(head) = &mut self.form {
             if head.is_empty() {
                 bytes = bytes.trim_ascii_start();
+                if let Some(events) = are_events(bytes, self.promised_events) {
+                    self.decide(events);
+                    return self.read(bytes);
+                }
             }
             head.extend_from_slice(bytes);
             let Some(events) = are_events(head, self.promised_events) else {
