@@ -48,6 +48,7 @@ use call::RunId;
 use hash::Map;
 use known::CLOSE_NS;
 use retries::Retries;
+use run::Run;
 use scope::{Arrival, Scope};
 
 pub use prompts::Prompt;
@@ -57,8 +58,15 @@ pub use sketch::{Change, Sketch, Sketches};
 /// A request that did not settle by then is placed all the same: what it follows has ended long ago.
 const PLACED_AFTER: Duration = Duration::from_secs(1);
 
-/// Numbers set aside for the runs of one scope.
+/// Names a scope.
+type ScopeId = u64;
+
+/// Numbers set aside for the runs of one scope: whose a run is can be read from its number.
 const RUNS_OF_A_SCOPE: RunId = 1 << 32;
+
+fn scope_of(run: RunId) -> ScopeId {
+    run / RUNS_OF_A_SCOPE
+}
 
 /// How runs are found, and how much is kept of them.
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +89,18 @@ pub struct Runs {
     settings: Settings,
     retries: Retries,
     prompts: Prompts,
-    scopes: Map<Asker, Scope>,
+    scopes: Map<ScopeId, Scope>,
+    askers: Map<Asker, ScopeId>,
+    /// No number comes twice.
+    next_scope: ScopeId,
     /// Runs with nothing in flight, and since when they would be idle too long; the ones that went on are passed over.
-    idle: BinaryHeap<Reverse<(Instant, u64, Asker, RunId)>>,
+    idle: BinaryHeap<Reverse<(Instant, u64, RunId)>>,
     /// Requests that may have to be placed before they settle.
-    unplaced: VecDeque<(Instant, Asker, u64)>,
+    unplaced: VecDeque<(Instant, ScopeId, u64)>,
     /// Runs in the order they began, for their age, and the same for their number; and in the order they were closed.
-    begun: VecDeque<(Instant, Asker, RunId)>,
-    opened: VecDeque<(Asker, RunId)>,
-    closed: VecDeque<(Asker, RunId)>,
-    /// Where the runs of the next scope begin to be numbered: no number comes twice.
-    next_run: RunId,
+    begun: VecDeque<(Instant, RunId)>,
+    opened: VecDeque<RunId>,
+    closed: VecDeque<RunId>,
     /// What has to happen before an exchange is done with.
     unreleased: Map<ExchangeId, Unreleased>,
     released: Vec<ExchangeId>,
@@ -111,7 +120,7 @@ pub struct Counts {
 }
 
 /// Whose runs can meet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Asker {
     credential: Credential,
     thread: Option<Arc<str>>,
@@ -190,12 +199,13 @@ impl Runs {
             retries: Retries::new(settings.idle),
             prompts,
             scopes: Map::default(),
+            askers: Map::default(),
+            next_scope: 0,
             idle: BinaryHeap::new(),
             unplaced: VecDeque::new(),
             begun: VecDeque::new(),
             opened: VecDeque::new(),
             closed: VecDeque::new(),
-            next_run: 0,
             unreleased: Map::default(),
             released: Vec::new(),
             model: None,
@@ -212,23 +222,32 @@ impl Runs {
         if !self.is_grouped(&opening) {
             return;
         }
-        let asker = Asker::of(&opening);
-        self.unplaced
-            .push_back((now + PLACED_AFTER, asker.clone(), started_ns));
-        self.scope(&asker).arrive(Arrival {
+        let arrival = Arrival {
             opening,
             started_ns,
             body,
-        });
+        };
+        let id = self.arrive(arrival);
+        self.unplaced
+            .push_back((now + PLACED_AFTER, id, started_ns));
     }
 
-    fn scope(&mut self, asker: &Asker) -> &mut Scope {
-        let next_run = &mut self.next_run;
-        self.scopes.entry(asker.clone()).or_insert_with(|| {
-            let first = *next_run;
-            *next_run += RUNS_OF_A_SCOPE;
-            Scope::numbering_from(first)
-        })
+    /// A request has come to the scope of who asks.
+    fn arrive(&mut self, arrival: Arrival) -> ScopeId {
+        let asker = Asker::of(&arrival.opening);
+        let id = match self.askers.get(&asker) {
+            Some(id) => *id,
+            None => {
+                self.next_scope += 1;
+                self.askers.insert(asker.clone(), self.next_scope);
+                self.next_scope
+            }
+        };
+        let scope = self.scopes.entry(id);
+        scope
+            .or_insert_with(|| Scope::new(asker, id * RUNS_OF_A_SCOPE))
+            .arrive(arrival);
+        id
     }
 
     /// An exchange is over. Gives the spans that are complete by it: its own, unless more of the same call may follow, and those of tools
@@ -242,22 +261,21 @@ impl Runs {
         let id = exchange.opening.id;
         self.unreleased.entry(id).or_default().span = true;
         if self.is_grouped(&exchange.opening) {
-            let asker = Asker::of(&exchange.opening);
-            self.scope(&asker).arrive(Arrival {
+            let scope = self.arrive(Arrival {
                 opening: Arc::clone(&exchange.opening),
                 started_ns: exchange.started_ns,
                 body: exchange.request.clone(),
             });
             // All that can have caused what began before its end has been told by now.
             let known = exchange.ended_ns().saturating_sub(CLOSE_NS);
-            self.place_until(&asker, exchange.started_ns.max(known), now, &mut made);
-            let standing = self.in_scope(&asker, |scope, _| scope.settle(&exchange));
+            self.place_until(scope, exchange.started_ns.max(known), now, &mut made);
+            let standing = self.in_scope(scope, |scope, _| scope.settle(&exchange));
             if let Some(standing) = standing {
                 place.trace_id = standing.trace_id;
                 place.parent_span_id = standing.parent_span_id;
                 place.notes.extend(standing.notes);
                 (place.model, place.task) = (standing.model, standing.task);
-                self.watch_idle(&asker, standing.run, now);
+                self.watch_idle(standing.run, now);
             }
         }
         self.model.clone_from(&place.model);
@@ -274,22 +292,19 @@ impl Runs {
         while let Some((due, ..)) = self.unplaced.front()
             && *due <= now
         {
-            if let Some((_, asker, started_ns)) = self.unplaced.pop_front() {
-                self.place_until(&asker, started_ns, now, &mut made);
+            if let Some((_, scope, started_ns)) = self.unplaced.pop_front() {
+                self.place_until(scope, started_ns, now, &mut made);
             }
         }
         while let Some(Reverse((due, ..))) = self.idle.peek()
             && *due <= now
         {
-            if let Some(Reverse((_, last_ns, asker, run))) = self.idle.pop() {
-                let is_idle = self.scopes.get(&asker).is_some_and(|scope| {
-                    scope
-                        .runs
-                        .get(&run)
-                        .is_some_and(|run| run.in_flight == 0 && run.last_ns == last_ns)
-                });
+            if let Some(Reverse((_, last_ns, run))) = self.idle.pop() {
+                let is_idle = self
+                    .run(run)
+                    .is_some_and(|run| run.in_flight == 0 && run.last_ns == last_ns);
                 if is_idle {
-                    self.close_run(&asker, run, &mut made);
+                    self.close_run(run, &mut made);
                 }
             }
         }
@@ -332,12 +347,8 @@ impl Runs {
     pub fn close(&mut self) -> Vec<Made> {
         let mut made = self.retries.close();
         self.release_told();
-        let askers: Vec<Asker> = self.scopes.keys().cloned().collect();
-        for asker in askers {
+        for scope in self.scopes.values_mut() {
             let prompts = &mut self.prompts;
-            let Some(scope) = self.scopes.get_mut(&asker) else {
-                continue;
-            };
             scope.place_until(u64::MAX, prompts, &mut made, &mut Vec::new());
             let runs: Vec<RunId> = scope.runs.keys().copied().collect();
             for run in runs {
@@ -351,12 +362,12 @@ impl Runs {
         opening.chat && (self.settings.infer || opening.identity.trace.is_some())
     }
 
-    fn place_until(&mut self, asker: &Asker, started_ns: u64, now: Instant, made: &mut Vec<Made>) {
+    fn place_until(&mut self, scope: ScopeId, started_ns: u64, now: Instant, made: &mut Vec<Made>) {
         let mut placed = Vec::new();
-        let (before, over) = self.in_scope(asker, |scope, prompts| {
+        let (begun, over) = self.in_scope(scope, |scope, prompts| {
             let before = scope.next_run;
             let over = scope.place_until(started_ns, prompts, made, &mut placed);
-            (before, over)
+            (before..scope.next_run, over)
         });
         for exchange in placed {
             let unreleased = Unreleased {
@@ -365,22 +376,13 @@ impl Runs {
             };
             self.unreleased.insert(exchange, unreleased);
         }
-        let next = self
-            .scopes
-            .get(asker)
-            .map_or(before, |scope| scope.next_run);
-        for run in before..next {
-            self.begun.push_back((now, asker.clone(), run));
-            self.opened.push_back((asker.clone(), run));
+        for run in begun {
+            self.begun.push_back((now, run));
+            self.opened.push_back(run);
         }
         for run in over {
-            let is_over = self
-                .scopes
-                .get(asker)
-                .and_then(|scope| scope.runs.get(&run))
-                .is_some_and(|run| run.in_flight == 0);
-            if is_over {
-                self.close_run(asker, run, made);
+            if self.run(run).is_some_and(|run| run.in_flight == 0) {
+                self.close_run(run, made);
             }
         }
     }
@@ -388,10 +390,10 @@ impl Runs {
     /// Works on one scope, and counts what that changes.
     fn in_scope<T: Default>(
         &mut self,
-        asker: &Asker,
+        id: ScopeId,
         work: impl FnOnce(&mut Scope, &mut Prompts) -> T,
     ) -> T {
-        let Some(scope) = self.scopes.get_mut(asker) else {
+        let Some(scope) = self.scopes.get_mut(&id) else {
             return T::default();
         };
         let (weight, open) = (scope.weight(), scope.open);
@@ -399,31 +401,29 @@ impl Runs {
         self.weight = (self.weight + scope.weight()).saturating_sub(weight);
         self.counts.open = (self.counts.open + scope.open).saturating_sub(open);
         if scope.is_empty() {
-            self.scopes.remove(asker);
+            self.askers.remove(&scope.asker);
+            self.scopes.remove(&id);
         }
         result
     }
 
-    fn watch_idle(&mut self, asker: &Asker, run: RunId, now: Instant) {
-        let last = self
-            .scopes
-            .get(asker)
-            .and_then(|scope| scope.runs.get(&run))
-            .filter(|run| run.in_flight == 0)
-            .map(|run| run.last_ns);
-        if let Some(last_ns) = last {
-            self.idle.push(Reverse((
-                now + self.settings.idle,
-                last_ns,
-                asker.clone(),
-                run,
-            )));
+    /// A run that is known.
+    fn run(&self, run: RunId) -> Option<&Run> {
+        self.scopes.get(&scope_of(run))?.runs.get(&run)
+    }
+
+    fn watch_idle(&mut self, id: RunId, now: Instant) {
+        let run = self.run(id).filter(|run| run.in_flight == 0);
+        if let Some(last_ns) = run.map(|run| run.last_ns) {
+            let due = now + self.settings.idle;
+            self.idle.push(Reverse((due, last_ns, id)));
         }
     }
 
-    fn close_run(&mut self, asker: &Asker, run: RunId, made: &mut Vec<Made>) {
-        let exchanges = self.in_scope(asker, |scope, prompts| scope.close(run, prompts, made));
-        self.closed.push_back((asker.clone(), run));
+    fn close_run(&mut self, run: RunId, made: &mut Vec<Made>) {
+        let scope = scope_of(run);
+        let exchanges = self.in_scope(scope, |scope, prompts| scope.close(run, prompts, made));
+        self.closed.push_back(run);
         for exchange in exchanges {
             self.release(exchange, |unreleased| unreleased.run = false);
         }
@@ -446,53 +446,49 @@ impl Runs {
     }
 
     fn keep_within_limits(&mut self, now: Instant, made: &mut Vec<Made>) {
-        while let Some((began, ..)) = self.begun.front()
-            && *began + self.settings.max_age <= now
+        while let Some((began, run)) = self.begun.front().copied()
+            && began + self.settings.max_age <= now
         {
-            if let Some((_, asker, run)) = self.begun.pop_front() {
-                self.forget(&asker, run, made);
-            }
+            self.begun.pop_front();
+            self.forget(run, made);
         }
-        while let Some((asker, run)) = self.opened.front()
-            && (self.counts.open > self.settings.max_open
-                || self.is_closed(asker, *run) != Some(false))
+        while let Some(run) = self.opened.front().copied()
+            && (self.counts.open > self.settings.max_open || self.is_closed(run) != Some(false))
         {
-            if let Some((asker, run)) = self.opened.pop_front() {
-                self.close_early(&asker, run, made);
-            }
+            self.opened.pop_front();
+            self.close_early(run, made);
         }
-        while let Some((asker, run)) = self.closed.front()
-            && (self.weight > self.settings.max_memory || self.is_closed(asker, *run) != Some(true))
+        while let Some(run) = self.closed.front().copied()
+            && (self.weight > self.settings.max_memory || self.is_closed(run) != Some(true))
         {
-            if let Some((asker, run)) = self.closed.pop_front()
-                && self.is_closed(&asker, run) == Some(true)
-            {
-                self.forget(&asker, run, made);
+            self.closed.pop_front();
+            if self.is_closed(run) == Some(true) {
+                self.forget(run, made);
             }
         }
         while self.weight > self.settings.max_memory
-            && let Some((_, asker, run)) = self.begun.pop_front()
+            && let Some((_, run)) = self.begun.pop_front()
         {
-            self.forget(&asker, run, made);
+            self.forget(run, made);
         }
     }
 
     /// Whether a run is closed; none of one that is not known any more.
-    fn is_closed(&self, asker: &Asker, run: RunId) -> Option<bool> {
-        Some(self.scopes.get(asker)?.runs.get(&run)?.closed)
+    fn is_closed(&self, run: RunId) -> Option<bool> {
+        self.run(run).map(|run| run.closed)
     }
 
     /// Closes a run that may not be over.
-    fn close_early(&mut self, asker: &Asker, run: RunId, made: &mut Vec<Made>) {
-        if self.is_closed(asker, run) == Some(false) {
+    fn close_early(&mut self, run: RunId, made: &mut Vec<Made>) {
+        if self.is_closed(run) == Some(false) {
             self.counts.closed_early += 1;
-            self.close_run(asker, run, made);
+            self.close_run(run, made);
         }
     }
 
     /// Forgets a run, and tells it before if it was open.
-    fn forget(&mut self, asker: &Asker, run: RunId, made: &mut Vec<Made>) {
-        self.close_early(asker, run, made);
-        self.in_scope(asker, |scope, _| scope.forget(run));
+    fn forget(&mut self, run: RunId, made: &mut Vec<Made>) {
+        self.close_early(run, made);
+        self.in_scope(scope_of(run), |scope, _| scope.forget(run));
     }
 }

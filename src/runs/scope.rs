@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::Made;
 use super::call::{CallId, Reply, RunId};
 use super::hash::Map;
 use super::kind::{self, Kind};
@@ -15,6 +14,7 @@ use super::prompts::Prompts;
 use super::retries::is_repeatable;
 use super::run::{Extent, Run};
 use super::tree;
+use super::{Asker, Made};
 use crate::capture::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
 use crate::span::{Key, SpanId, TraceId, Value, key};
 
@@ -27,8 +27,9 @@ pub(super) struct Arrival {
 }
 
 /// The runs of one asker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Scope {
+    pub(super) asker: Asker,
     pub(super) known: Known,
     pub(super) runs: BTreeMap<RunId, Run>,
     /// How many of them are not closed.
@@ -55,11 +56,18 @@ pub(super) struct Standing {
 }
 
 impl Scope {
-    /// One whose runs are numbered from `next_run` on.
-    pub(super) fn numbering_from(next_run: RunId) -> Self {
+    /// Knows nothing yet; its runs are numbered from `next_run` on.
+    pub(super) fn new(asker: Asker, next_run: RunId) -> Self {
         Scope {
+            asker,
+            known: Known::default(),
+            runs: BTreeMap::new(),
+            open: 0,
+            pending: BTreeMap::new(),
+            attempts: Map::default(),
+            failed: Map::default(),
+            next_call: 0,
             next_run,
-            ..Scope::default()
         }
     }
 
