@@ -14,8 +14,8 @@ use super::queue::{Begun, Capture, Event, Piece};
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
-/// A streamed reply goes to the worker whenever this much of it was copied.
-const PIECE: usize = 4 * 1024;
+/// A streamed reply goes to the worker before its copy is longer than this, unless one frame is: thousands of streams hold that much each.
+const PIECE: usize = 2 * 1024;
 /// Of an error's body where bodies are not kept.
 const ERROR_BODY: usize = 4 * 1024;
 
@@ -222,6 +222,19 @@ impl Answered {
 }
 
 impl Watching {
+    /// Hands what was copied to the worker.
+    fn pass_on(&mut self) {
+        if let Some(answer) = self.answer.clone() {
+            let piece = self.piece();
+            self.capture.push(Event::Piece {
+                id: self.opening.id,
+                answer,
+                max_body: self.opening.max_body,
+                piece,
+            });
+        }
+    }
+
     fn piece(&mut self) -> Piece {
         Piece {
             bytes: self.reply.take(),
@@ -236,23 +249,15 @@ impl Observer<Broken> for Answered {
         if !watching.keep {
             return;
         }
+        let held = watching.reply.bytes().len();
+        if held > 0 && held + data.len() > PIECE {
+            watching.pass_on();
+        }
         watching.reply.push(data);
         watching.keep = !watching.reply.is_cut();
         watching
             .marks
             .push((watching.reply.bytes().len(), watching.started.elapsed()));
-        if watching.reply.bytes().len() >= PIECE
-            && let Some(answer) = watching.answer.clone()
-        {
-            let (id, max_body) = (watching.opening.id, watching.opening.max_body);
-            let piece = watching.piece();
-            watching.capture.push(Event::Piece {
-                id,
-                answer,
-                max_body,
-                piece,
-            });
-        }
     }
 
     fn end(mut self, end: End<'_, Broken>) {

@@ -70,6 +70,7 @@ pub fn start(
     let thread = std::thread::Builder::new()
         .name("capture".to_owned())
         .spawn(move || {
+            // Boxed, for each piece takes one out and puts it back.
             let mut open = HashMap::new();
             unharmed(|| sink.begin());
             let mut until = unharmed(|| sink.rest()).flatten();
@@ -96,7 +97,7 @@ impl Worker {
 
 fn handle(
     event: Event,
-    open: &mut HashMap<ExchangeId, Assembly>,
+    open: &mut HashMap<ExchangeId, Box<Assembly>>,
     budget: &Arc<Budget>,
     sink: &mut impl Sink,
 ) {
@@ -109,7 +110,7 @@ fn handle(
         } => {
             let mut assembly = open
                 .remove(&id)
-                .unwrap_or_else(|| Assembly::new(&answer, max_body, Arc::clone(budget)));
+                .unwrap_or_else(|| Box::new(Assembly::new(&answer, max_body, Arc::clone(budget))));
             if let Some(assembly) = unharmed(move || {
                 assembly.take(&piece);
                 assembly
@@ -131,8 +132,10 @@ fn handle(
             let max_body = exchange.opening.max_body;
             exchange.reading = answer.and_then(|answer| {
                 unharmed(move || {
-                    let mut assembly = assembly
-                        .unwrap_or_else(|| Assembly::new(&answer, max_body, Arc::clone(budget)));
+                    let mut assembly = assembly.map_or_else(
+                        || Assembly::new(&answer, max_body, Arc::clone(budget)),
+                        |assembly| *assembly,
+                    );
                     assembly.take(&last);
                     assembly.finish()
                 })
