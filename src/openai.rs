@@ -17,6 +17,7 @@
 mod assemble;
 mod body;
 mod chunk;
+mod form;
 mod json;
 mod reader;
 mod reply;

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::chunk::{Call, Chunk, Delta, Function, Part};
+use super::form::Form;
 use super::json;
 use super::reply::{ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
 use crate::sse::Frame;
@@ -28,6 +29,8 @@ pub(super) struct Assembly {
     room: Room,
     token: bool,
     done: bool,
+    /// Of the last chunk that added to a text alone.
+    form: Option<Form>,
 }
 
 /// A limit and what is left of it, in bytes.
@@ -91,6 +94,7 @@ impl Assembly {
             room,
             token: false,
             done: false,
+            form: None,
         }
     }
 
@@ -120,9 +124,18 @@ impl Assembly {
     }
 
     fn event(&mut self, data: &str, error: bool) {
+        let known = self.form.as_ref().filter(|_| !error);
+        if let Some((index, content)) =
+            known.and_then(|form| Some((form.index(), form.content(data)?)))
+        {
+            return self.text(index, content);
+        }
         let mut chunk = Chunk::default();
         // A chunk that is broken says nothing that can be trusted; those around it do.
         if json::read(data, &mut chunk).is_ok() && data.trim_start().starts_with('{') {
+            if !error && let Some(form) = Form::of(data, &chunk) {
+                self.form = Some(form);
+            }
             self.chunk(chunk, error);
         } else if error {
             self.error_text(data);
@@ -188,6 +201,15 @@ impl Assembly {
                 }
             }
             self.reply.error = Some(failure);
+        }
+    }
+
+    /// A chunk like the one before, but for its text.
+    fn text(&mut self, index: Option<u64>, text: Cow<'_, str>) {
+        if let Some(at) = self.choice(index.unwrap_or(0)) {
+            self.token |= !text.is_empty();
+            self.room
+                .extend(&mut self.reply.choices[at].content, Some(text));
         }
     }
 

@@ -2,6 +2,7 @@
 //! `message`), and compatible servers mix them, so both are read by the same eyes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::json::{self, Broken, Json, Members, Raw, Read};
 use super::reply::{CallKind, Failure, Usage};
@@ -20,6 +21,8 @@ pub(super) struct Chunk<'a> {
     pub(super) error: Option<Failure>,
     /// An error's members where there is no `error` around them.
     pub(super) bare_error: Failure,
+    /// Where its padding is: letters at random, so that nobody counts those of the text (OpenAI's `obfuscation`).
+    pub(super) padding: Option<Range<usize>>,
 }
 
 /// What a chunk adds to one choice.
@@ -38,6 +41,8 @@ pub(super) struct Part<'a> {
 pub(super) struct Delta<'a> {
     pub(super) role: Option<Cow<'a, str>>,
     pub(super) content: Option<Cow<'a, str>>,
+    /// Where the content is, if it is a text.
+    pub(super) content_at: Option<Range<usize>>,
     pub(super) refusal: Option<Cow<'a, str>>,
     pub(super) reasoning: Option<Cow<'a, str>>,
     pub(super) audio: Option<Audio<'a>>,
@@ -82,11 +87,49 @@ impl<'a> Members<'a> for Chunk<'a> {
             // Groq's streams have it inside: `{"x_groq":{"id":…,"usage":{…}}}`.
             "x_groq" => json.object(&mut Wrapped(&mut self.usage)),
             "error" => json.take(&mut self.error, failure),
+            "obfuscation" => {
+                let raw = json.value()?;
+                self.padding = raw.is_text().then(|| json.inside_of(raw));
+                Ok(())
+            }
             // FastAPI's servers say `detail`.
             "message" | "detail" => self.bare_error.member("message", json),
             "type" | "code" | "param" => self.bare_error.member(name, json),
             _ => json.skip(),
         }
+    }
+}
+
+impl Chunk<'_> {
+    /// Beside its choices there is nothing that changes with each chunk.
+    pub(super) fn adds_text_alone(&self) -> bool {
+        self.error.is_none()
+            && self.bare_error == Failure::default()
+            && self.usage == Usage::default()
+    }
+}
+
+impl Part<'_> {
+    /// A text is all that it adds.
+    pub(super) fn adds_text_alone(&self) -> bool {
+        let Delta {
+            role: _,
+            content,
+            content_at: _,
+            refusal,
+            reasoning,
+            audio,
+            tool_calls,
+            function_call,
+        } = &self.delta;
+        content.is_some()
+            && self.finish_reason.is_none()
+            && !self.whole
+            && refusal.is_none()
+            && reasoning.is_none()
+            && audio.is_none()
+            && tool_calls.is_empty()
+            && function_call.is_none()
     }
 }
 
@@ -124,7 +167,12 @@ impl<'a> Members<'a> for Delta<'a> {
     fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
             "role" => json.take(&mut self.role, json::text),
-            "content" => json.take(&mut self.content, spoken),
+            "content" => {
+                let raw = json.value()?;
+                self.content_at = raw.is_text().then(|| json.inside_of(raw));
+                self.content = spoken(raw).or(self.content.take());
+                Ok(())
+            }
             "refusal" => json.take(&mut self.refusal, json::text),
             // Some servers send both, and then they say the same.
             "reasoning_content" | "reasoning" => json.take(&mut self.reasoning, json::text),

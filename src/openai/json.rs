@@ -6,6 +6,7 @@
 //! RFC 8259, as strict as `serde_json` is, but for lone surrogates: those are text that cannot be shown, not an error.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// So many bytes of a string are looked at one by one before many are looked at at once.
 const NEAR: usize = 16;
@@ -25,6 +26,14 @@ pub(super) trait Members<'a> {
 /// Reads the object that `text` begins with. On an error, what came before it was read.
 pub(super) fn read<'a>(text: &'a str, into: &mut impl Members<'a>) -> Read {
     Json::new(text).object(into)
+}
+
+/// The inside of the string whose first quote is just before `text`, and what follows it, its last quote first.
+pub(super) fn inside(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let mut json = Json::new(text);
+    let escaped = json.inside().ok()?;
+    let (inner, rest) = text.split_at(json.at);
+    Some((plain(inner, escaped), rest))
 }
 
 /// The elements of the array that `text` is; none where it is no array.
@@ -48,6 +57,11 @@ pub(super) struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
+    /// Whether it is a string.
+    pub(super) fn is_text(self) -> bool {
+        self.written.starts_with('"')
+    }
+
     /// Its JSON.
     pub(super) fn get(self) -> &'a str {
         self.written
@@ -240,6 +254,11 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Where in the whole the inside of the string is that was read last.
+    pub(super) fn inside_of(&self, last: Raw<'a>) -> Range<usize> {
+        self.at + 1 - last.written.len()..self.at - 1
+    }
+
     fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes()
     }
@@ -280,19 +299,28 @@ impl<'a> Json<'a> {
 
     /// The inside of the string that begins here, and whether there is an escape in it.
     fn string(&mut self) -> Result<(&'a str, bool), Malformed> {
+        self.at += 1;
+        let (start, escaped) = (self.at, self.inside()?);
+        let inner = &self.text[start..self.at];
+        self.at += 1;
+        Ok((inner, escaped))
+    }
+
+    /// Goes on to the quote that ends the string around; whether there was an escape before it.
+    fn inside(&mut self) -> Result<bool, Malformed> {
         let bytes = self.bytes();
-        let start = self.at + 1;
-        let ends = |byte: &u8| matches!(byte, b'"' | b'\\');
-        let (mut at, mut escaped) = (start, false);
+        let (mut at, mut escaped) = (self.at, false);
         loop {
             // Most strings are names and words, over before a leap has begun.
             let near = &bytes[at..bytes.len().min(at + NEAR)];
-            at += match near.iter().position(ends) {
+            at += match near.iter().position(|byte| ENDS[usize::from(*byte)]) {
                 Some(end) => end,
-                None => memchr::memchr2(b'"', b'\\', &bytes[at..]).ok_or(Malformed)?,
+                None => leap(&bytes[at..])?,
             };
-            if bytes[at] == b'"' {
-                break;
+            match bytes[at] {
+                b'"' => break,
+                b'\\' => {}
+                _ => return Err(Malformed),
             }
             escaped = true;
             at += match bytes.get(at + 1) {
@@ -301,14 +329,8 @@ impl<'a> Json<'a> {
                 _ => return Err(Malformed),
             };
         }
-        let inner = &self.text[start..at];
-        // Without a branch for each byte, so that many are looked at at once.
-        let control = |any: bool, byte: &u8| any | (*byte < b' ');
-        if inner.as_bytes().iter().fold(false, control) {
-            return Err(Malformed);
-        }
-        self.at = at + 1;
-        Ok((inner, escaped))
+        self.at = at;
+        Ok(escaped)
     }
 
     fn word(&mut self, word: &str) -> Read {
@@ -349,6 +371,30 @@ impl<'a> Json<'a> {
         }
         Ok(digits)
     }
+}
+
+/// What ends the run of a string's characters: a quote, a backslash, and control characters, which have no place in it.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut control = 0;
+    while control < b' ' {
+        ends[control as usize] = true;
+        control += 1;
+    }
+    ends[b'"' as usize] = true;
+    ends[b'\\' as usize] = true;
+    ends
+};
+
+/// How far it is to the next quote or backslash.
+fn leap(bytes: &[u8]) -> Result<usize, Malformed> {
+    let end = memchr::memchr2(b'"', b'\\', bytes).ok_or(Malformed)?;
+    // Without a branch for each byte, so that many are looked at at once.
+    let control = |any: bool, byte: &u8| any | (*byte < b' ');
+    if bytes[..end].iter().fold(false, control) {
+        return Err(Malformed);
+    }
+    Ok(end)
 }
 
 /// What becomes of an array's element that the text breaks off in.

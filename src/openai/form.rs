@@ -1,0 +1,145 @@
+//! The form of a stream's chunks. All chunks that add to a text are the same but for that text (and for padding, which says nothing), so once
+//! one was read as JSON, those like it need not be.
+//!
+//! The rule: what is left out is exactly what would be read again. A form is bytes with gaps for strings; a chunk has the form of another when
+//! it is the same bytes around its own strings. Being read from left to right, it then means the same, but for what is in the gaps.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::chunk::Chunk;
+use super::json;
+
+/// A chunk that added to the text of one choice and did nothing else that was new.
+#[derive(Debug, Default)]
+pub(super) struct Form {
+    /// The choice's index, if it says one.
+    index: Option<u64>,
+    data: String,
+    /// Where its content is, and its padding.
+    content: Range<usize>,
+    padding: Option<Range<usize>>,
+}
+
+impl Form {
+    /// The form of `chunk`, read from `data`; none where more than a text came with it.
+    pub(super) fn of(data: &str, chunk: &Chunk<'_>) -> Option<Self> {
+        let [part] = &chunk.choices[..] else {
+            return None;
+        };
+        let content = part.delta.content_at.clone()?;
+        (chunk.adds_text_alone() && part.adds_text_alone()).then(|| Form {
+            index: part.index,
+            data: data.to_owned(),
+            content,
+            padding: chunk.padding.clone(),
+        })
+    }
+
+    /// The index of the choice that chunks of this form add to, if they say one.
+    pub(super) fn index(&self) -> Option<u64> {
+        self.index
+    }
+
+    /// What `data` adds to the text, if it is of this form.
+    pub(super) fn content<'d>(&self, data: &'d str) -> Option<Cow<'d, str>> {
+        let gap = &self.content;
+        match &self.padding {
+            None => {
+                let (content, rest) = self.gap(0, gap, data)?;
+                (rest == &self.data[gap.end..]).then_some(content)
+            }
+            Some(padding) if padding.start > gap.end => {
+                let (content, rest) = self.gap(0, gap, data)?;
+                let (_, rest) = self.gap(gap.end, padding, rest)?;
+                (rest == &self.data[padding.end..]).then_some(content)
+            }
+            Some(padding) => {
+                let (_, rest) = self.gap(0, padding, data)?;
+                let (content, rest) = self.gap(padding.end, gap, rest)?;
+                (rest == &self.data[gap.end..]).then_some(content)
+            }
+        }
+    }
+
+    /// What fills a gap in `data`, which has to be the same between `from` and there, and what follows.
+    fn gap<'d>(
+        &self,
+        from: usize,
+        gap: &Range<usize>,
+        data: &'d str,
+    ) -> Option<(Cow<'d, str>, &'d str)> {
+        json::inside(data.strip_prefix(&self.data[from..gap.start])?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(content: &str, padding: &str) -> String {
+        format!(
+            r#"{{"id":"a","choices":[{{"index":1,"delta":{{"content":"{content}"}},"finish_reason":null}}]{padding}}}"#
+        )
+    }
+
+    fn form(data: &str) -> Option<Form> {
+        let mut chunk = Chunk::default();
+        json::read(data, &mut chunk).unwrap();
+        Form::of(data, &chunk)
+    }
+
+    #[test]
+    fn chunks_of_one_form_differ_in_their_text_alone() {
+        let form = form(&chunk("a", "")).unwrap();
+        assert_eq!(form.index(), Some(1));
+        assert_eq!(form.content(&chunk("b", "")).as_deref(), Some("b"));
+        assert_eq!(form.content(&chunk("", "")).as_deref(), Some(""));
+        assert_eq!(
+            form.content(&chunk(r#"\"\u00e9}]"#, "")).as_deref(),
+            Some("\"é}]")
+        );
+        for other in [
+            chunk("b", r#","x":1"#),
+            chunk("b", " "),
+            chunk("b\n", ""),
+            chunk(r"\q", ""),
+            chunk("b", "")[..40].to_owned(),
+            chunk("b", "").replace("null", r#""stop""#),
+            chunk("b", "").replace(":1,", ":2,"),
+            String::new(),
+        ] {
+            assert_eq!(form.content(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn padding_may_differ_wherever_it_is() {
+        let after = form(&chunk("a", r#","obfuscation":"xyz""#)).unwrap();
+        let next = chunk("b", r#","obfuscation":"q\"""#);
+        assert_eq!(after.content(&next).as_deref(), Some("b"));
+        let first = |content: &str, padding: &str| {
+            let chunk = chunk(content, "");
+            chunk.replacen('{', &format!(r#"{{"obfuscation":"{padding}","#), 1)
+        };
+        let before = form(&first("a", "xyz")).unwrap();
+        assert_eq!(before.content(&first("b", "")).as_deref(), Some("b"));
+        assert_eq!(before.content(&next), None);
+    }
+
+    #[test]
+    fn what_says_more_than_a_text_has_no_form() {
+        for data in [
+            chunk("a", "").replace("null", r#""stop""#),
+            chunk("a", r#","usage":{"total_tokens":1}"#),
+            chunk("a", r#","error":{"message":"no"}"#),
+            chunk("a", "").replace(r#""content""#, r#""refusal":"","content""#),
+            chunk("a", "").replace(r#""content""#, r#""tool_calls":[{}],"content""#),
+            chunk("a", "").replace(r#""content":"a""#, r#""content":null"#),
+            chunk("a", "").replace("}]", r#"},{"index":0}]"#),
+            r#"{"choices":[]}"#.to_owned(),
+        ] {
+            assert!(form(&data).is_none(), "{data}");
+        }
+    }
+}
