@@ -3,8 +3,10 @@
 //! The conversation of a call is an attribute whose text is JSON, and in a post of JSON that text is a string. A message in it is escaped
 //! twice, in one pass and without a copy between. The spelling is `serde_json`'s.
 
-/// Bytes that are looked at together; as many as vector instructions have use for.
+/// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for; and where
+/// something has.
 const BLOCK: usize = 32;
+const WORD: usize = 8;
 
 /// JSON under way.
 #[derive(Debug)]
@@ -131,34 +133,36 @@ pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
     };
     let mut rest = text.as_bytes();
     loop {
-        let (plain, from) = rest.split_at(plain_length(rest));
-        out.extend_from_slice(plain);
-        let Some((byte, after)) = from.split_first() else {
-            return;
+        while let Some((block, after)) = rest.split_first_chunk()
+            && is_plain(block)
+        {
+            out.extend_from_slice(block);
+            rest = after;
+        }
+        let Some((word, after)) = rest.split_first_chunk() else {
+            break;
         };
-        let form = &forms[usize::from(*byte)];
-        // All of its room, and back: copying what has always the same length costs next to nothing.
-        out.extend_from_slice(&form.bytes);
-        out.truncate(out.len() - form.bytes.len() + usize::from(form.length));
-        rest = after;
-    }
-}
-
-/// How many bytes come before the first that a JSON string cannot have as it is.
-fn plain_length(bytes: &[u8]) -> usize {
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let plain = blocks.iter().take_while(|block| is_plain(block)).count() * BLOCK;
-    let (words, last) = bytes[plain..].as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
-        let found = specials(u64::from_le_bytes(*word));
-        if found != 0 {
-            return plain + 8 * number + found.trailing_zeros() as usize / 8;
+        // All of it, and back to where it is plain: copies of one length cost next to nothing.
+        out.extend_from_slice(word);
+        let plain = plain_length(word);
+        if plain == WORD {
+            rest = after;
+        } else {
+            out.truncate(out.len() - (WORD - plain));
+            forms[usize::from(word[plain])].write(out);
+            rest = &rest[plain + 1..];
         }
     }
-    let last = last.iter().position(|byte| is_special(*byte));
-    last.map_or(bytes.len(), |place| plain + 8 * words.len() + place)
+    for byte in rest {
+        if is_special(*byte) {
+            forms[usize::from(*byte)].write(out);
+        } else {
+            out.push(*byte);
+        }
+    }
 }
 
+/// Whether a JSON string cannot have it as it is.
 fn is_special(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
 }
@@ -169,16 +173,19 @@ fn is_plain(block: &[u8; BLOCK]) -> bool {
     marks.iter().fold(0, |any, mark| any | mark) == 0
 }
 
-/// The highest bit of each special byte of a word, exact up to the first: from there a borrow may run on.
-fn specials(word: u64) -> u64 {
+/// How many bytes come before the first special one: what [`is_special`] says, of all of them at once.
+fn plain_length(word: &[u8; WORD]) -> usize {
     const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; 8])
+        u64::from_le_bytes([byte; WORD])
     }
+    // Sets the highest bit of each byte below `end`, exact up to the first: from there a borrow may run on.
     let below = |word: u64, end: u8| word.wrapping_sub(each(end)) & !word;
+    let word = u64::from_le_bytes(*word);
     let control = below(word, b' ');
     let quote = below(word ^ each(b'"'), 1);
     let backslash = below(word ^ each(b'\\'), 1);
-    (control | quote | backslash) & each(0x80)
+    let found = (control | quote | backslash) & each(0x80);
+    found.trailing_zeros() as usize / 8
 }
 
 /// What is written for a byte that has to be escaped.
@@ -231,6 +238,11 @@ const fn escaped(byte: u8) -> Form {
 }
 
 impl Form {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes);
+        out.truncate(out.len() - (self.bytes.len() - usize::from(self.length)));
+    }
+
     /// Once more: none of them has anything to escape but quotes and backslashes.
     const fn escaped(&self) -> Form {
         let mut again = Form {
