@@ -144,7 +144,7 @@ pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
         };
         // All of it, and back to where it is plain: copies of one length cost next to nothing.
         out.extend_from_slice(word);
-        let plain = plain_length(word);
+        let plain = plain_length(*word);
         if plain == WORD {
             rest = after;
         } else {
@@ -174,13 +174,13 @@ fn is_plain(block: &[u8; BLOCK]) -> bool {
 }
 
 /// How many bytes come before the first special one: what [`is_special`] says, of all of them at once.
-fn plain_length(word: &[u8; WORD]) -> usize {
+fn plain_length(word: [u8; WORD]) -> usize {
     const fn each(byte: u8) -> u64 {
         u64::from_le_bytes([byte; WORD])
     }
     // Sets the highest bit of each byte below `end`, exact up to the first: from there a borrow may run on.
     let below = |word: u64, end: u8| word.wrapping_sub(each(end)) & !word;
-    let word = u64::from_le_bytes(*word);
+    let word = u64::from_le_bytes(word);
     let control = below(word, b' ');
     let quote = below(word ^ each(b'"'), 1);
     let backslash = below(word ^ each(b'\\'), 1);
