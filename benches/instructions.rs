@@ -1,4 +1,5 @@
-//! How many instructions the work takes that every request pays for: reading it, finding its place, assembling its reply, encoding its span.
+//! How many instructions the work takes that every request pays for: reading it, finding its place, assembling its reply, writing its span
+//! into a post.
 //!
 //! The rule: only what must not creep. Counts are the same on every machine, busy or not, so a change of one in a hundred shows; what the
 //! counts are worth in time, `reading` says.
@@ -17,11 +18,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gungraun::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use spangate::capture::Exchange;
+use http::StatusCode;
+use spangate::capture::{Answer, Exchange, Opening, Reading};
 use spangate::export::Encoding;
+use spangate::identity::{Customer, Identity};
 use spangate::openai::{ChatReply, ChatRequest, ReplyReader};
 use spangate::runs::{self, Made, Runs};
 use spangate::span::Span;
+use spangate::span::exchange::told_place;
 
 #[path = "parts/answers.rs"]
 mod answers;
@@ -53,6 +57,56 @@ fn spans() -> Vec<Span> {
     (1..=20)
         .map(|number| answers::span(&mut words, number))
         .collect()
+}
+
+/// Calls that are over, as the export takes them: with all that a span has, and the conversation in it twice.
+fn calls(bytes: usize) -> Vec<Made> {
+    let mut words = Words::new();
+    (1..=20)
+        .filter_map(|number| whole_call(&mut words, number, bytes))
+        .collect()
+}
+
+fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<Made> {
+    let mut reader = ReplyReader::new(Some("application/json"), None, 4 << 20);
+    reader.push(answers::whole(words).as_bytes());
+    let identity = Identity {
+        customer: Customer {
+            identifier: Some("customer-4711".to_owned()),
+            ..Customer::default()
+        },
+        thread: Some("thread-1".to_owned()),
+        environment: Some("production".to_owned()),
+        metadata: [("team".to_owned(), "research".to_owned())].into(),
+        ..Identity::default()
+    };
+    let exchange = Exchange {
+        opening: Arc::new(Opening {
+            identity,
+            entity_content: true,
+            ..samples::opening()
+        }),
+        answer: Some(Answer {
+            status: StatusCode::OK,
+            first_byte: Duration::from_millis(1),
+            content_type: Some("application/json".to_owned()),
+            content_encoding: None,
+            headers: Arc::new([
+                ("x-request-id", format!("req_{number:032x}")),
+                ("openai-processing-ms", "412".to_owned()),
+            ]),
+        }),
+        reading: Some(Reading {
+            reply: reader.finish(),
+            ended: true,
+            first_token: None,
+        }),
+        ..Arc::into_inner(samples::exchange(number, samples::request(words, bytes)))?
+    };
+    Some(Made::Call {
+        place: told_place(&exchange),
+        exchange: Arc::new(exchange),
+    })
 }
 
 /// A hundred runs that are open, and a call that begins another, with a history of this length.
@@ -114,15 +168,31 @@ fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, Ve
 #[library_benchmark]
 #[bench::twenty_spans(setup = spans)]
 fn encode_json(spans: Vec<Span>) -> Vec<Span> {
-    _ = black_box(Encoding::Json.encode(black_box(&spans).iter()).is_ok());
+    black_box(Encoding::Json.encode(black_box(&spans).iter()));
     spans
 }
 
 #[library_benchmark]
 #[bench::twenty_spans(setup = spans)]
 fn encode_protobuf(spans: Vec<Span>) -> Vec<Span> {
-    _ = black_box(Encoding::Protobuf.encode(black_box(&spans).iter()).is_ok());
+    black_box(Encoding::Protobuf.encode(black_box(&spans).iter()));
     spans
+}
+
+#[library_benchmark]
+#[bench::with_1_kb(args = (1 << 10), setup = calls)]
+#[bench::with_20_kb(args = (20 << 10), setup = calls)]
+fn post_json(calls: Vec<Made>) -> Vec<Made> {
+    black_box(Encoding::Json.encode(black_box(&calls).iter()));
+    calls
+}
+
+#[library_benchmark]
+#[bench::with_1_kb(args = (1 << 10), setup = calls)]
+#[bench::with_20_kb(args = (20 << 10), setup = calls)]
+fn post_protobuf(calls: Vec<Made>) -> Vec<Made> {
+    black_box(Encoding::Protobuf.encode(black_box(&calls).iter()));
+    calls
 }
 
 library_benchmark_group!(
@@ -132,7 +202,9 @@ library_benchmark_group!(
         assemble_reply,
         place_call,
         encode_json,
-        encode_protobuf
+        encode_protobuf,
+        post_json,
+        post_protobuf
     ]
 );
 

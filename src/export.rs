@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
+use crate::span::Span;
 use crate::store::{Batch, Store};
 
 mod delivery;
@@ -355,10 +356,7 @@ impl Work {
 /// Posts no span at all, to see what would come of one. None without a key.
 pub async fn probe(settings: &ExportSettings) -> Option<respan::Verdict> {
     let key = settings.api_key.as_ref()?;
-    let nothing = settings
-        .encoding
-        .encode(std::iter::empty())
-        .unwrap_or_default();
+    let nothing = settings.encoding.encode(std::iter::empty::<&Span>());
     Some(
         post::Client::new(&Pace::default())
             .post(settings, key, nothing)

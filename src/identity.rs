@@ -14,7 +14,7 @@ pub use credential::Credential;
 pub use trace::{ToldBy, ToldTrace};
 
 use crate::config;
-use crate::span::{Key, SpanId, Value, key};
+use crate::span::{Attributes, Name, SpanId, ValueRef, key};
 use told::Told;
 
 mod credential;
@@ -248,8 +248,8 @@ fn place(
 }
 
 impl Identity {
-    /// Adds what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
-    pub fn attributes(&self, out: &mut Vec<(Key, Value)>) {
+    /// Tells what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
+    pub fn attributes(&self, out: &mut impl Attributes) {
         let texts = [
             (key::CUSTOMER_IDENTIFIER, &self.customer.identifier),
             (key::CUSTOMER_EMAIL, &self.customer.email),
@@ -264,14 +264,12 @@ impl Identity {
         ];
         for (key, text) in texts {
             if let Some(text) = text {
-                out.push((Key::Borrowed(key), Value::Text(text.clone())));
+                out.put(Name::Fixed(key), ValueRef::Text(text));
             }
         }
         for (name, text) in &self.metadata {
-            out.push((
-                Key::Owned(format!("{}{name}", key::METADATA_PREFIX)),
-                Value::Text(text.clone()),
-            ));
+            let name = Name::Prefixed(key::METADATA_PREFIX, name);
+            out.put(name, ValueRef::Text(text));
         }
     }
 }

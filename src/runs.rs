@@ -41,8 +41,8 @@ use std::time::{Duration, Instant};
 
 use crate::capture::{Exchange, ExchangeId, Kept, Opening, Retrying};
 use crate::identity::Credential;
-use crate::span::exchange::{span, span_id, told_place};
-use crate::span::{Place, Span, SpanId, TraceId};
+use crate::span::exchange::{self, span_id, told_place};
+use crate::span::{Collect, Place, Sink, Span, SpanId, Tell, TraceId};
 
 use call::RunId;
 use hash::Map;
@@ -159,7 +159,7 @@ impl Made {
     /// The span itself.
     pub fn span(&self) -> Span {
         match self {
-            Made::Call { exchange, place } => span(exchange).placed(place),
+            Made::Call { exchange, place } => exchange::tell(exchange, place, Collect),
             Made::Span(span) => Span::clone(span),
         }
     }
@@ -169,6 +169,23 @@ impl Made {
         match self {
             Made::Call { exchange, .. } => span_id(exchange.opening.id),
             Made::Span(span) => span.span_id,
+        }
+    }
+}
+
+impl Tell for Made {
+    fn tell<S: Sink>(&self, sink: S) -> S::Told {
+        match self {
+            Made::Call { exchange, place } => exchange::tell(exchange, place, sink),
+            Made::Span(span) => span.tell(sink),
+        }
+    }
+
+    fn size_hint(&self) -> usize {
+        match self {
+            // What was said goes out twice, and grows where it is escaped. Room that stays empty costs less than moving what is there.
+            Made::Call { exchange, .. } => 5 * exchange.weight() / 2,
+            Made::Span(span) => span.size_hint(),
         }
     }
 }

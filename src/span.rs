@@ -2,12 +2,19 @@
 //!
 //! Ids, times and attributes are fixed when a span is made. Nothing after that changes it, so a post that is repeated is the same post.
 //! How the attributes are called is Respan's wire contract: [`key`] has the names, [`exchange`], [`chat`] and [`operation`] set them.
+//!
+//! ```text
+//!  exchange and its place ──tell──► sink ──► a Span: what people look at, and what is kept
+//!  Span                   ──tell──►      └─► bytes of a post, with no Span between
+//! ```
 
 pub mod chat;
 pub mod exchange;
 mod id;
+pub mod json;
 pub mod key;
 pub mod operation;
+mod sink;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,6 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use id::{SpanId, TraceId};
+pub use sink::{Attributes, Collect, Head, Name, Sink, Tell, ValueRef, decimal, tell_all};
 
 /// One finished operation, ready to be exported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,19 +66,6 @@ pub struct Place {
     /// What its run was asked first, likewise; in part, where it is long.
     #[serde(skip)]
     pub task: Option<Arc<str>>,
-}
-
-impl Span {
-    /// The same span, standing there.
-    #[must_use]
-    pub fn placed(mut self, place: &Place) -> Self {
-        self.trace_id = place.trace_id;
-        self.parent_span_id = place.parent_span_id;
-        self.start_ns = place.start_ns;
-        self.events.clone_from(&place.events);
-        self.attributes.extend_from_slice(&place.notes);
-        self
-    }
 }
 
 /// Something that happened during a span.

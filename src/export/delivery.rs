@@ -216,10 +216,7 @@ impl Work {
         // The semaphore is never closed, so this always waits for a turn.
         let turn = self.posts.acquire().await;
         let (settings, key) = self.leave_to_post(signals).await.ok_or(Ending::GivenUp)?;
-        let body = settings
-            .encoding
-            .encode(batch.spans())
-            .map_err(|error| Ending::Halve(error.to_string()))?;
+        let body = settings.encoding.encode(batch.spans());
         let under_way = self.health.post_begins();
         let verdict = self.client.post(&settings, &key, body).await;
         drop((under_way, turn));

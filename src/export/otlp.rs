@@ -3,14 +3,13 @@
 //! Pure, and the same bytes for the same spans each time: a resend must be the same post. Both encodings carry the same
 //! `ExportTraceServiceRequest` (opentelemetry-proto, `collector/trace/v1`), one resource and one scope, both named spangate.
 //!
-//! Protobuf goes through the message types of `opentelemetry-proto`. JSON is written from the spans where they are, without those
-//! types: a prompt of 200 KB is then not copied before it is escaped, and what is printed is what Respan's own SDK prints (no empty
-//! `events`, `links`, `traceState` and `parentSpanId` of a root, which the types would spell out).
+//! Neither builds anything before: what a [`Tell`] tells goes to its place in the body, so a prompt of 200 KB is read once and written
+//! where it belongs. In JSON, what is printed is what Respan's own SDK prints (no empty `events`, `links`, `traceState` and `parentSpanId`
+//! of a root, which `opentelemetry-proto`'s types would spell out).
 
 use bytes::Bytes;
-use prost::Message as _;
 
-use crate::span::{Span, Status};
+use crate::span::{Head, Tell};
 
 mod json;
 mod protobuf;
@@ -21,7 +20,7 @@ const SERVICE: &str = "spangate";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `SPAN_KIND_INTERNAL`, which Respan's SDKs send for every span; what a span is, is said by `respan.entity.log_type`.
-const KIND_INTERNAL: i32 = 1;
+const KIND_INTERNAL: u64 = 1;
 
 /// How spans are written into a post.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,24 +42,26 @@ impl Encoding {
     }
 
     /// The body of one post.
-    ///
-    /// # Errors
-    /// None is known: every span can be written in either encoding. `serde_json` cannot promise it, so it is passed on.
-    pub fn encode<'a>(
-        self,
-        spans: impl ExactSizeIterator<Item = &'a Span> + Clone,
-    ) -> Result<Bytes, serde_json::Error> {
+    pub fn encode<'a, T: Tell + 'a>(self, spans: impl Iterator<Item = &'a T> + Clone) -> Bytes {
+        let about = spans.clone().map(Tell::size_hint).sum::<usize>() + 512;
+        let mut body = Vec::with_capacity(about);
         match self {
-            Self::Json => json::encode(spans),
-            Self::Protobuf => Ok(protobuf::request(spans).encode_to_vec().into()),
+            Self::Json => json::encode(spans, &mut body),
+            Self::Protobuf => protobuf::encode(spans, &mut body),
         }
+        body.into()
     }
 }
 
+/// Adds one span as it stands among others in a post of JSON.
+pub fn one_in_json(span: &impl Tell, body: &mut Vec<u8>) {
+    span.tell(json::OneSpan(body));
+}
+
 /// OTLP's `Status.StatusCode`.
-fn status_code(status: &Status) -> i32 {
-    match status {
-        Status::Ok => 1,
-        Status::Error(_) => 2,
+fn status_code(head: &Head<'_>) -> u64 {
+    match head.error {
+        None => 1,
+        Some(_) => 2,
     }
 }

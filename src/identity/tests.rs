@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod trace;
-use crate::span::TraceId;
+use crate::span::{TraceId, Value};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -3,21 +3,19 @@
 //! The rule: a fact that is not known has no attribute. Nothing here says who asked, when, or how the exchange ended; those are the caller's.
 //! With `content` false, as `capture.content = "metadata"` asks, no text of a prompt, an answer, a tool or an error leaves.
 
-use std::borrow::Cow;
-use std::fmt::Display;
-
-use super::{Key, Value, key};
+use super::json::{Json, Members};
+use super::{Attributes, Name, ValueRef, key};
 use crate::openai::{ChatReply, ChatRequest, Choice, Content, Message, Usage};
 
 /// What every chat span has, also when neither request nor reply could be read. `system` is the provider.
-pub fn kind_attributes(system: &str, out: &mut Vec<(Key, Value)>) {
+pub fn kind_attributes(system: &str, out: &mut impl Attributes) {
     put(out, key::LOG_TYPE, Some("chat"));
     put(out, key::REQUEST_TYPE, Some("chat"));
     put(out, key::SYSTEM, Some(system));
 }
 
 /// What was asked.
-pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut Vec<(Key, Value)>) {
+pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut impl Attributes) {
     put(out, key::REQUEST_MODEL, request.model.as_deref());
     // Without the member OpenAI does not stream; of a body that was cut nobody knows.
     put(
@@ -75,12 +73,8 @@ pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut Ve
         put(out, name, text.as_deref());
     }
     if !request.stop.is_empty() {
-        let stop = request
-            .stop
-            .iter()
-            .map(|text| text.clone().into_owned())
-            .collect();
-        out.push((key::STOP_SEQUENCES.into(), Value::Texts(stop)));
+        let stop: Vec<&str> = request.stop.iter().map(AsRef::as_ref).collect();
+        put(out, key::STOP_SEQUENCES, Some(&*stop));
     }
     put(
         out,
@@ -92,8 +86,8 @@ pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut Ve
     }
 }
 
-fn message_attributes(number: usize, message: &Message<'_>, out: &mut Vec<(Key, Value)>) {
-    let mut put = |member, text| put(out, numbered("gen_ai.prompt", number, member), text);
+fn message_attributes(number: usize, message: &Message<'_>, out: &mut impl Attributes) {
+    let mut put = |member, text| put(out, Name::Numbered("gen_ai.prompt", number, member), text);
     put("role", message.role.as_deref());
     put("content", content_text(message));
     put("name", message.name.as_deref());
@@ -114,7 +108,7 @@ fn content_text<'m>(message: &'m Message<'_>) -> Option<&'m str> {
 /// What came back.
 ///
 /// An error that the reply itself tells is here, too (`error.*`); whether the exchange failed is for the caller to say.
-pub fn reply_attributes(reply: &ChatReply, content: bool, out: &mut Vec<(Key, Value)>) {
+pub fn reply_attributes(reply: &ChatReply, content: bool, out: &mut impl Attributes) {
     put(out, key::RESPONSE_MODEL, reply.model.as_deref());
     put(out, key::RESPONSE_ID, reply.id.as_deref());
     put(
@@ -130,13 +124,13 @@ pub fn reply_attributes(reply: &ChatReply, content: bool, out: &mut Vec<(Key, Va
     if let Some(usage) = &reply.usage {
         usage_attributes(usage, out);
     }
-    let reasons: Vec<String> = reply
+    let reasons: Vec<&str> = reply
         .choices
         .iter()
-        .filter_map(|choice| choice.finish_reason.clone())
+        .filter_map(|choice| choice.finish_reason.as_deref())
         .collect();
     if !reasons.is_empty() {
-        out.push((key::FINISH_REASONS.into(), Value::Texts(reasons)));
+        put(out, key::FINISH_REASONS, Some(&*reasons));
     }
     if content {
         for (number, choice) in reply.choices.iter().enumerate() {
@@ -155,7 +149,7 @@ pub fn reply_attributes(reply: &ChatReply, content: bool, out: &mut Vec<(Key, Va
     }
 }
 
-fn usage_attributes(usage: &Usage, out: &mut Vec<(Key, Value)>) {
+fn usage_attributes(usage: &Usage, out: &mut impl Attributes) {
     let total = usage
         .total
         .or_else(|| usage.prompt?.checked_add(usage.completion?));
@@ -179,13 +173,15 @@ fn usage_attributes(usage: &Usage, out: &mut Vec<(Key, Value)>) {
     }
 }
 
-fn choice_attributes(number: usize, choice: &Choice, out: &mut Vec<(Key, Value)>) {
-    let mut put = |member, text| put(out, numbered("gen_ai.completion", number, member), text);
-    let calls = choice.tool_calls_json();
-    let function_call = choice
-        .function_call
-        .as_ref()
-        .and_then(|call| serde_json::to_string(call).ok());
+fn choice_attributes(number: usize, choice: &Choice, out: &mut impl Attributes) {
+    let (calls, function_call) = calls(choice);
+    let mut put = |member, text| {
+        put(
+            out,
+            Name::Numbered("gen_ai.completion", number, member),
+            text,
+        );
+    };
     put("role", choice.role.as_deref());
     put("content", spoken(choice));
     put("refusal", choice.refusal.as_deref());
@@ -193,6 +189,15 @@ fn choice_attributes(number: usize, choice: &Choice, out: &mut Vec<(Key, Value)>
     put("tool_calls", calls.as_deref());
     put("function_call", function_call.as_deref());
     put("finish_reason", choice.finish_reason.as_deref());
+}
+
+/// What it calls, as JSON: tools, and a function.
+fn calls(choice: &Choice) -> (Option<String>, Option<String>) {
+    let function_call = choice.function_call.as_ref();
+    (
+        choice.tool_calls_json(),
+        function_call.and_then(|call| serde_json::to_string(call).ok()),
+    )
 }
 
 /// The answer: its text, else what was spoken, else "" where there are only calls.
@@ -205,132 +210,59 @@ fn spoken(choice: &Choice) -> Option<&str> {
         .or(calls.then_some(""))
 }
 
-/// The conversation as one JSON array of messages, for [`key::ENTITY_INPUT`]: the form of respan-instrumentation-openai 1.3.0.
-pub fn entity_input(request: &ChatRequest<'_>) -> String {
-    let mut json = String::from("[");
-    for (number, message) in request.messages.iter().enumerate() {
-        if number > 0 {
-            json.push(',');
-        }
-        let mut object = Object::open(&mut json);
-        match &message.content {
-            Some(Content::Json(parts)) => object.json("content", Some(parts)),
-            _ => object.text("content", content_text(message)),
-        }
-        object.text("role", message.role.as_deref());
-        object.text("name", message.name.as_deref());
-        object.json("tool_calls", message.tool_calls.as_deref());
-        object.text("tool_call_id", message.tool_call_id.as_deref());
-        object.json("function_call", message.function_call.as_deref());
-        object.text("refusal", message.refusal.as_deref());
-        object.close();
-    }
-    json.push(']');
-    json
+/// The conversation as one JSON array of messages: the form of respan-instrumentation-openai 1.3.0.
+pub fn entity_input(request: &ChatRequest<'_>, out: &mut impl Attributes) {
+    out.json(Name::Fixed(key::ENTITY_INPUT), |json| {
+        json.list(&request.messages, |json, message| {
+            json.object(|members| message_members(message, members));
+        });
+    });
 }
 
-/// The assistant's message as one JSON object, or an array of them where there are several choices, for [`key::ENTITY_OUTPUT`]; none where
-/// there are no choices.
-pub fn entity_output(reply: &ChatReply) -> Option<String> {
-    let mut json = String::new();
-    let several = reply.choices.len() > 1;
-    for choice in &reply.choices {
-        json.push(if json.is_empty() { '[' } else { ',' });
-        let mut object = Object::open(&mut json);
-        object.text("content", spoken(choice));
-        object.text("role", choice.role.as_deref());
-        object.text("refusal", choice.refusal.as_deref());
-        object.text("reasoning", choice.reasoning.as_deref());
-        object.json("tool_calls", choice.tool_calls_json().as_deref());
-        let function_call = choice
-            .function_call
-            .as_ref()
-            .and_then(|call| serde_json::to_string(call).ok());
-        object.json("function_call", function_call.as_deref());
-        object.text("finish_reason", choice.finish_reason.as_deref());
-        object.close();
+fn message_members(message: &Message<'_>, members: &mut Members<'_, '_>) {
+    match &message.content {
+        Some(Content::Json(parts)) => members.written("content", Some(parts)),
+        _ => members.text("content", content_text(message)),
     }
-    match (json.is_empty(), several) {
-        (true, _) => None,
-        (false, true) => Some(json + "]"),
-        (false, false) => Some(json.split_off(1)),
+    members.text("role", message.role.as_deref());
+    members.text("name", message.name.as_deref());
+    members.written("tool_calls", message.tool_calls.as_deref());
+    members.text("tool_call_id", message.tool_call_id.as_deref());
+    members.written("function_call", message.function_call.as_deref());
+    members.text("refusal", message.refusal.as_deref());
+}
+
+/// The assistant's message as one JSON object, or an array of them where there are several choices; nothing where there are none.
+pub fn entity_output(reply: &ChatReply, out: &mut impl Attributes) {
+    let choice = |json: &mut Json<'_>, choice: &Choice| {
+        json.object(|members| choice_members(choice, members));
+    };
+    let name = Name::Fixed(key::ENTITY_OUTPUT);
+    match &*reply.choices {
+        [] => {}
+        [only] => out.json(name, |json| choice(json, only)),
+        several => out.json(name, |json| json.list(several, choice)),
     }
 }
 
-/// A JSON object under way. serde would have to read again what is JSON already.
-struct Object<'j> {
-    json: &'j mut String,
-    before: char,
+fn choice_members(choice: &Choice, members: &mut Members<'_, '_>) {
+    let (calls, function_call) = calls(choice);
+    members.text("content", spoken(choice));
+    members.text("role", choice.role.as_deref());
+    members.text("refusal", choice.refusal.as_deref());
+    members.text("reasoning", choice.reasoning.as_deref());
+    members.written("tool_calls", calls.as_deref());
+    members.written("function_call", function_call.as_deref());
+    members.text("finish_reason", choice.finish_reason.as_deref());
 }
 
-impl<'j> Object<'j> {
-    fn open(json: &'j mut String) -> Self {
-        Self { json, before: '{' }
-    }
-
-    /// Adds a member whose value is JSON.
-    fn json(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.json.push(std::mem::replace(&mut self.before, ','));
-            self.json.extend(["\"", name, "\":", value]);
-        }
-    }
-
-    fn text(&mut self, name: &str, value: Option<&str>) {
-        let quoted = value.and_then(|text| serde_json::to_string(text).ok());
-        self.json(name, quoted.as_deref());
-    }
-
-    fn close(self) {
-        if self.before == '{' {
-            self.json.push('{');
-        }
-        self.json.push('}');
-    }
-}
-
-/// `gen_ai.prompt.3.role`
-fn numbered(list: &str, number: impl Display, member: &str) -> Key {
-    Cow::Owned(format!("{list}.{number}.{member}"))
-}
-
-fn put(out: &mut Vec<(Key, Value)>, name: impl Into<Key>, value: Option<impl Into<Known>>) {
+fn put<'n, 'v>(
+    out: &mut impl Attributes,
+    name: impl Into<Name<'n>>,
+    value: Option<impl Into<ValueRef<'v>>>,
+) {
     if let Some(value) = value {
-        out.push((name.into(), value.into().0));
-    }
-}
-
-/// A value that is known, from what it is kept as.
-struct Known(Value);
-
-impl From<&str> for Known {
-    fn from(text: &str) -> Self {
-        Self(Value::Text(text.to_owned()))
-    }
-}
-
-impl From<bool> for Known {
-    fn from(flag: bool) -> Self {
-        Self(Value::Bool(flag))
-    }
-}
-
-impl From<f64> for Known {
-    fn from(number: f64) -> Self {
-        Self(Value::Double(number))
-    }
-}
-
-impl From<i64> for Known {
-    fn from(number: i64) -> Self {
-        Self(Value::Int(number))
-    }
-}
-
-impl From<u64> for Known {
-    /// OTLP's integers are signed; no count of tokens comes near the end of them.
-    fn from(count: u64) -> Self {
-        Self(Value::Int(i64::try_from(count).unwrap_or(i64::MAX)))
+        out.put(name.into(), value.into());
     }
 }
 

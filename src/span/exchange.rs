@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use super::chat;
-use super::{Key, Place, Span, SpanId, Status, TraceId, Value, key};
+use super::{
+    Attributes, Collect, Head, Name, Place, Sink, Span, SpanId, TraceId, ValueRef, key, tell_all,
+};
 use crate::capture::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
 use crate::encoding::Decoder;
 use crate::openai::{ChatReply, ChatRequest};
@@ -13,44 +15,50 @@ use crate::openai::{ChatReply, ChatRequest};
 /// What a client that left is recorded as, there being no status for it; nginx's word.
 const CLIENT_CLOSED_REQUEST: i64 = 499;
 
-/// The span of `exchange`. Everything in it is a function of the exchange.
+/// The span of `exchange` where its own headers say that it stands.
 pub fn span(exchange: &Exchange) -> Span {
-    let (opening, reading) = (&exchange.opening, exchange.reading.as_ref());
-    let outcome = Outcome::of(exchange, reading);
-    let mut attributes = Vec::with_capacity(48);
-    let put = &mut attributes;
-    let mut model = None;
-    if opening.chat {
-        chat::kind_attributes(opening.system, put);
-        set(put, key::ENTITY_NAME, text("openai.chat"));
-        set(put, key::ENTITY_PATH, text("openai.chat"));
-        model = put_call(put, exchange, reading);
-    } else {
-        set(put, key::LOG_TYPE, text("task"));
-        set(
-            put,
-            key::ENTITY_NAME,
-            Value::Text(format!("{} {}", opening.method, opening.path)),
-        );
-        set(put, key::ENTITY_PATH, text(""));
-    }
-    put_transport(put, exchange, &outcome);
-    opening.identity.attributes(put);
-    put_notes(put, exchange, reading, &outcome);
+    tell(exchange, &told_place(exchange), Collect)
+}
 
-    let name = name(opening, model.as_deref());
-    let place = told_place(exchange);
-    Span {
+/// Tells the span of `exchange`, standing at `place`. Everything in it is a function of the two.
+pub fn tell<S: Sink>(exchange: &Exchange, place: &Place, sink: S) -> S::Told {
+    let (opening, reading) = (&*exchange.opening, exchange.reading.as_ref());
+    let outcome = Outcome::of(exchange, reading);
+    let body = opening.chat.then(|| plain_body(opening, &exchange.request));
+    let request = body
+        .as_deref()
+        .and_then(|body| ChatRequest::parse(body).ok());
+    let answered = reading.and_then(|reading| reading.reply.model.as_deref());
+    let asked = request
+        .as_ref()
+        .and_then(|request| request.model.as_deref());
+    let head = Head {
         trace_id: place.trace_id,
         span_id: span_id(opening.id),
         parent_span_id: place.parent_span_id,
-        name,
+        name: &name(opening, answered.or(asked)),
         start_ns: place.start_ns,
         end_ns: exchange.ended_ns(),
-        status: outcome.message.map_or(Status::Ok, Status::Error),
-        attributes,
-        events: place.events,
-    }
+        error: outcome.message.as_deref(),
+        events: &place.events,
+    };
+    sink.span(&head, |put| {
+        if opening.chat {
+            chat::kind_attributes(opening.system, put);
+            set(put, key::ENTITY_NAME, "openai.chat");
+            set(put, key::ENTITY_PATH, "openai.chat");
+            put_call(put, opening, request.as_ref(), reading);
+        } else {
+            set(put, key::LOG_TYPE, "task");
+            let called = format!("{} {}", opening.method, opening.path);
+            set(put, key::ENTITY_NAME, called.as_str());
+            set(put, key::ENTITY_PATH, "");
+        }
+        put_transport(put, exchange, &outcome);
+        opening.identity.attributes(put);
+        put_notes(put, exchange, reading, &outcome);
+        tell_all(&place.notes, put);
+    })
 }
 
 /// The name of an exchange's span, whose `model` answered, or was asked for.
@@ -93,31 +101,34 @@ pub fn outcome(exchange: &Exchange) -> &'static str {
 }
 
 /// How an exchange truly ended: by its transport, and by what the reply says of itself.
-struct Outcome {
+struct Outcome<'e> {
     word: &'static str,
     /// Why it did not go well.
-    message: Option<String>,
+    message: Option<Cow<'e, str>>,
     /// A class of errors, OpenAI's own word where it gave one.
-    kind: Option<String>,
+    kind: Option<Cow<'e, str>>,
     status_code: Option<i64>,
 }
 
-impl Outcome {
-    fn of(exchange: &Exchange, reading: Option<&Reading>) -> Self {
+impl<'e> Outcome<'e> {
+    fn of(exchange: &'e Exchange, reading: Option<&'e Reading>) -> Self {
         let status = exchange.answer.as_ref().map(|answer| answer.status);
         let status_code = status.map(|status| i64::from(status.as_u16()));
-        let ended = |word: &'static str, message: &str, status_code| Outcome {
+        let ended = |word: &'static str, message: &'e str, status_code| Outcome {
             word,
-            message: Some(message.to_owned()),
-            kind: Some(word.to_owned()),
+            message: Some(Cow::Borrowed(message)),
+            kind: Some(Cow::Borrowed(word)),
             status_code,
         };
         let told = reading.and_then(|reading| reading.reply.error.as_ref());
         // Moderation and validation quote what was sent, so in metadata mode their words stay here.
         let words = told
-            .and_then(|error| error.message.clone())
-            .filter(|_| exchange.opening.content);
-        let kind = told.and_then(|error| error.kind.clone().or_else(|| error.code.clone()));
+            .and_then(|error| error.message.as_deref())
+            .filter(|_| exchange.opening.content)
+            .map(Cow::Borrowed);
+        let kind = told
+            .and_then(|error| error.kind.as_deref().or(error.code.as_deref()))
+            .map(Cow::Borrowed);
         let says_it_ended = reading.is_some_and(|reading| exchange.opening.chat && reading.ended);
         match (&exchange.ending, status) {
             (Ending::Unreachable(why), _) => ended("unreachable", why, Some(502)),
@@ -139,14 +150,14 @@ impl Outcome {
             ),
             (_, Some(status)) if status.is_client_error() || status.is_server_error() => Outcome {
                 word: "refused",
-                message: words.or_else(|| Some(format!("the upstream answered {status}"))),
-                kind: kind.or_else(|| Some(status.as_u16().to_string())),
+                message: words.or_else(|| Some(format!("the upstream answered {status}").into())),
+                kind: kind.or_else(|| Some(status.as_u16().to_string().into())),
                 status_code,
             },
             _ if told.is_some() && exchange.opening.chat => Outcome {
                 word: "stream_error",
-                message: words.or_else(|| Some("the reply holds an error".to_owned())),
-                kind: kind.or_else(|| Some("stream_error".to_owned())),
+                message: words.or(Some("the reply holds an error".into())),
+                kind: kind.or(Some("stream_error".into())),
                 status_code,
             },
             _ if lacks_its_end(exchange, reading) => ended(
@@ -183,46 +194,32 @@ fn says_something(reply: &ChatReply) -> bool {
     reply.id.is_some() || !reply.choices.is_empty()
 }
 
-/// What was asked and answered. Gives the model that answered, else the one that was asked for.
+/// What was asked and answered.
 fn put_call(
-    put: &mut Vec<(Key, Value)>,
-    exchange: &Exchange,
+    put: &mut impl Attributes,
+    opening: &Opening,
+    request: Option<&ChatRequest<'_>>,
     reading: Option<&Reading>,
-) -> Option<String> {
-    let opening = &exchange.opening;
-    let body = plain_body(opening, &exchange.request);
-    let request = ChatRequest::parse(&body).ok();
-    if let Some(request) = &request {
+) {
+    let twice = opening.content && opening.entity_content;
+    if let Some(request) = request {
         chat::request_attributes(request, opening.content, put);
-        if opening.content && opening.entity_content {
-            set(
-                put,
-                key::ENTITY_INPUT,
-                Value::Text(chat::entity_input(request)),
-            );
+        if twice {
+            chat::entity_input(request, put);
         }
     }
-    if let Some(reading) = reading {
-        chat::reply_attributes(&reading.reply, opening.content, put);
-        if let Some(output) = chat::entity_output(&reading.reply)
-            .filter(|_| opening.content && opening.entity_content)
-        {
-            set(put, key::ENTITY_OUTPUT, Value::Text(output));
-        }
-        if let Some(first) = reading.first_token.filter(|_| {
-            request
-                .as_ref()
-                .is_some_and(|request| request.stream == Some(true))
-        }) {
-            set(
-                put,
-                key::TIME_TO_FIRST_TOKEN,
-                Value::Double(first.as_secs_f64()),
-            );
-        }
+    let Some(reading) = reading else {
+        return;
+    };
+    chat::reply_attributes(&reading.reply, opening.content, put);
+    if twice {
+        chat::entity_output(&reading.reply, put);
     }
-    let answered = reading.and_then(|reading| reading.reply.model.clone());
-    answered.or_else(|| request.and_then(|request| request.model.map(Cow::into_owned)))
+    if let Some(first) = reading.first_token
+        && request.is_some_and(|request| request.stream == Some(true))
+    {
+        set(put, key::TIME_TO_FIRST_TOKEN, first.as_secs_f64());
+    }
 }
 
 /// The body of a request without its coding.
@@ -238,81 +235,67 @@ pub fn plain_body<'a>(opening: &Opening, request: &'a Kept) -> Cow<'a, [u8]> {
     Cow::Owned(plain)
 }
 
-fn put_transport(put: &mut Vec<(Key, Value)>, exchange: &Exchange, outcome: &Outcome) {
+fn put_transport(put: &mut impl Attributes, exchange: &Exchange, outcome: &Outcome<'_>) {
     let opening = &exchange.opening;
-    set(
-        put,
-        key::HTTP_METHOD,
-        Value::Text(opening.method.to_string()),
-    );
-    set(put, key::URL_PATH, Value::Text(opening.path.clone()));
+    set(put, key::HTTP_METHOD, opening.method.as_str());
+    set(put, key::URL_PATH, opening.path.as_str());
     if let Some(code) = outcome.status_code {
-        set(put, key::STATUS_CODE, Value::Int(code));
+        set(put, key::STATUS_CODE, code);
     }
     if let Some(answer) = &exchange.answer {
-        set(
-            put,
-            key::HTTP_STATUS,
-            Value::Int(i64::from(answer.status.as_u16())),
-        );
+        set(put, key::HTTP_STATUS, i64::from(answer.status.as_u16()));
         for (name, value) in answer.headers.iter() {
-            put.push((
-                Cow::Owned(format!("{}{name}", key::RESPONSE_HEADER_PREFIX)),
-                Value::Texts(vec![value.clone()]),
-            ));
+            let name = Name::Prefixed(key::RESPONSE_HEADER_PREFIX, name);
+            put.put(name, ValueRef::Texts(&[value]));
         }
     }
-    // The reply may have told its own.
-    for (name, value) in [
-        (key::ERROR_MESSAGE, &outcome.message),
-        (key::ERROR_TYPE, &outcome.kind),
-    ] {
-        if let Some(value) = value
-            .as_ref()
-            .filter(|_| put.iter().all(|(key, _)| key != name))
-        {
-            set(put, name, Value::Text(value.clone()));
-        }
+    put_error(put, exchange, outcome);
+}
+
+/// What the reply has not told of its own error: see [`chat::reply_attributes`].
+fn put_error(put: &mut impl Attributes, exchange: &Exchange, outcome: &Outcome<'_>) {
+    let opening = &exchange.opening;
+    let reading = exchange.reading.as_ref().filter(|_| opening.chat);
+    let told = reading.and_then(|reading| reading.reply.error.as_ref());
+    if let Some(message) = &outcome.message
+        && !(opening.content && told.is_some_and(|error| error.message.is_some()))
+    {
+        set(put, key::ERROR_MESSAGE, &**message);
+    }
+    if let Some(kind) = &outcome.kind
+        && told.is_none_or(|error| error.kind.is_none())
+    {
+        set(put, key::ERROR_TYPE, &**kind);
     }
 }
 
 /// What the gateway itself has to say, as metadata.
 fn put_notes(
-    put: &mut Vec<(Key, Value)>,
+    put: &mut impl Attributes,
     exchange: &Exchange,
     reading: Option<&Reading>,
-    outcome: &Outcome,
+    outcome: &Outcome<'_>,
 ) {
     let opening = &exchange.opening;
-    set(put, key::OUTCOME, text(outcome.word));
-    set(put, key::EXCHANGE, Value::Text(opening.id.to_string()));
+    set(put, key::OUTCOME, outcome.word);
+    set(put, key::EXCHANGE, opening.id.to_string().as_str());
     if let Some(count) = opening.retry.filter(|count| *count > 0) {
-        set(put, key::RETRY_COUNT, Value::Text(count.to_string()));
+        set(put, key::RETRY_COUNT, count.to_string().as_str());
     }
-    let cut = [
-        ("request", exchange.request.is_cut() && opening.chat),
-        (
-            "response",
-            reading.is_some_and(|reading| reading.reply.cut && opening.chat),
-        ),
-    ];
-    let cut: Vec<&str> = cut
-        .iter()
-        .filter(|(_, cut)| *cut)
-        .map(|(body, _)| *body)
-        .collect();
-    if !cut.is_empty() {
-        set(put, key::CUT, Value::Text(cut.join(", ")));
+    let request = exchange.request.is_cut() && opening.chat;
+    let response = reading.is_some_and(|reading| reading.reply.cut && opening.chat);
+    match (request, response) {
+        (true, true) => set(put, key::CUT, "request, response"),
+        (true, false) => set(put, key::CUT, "request"),
+        (false, true) => set(put, key::CUT, "response"),
+        (false, false) => {}
     }
     if reading.is_some_and(|reading| reading.reply.undecodable && opening.chat) {
-        set(put, key::UNDECODABLE, text("response"));
+        set(put, key::UNDECODABLE, "response");
     }
-    if !opening.identity.unreadable.is_empty() {
-        set(
-            put,
-            key::UNREADABLE,
-            Value::Text(opening.identity.unreadable.join("; ")),
-        );
+    let unreadable = &opening.identity.unreadable;
+    if !unreadable.is_empty() {
+        set(put, key::UNREADABLE, unreadable.join("; ").as_str());
     }
 }
 
@@ -354,12 +337,8 @@ pub(super) fn plain(name: &str) -> String {
     plain
 }
 
-fn set(put: &mut Vec<(Key, Value)>, key: &'static str, value: Value) {
-    put.push((Cow::Borrowed(key), value));
-}
-
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
+fn set<'v>(put: &mut impl Attributes, key: &'static str, value: impl Into<ValueRef<'v>>) {
+    put.put(Name::Fixed(key), value.into());
 }
 
 #[cfg(test)]

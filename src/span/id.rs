@@ -62,17 +62,22 @@ fn digits<const N: usize, const TWICE: usize>(bytes: &[u8; N]) -> [u8; TWICE] {
 
 macro_rules! as_hex {
     ($Id:ident, $digits:literal) => {
+        impl $Id {
+            /// It in hex digits.
+            pub fn digits(self) -> [u8; $digits] {
+                digits(&self.0)
+            }
+        }
+
         impl fmt::Display for $Id {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let digits: [u8; $digits] = digits(&self.0);
-                formatter.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+                formatter.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
             }
         }
 
         impl Serialize for $Id {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let digits: [u8; $digits] = digits(&self.0);
-                serializer.serialize_str(std::str::from_utf8(&digits).unwrap_or_default())
+                serializer.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
             }
         }
 

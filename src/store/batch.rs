@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Store, Taken};
-use crate::span::Span;
+use crate::runs::Made;
 
 /// Spans that were taken from the store and are not settled yet. Never empty.
 #[derive(Debug)]
@@ -16,12 +16,12 @@ pub struct Batch {
     was_aside: bool,
 }
 
-/// A batch whose spans are in memory, each made out.
+/// A batch whose spans are in memory.
 #[derive(Debug)]
 pub struct Loaded {
     batch: Batch,
     /// One for each that was taken, in the same order.
-    spans: Vec<Span>,
+    spans: Vec<Arc<Made>>,
 }
 
 /// How a batch ended at Respan.
@@ -47,44 +47,37 @@ impl Batch {
         self.taken.len()
     }
 
-    /// Reads what only the database has and makes the spans out. What it does not give any more is dropped and counted; when it gives
-    /// nothing now, the batch goes back. None when nothing is left of it.
+    /// Reads what only the database has. What it does not give any more is dropped and counted; when it gives nothing now, the batch goes
+    /// back. None when nothing is left of it.
     pub async fn load(mut self) -> Option<Loaded> {
-        let (here, there): (Vec<_>, Vec<_>) = std::mem::take(&mut self.taken)
-            .into_iter()
-            .partition(|taken| taken.waiting.here.is_some());
-        self.taken = here;
-        let mut spans: Vec<(u64, Span)> = self
+        self.taken.sort_unstable_by_key(|taken| taken.seq);
+        let here = |taken: &Taken| Some(Arc::clone(&taken.waiting.here.as_ref()?.made));
+        let mut spans: Vec<Option<Arc<Made>>> = self.taken.iter().map(here).collect();
+        let there = self
             .taken
             .iter()
-            .filter_map(|taken| Some((taken.seq, taken.waiting.here.as_ref()?.made.span())))
-            .collect();
+            .filter(|taken| taken.waiting.here.is_none());
+        let there: Vec<u64> = there.map(|taken| taken.seq).collect();
         if !there.is_empty() {
-            // In the batch, so that a cancelled task puts them back.
-            let seqs: Vec<u64> = there.iter().map(|taken| taken.seq).collect();
-            self.taken.extend(there);
-            let found = self.store.find(seqs.clone()).await?;
-            let mut lost = Vec::new();
-            for (seq, made) in seqs.into_iter().zip(found) {
-                match made {
-                    Some(made) => spans.push((seq, made.span())),
-                    None => lost.push(seq),
-                }
+            // They stay in the batch, so that a cancelled task puts them back.
+            let mut found = self.store.find(there).await?.into_iter();
+            for span in spans.iter_mut().filter(|span| span.is_none()) {
+                *span = found.next().flatten().map(Arc::new);
             }
-            self.lose(&lost);
+            self.lose_those_without(&spans);
         }
-        spans.sort_unstable_by_key(|(seq, _)| *seq);
-        self.taken.sort_unstable_by_key(|taken| taken.seq);
-        let spans: Vec<Span> = spans.into_iter().map(|(_, span)| span).collect();
+        let spans: Vec<Arc<Made>> = spans.into_iter().flatten().collect();
         (!spans.is_empty()).then_some(Loaded { batch: self, spans })
     }
 
-    fn lose(&mut self, seqs: &[u64]) {
-        let (lost, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.taken)
+    fn lose_those_without(&mut self, spans: &[Option<Arc<Made>>]) {
+        let (kept, lost): (Vec<_>, Vec<_>) = std::mem::take(&mut self.taken)
             .into_iter()
-            .partition(|taken| seqs.contains(&taken.seq));
-        self.taken = kept;
+            .zip(spans)
+            .partition(|(_, span)| span.is_some());
+        self.taken = kept.into_iter().map(|(taken, _)| taken).collect();
         if !lost.is_empty() {
+            let lost: Vec<Taken> = lost.into_iter().map(|(taken, _)| taken).collect();
             self.store.lose(&lost);
         }
     }
@@ -92,8 +85,8 @@ impl Batch {
 
 impl Loaded {
     /// The spans, oldest first.
-    pub fn spans(&self) -> impl ExactSizeIterator<Item = &Span> + Clone {
-        self.spans.iter()
+    pub fn spans(&self) -> impl Iterator<Item = &Made> + Clone {
+        self.spans.iter().map(Arc::as_ref)
     }
 
     /// How many spans there are.

@@ -122,7 +122,7 @@ fn assert_adds_up(store: &Store) {
 fn numbers(batch: Batch) -> Vec<u8> {
     loaded(batch)
         .spans()
-        .map(|span| span.span_id.0[0])
+        .map(|span| span.span_id().0[0])
         .collect()
 }
 
@@ -211,7 +211,7 @@ fn a_span_that_was_set_aside_is_taken_alone_and_goes_first_when_the_store_is_ful
     assert!(store.take(9, usize::MAX).is_none());
     assert_eq!(store.counts().pending, 3);
     let first = loaded(store.take_aside().unwrap());
-    assert_eq!(first.spans().next().unwrap().span_id.0[0], 1);
+    assert_eq!(first.spans().next().unwrap().span_id().0[0], 1);
     store.add(made(4, 0));
     assert_eq!(store.counts().dropped(DropReason::Memory), 1);
     first.settle(&accepted());

@@ -1,205 +1,189 @@
-//! OTLP/JSON, written from borrowed spans.
+//! OTLP/JSON, written as it is told.
 //!
 //! The spelling is that of the OTLP specification's "JSON Protobuf Encoding" and of Respan's SDKs: ids in lower-case hex, 64-bit
 //! numbers as decimal strings, enums as numbers, a field that has no value left out. A double that JSON has no number for is written
 //! as protobuf's JSON mapping says, as the text `NaN`, `Infinity` or `-Infinity`.
 
-use bytes::Bytes;
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use std::io::Write as _;
+
+use serde_json::Number;
 
 use super::{KIND_INTERNAL, SERVICE, VERSION, status_code};
-use crate::span::{Event, Key, Span, Status, Value};
+use crate::span::json::{Depth, Json, escape};
+use crate::span::{
+    self, Attributes as _, Event, Head, Name, Sink, Tell, ValueRef, decimal, tell_all,
+};
 
-pub(super) fn encode<'a>(
-    spans: impl ExactSizeIterator<Item = &'a Span> + Clone,
-) -> Result<Bytes, serde_json::Error> {
-    let about = spans.clone().map(Span::weight).sum::<usize>() + 512;
-    let mut body = Vec::with_capacity(about);
-    serde_json::to_writer(&mut body, &Request(spans))?;
-    Ok(body.into())
-}
-
-/// An object with one field, as OTLP nests them.
-struct One<V>(&'static str, V);
-
-impl<V: Serialize> Serialize for One<V> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.0, &self.1)?;
-        map.end()
-    }
-}
-
-/// Something printed as a JSON string.
-struct AsText<T>(T);
-
-impl<T: std::fmt::Display> Serialize for AsText<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-struct Request<I>(I);
-
-impl<'a, I: ExactSizeIterator<Item = &'a Span> + Clone> Serialize for Request<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        One("resourceSpans", [ResourceSpans(self.0.clone())]).serialize(serializer)
-    }
-}
-
-struct ResourceSpans<I>(I);
-
-impl<'a, I: ExactSizeIterator<Item = &'a Span> + Clone> Serialize for ResourceSpans<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let resource = [
-            TextAttribute("service.name", SERVICE),
-            TextAttribute("service.version", VERSION),
-        ];
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("resource", &One("attributes", resource))?;
-        map.serialize_entry("scopeSpans", &[ScopeSpans(self.0.clone())])?;
-        map.end()
-    }
-}
-
-struct ScopeSpans<I>(I);
-
-impl<'a, I: ExactSizeIterator<Item = &'a Span> + Clone> Serialize for ScopeSpans<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("scope", &Scope)?;
-        map.serialize_entry("spans", &Each(self.0.clone().map(OneSpan)))?;
-        map.end()
-    }
-}
-
-struct Scope;
-
-impl Serialize for Scope {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("name", SERVICE)?;
-        map.serialize_entry("version", VERSION)?;
-        map.end()
-    }
-}
-
-/// A list of what an iterator gives.
-struct Each<I>(I);
-
-impl<I: Iterator<Item: Serialize> + Clone> Serialize for Each<I> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.clone())
-    }
-}
-
-struct OneSpan<'a>(&'a Span);
-
-impl Serialize for OneSpan<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let span = self.0;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("traceId", &span.trace_id)?;
-        map.serialize_entry("spanId", &span.span_id)?;
-        if let Some(parent) = &span.parent_span_id {
-            map.serialize_entry("parentSpanId", &parent)?;
+/// Adds one post.
+pub(super) fn encode<'a, T: Tell + 'a>(spans: impl Iterator<Item = &'a T>, body: &mut Vec<u8>) {
+    add(body, r#"{"resourceSpans":[{"resource":{"#);
+    let mut about = Attributes::of(body, r#""attributes":["#);
+    about.put("service.name".into(), ValueRef::Text(SERVICE));
+    about.put("service.version".into(), ValueRef::Text(VERSION));
+    about.end();
+    add(body, r#"},"scopeSpans":[{"scope":{"name":""#);
+    escape(body, SERVICE, Depth::String);
+    add(body, r#"","version":""#);
+    escape(body, VERSION, Depth::String);
+    add(body, r#""},"spans":["#);
+    for (place, span) in spans.enumerate() {
+        if place > 0 {
+            body.push(b',');
         }
-        map.serialize_entry("name", &span.name)?;
-        map.serialize_entry("kind", &KIND_INTERNAL)?;
-        map.serialize_entry("startTimeUnixNano", &AsText(span.start_ns))?;
-        map.serialize_entry("endTimeUnixNano", &AsText(span.end_ns))?;
-        if !span.attributes.is_empty() {
-            map.serialize_entry("attributes", &attributes(&span.attributes))?;
+        span.tell(OneSpan(body));
+    }
+    add(body, "]}]}]}");
+}
+
+/// The place of one span.
+pub(super) struct OneSpan<'b>(pub(super) &'b mut Vec<u8>);
+
+impl Sink for OneSpan<'_> {
+    type Attributes<'a> = Attributes<'a>;
+    type Told = ();
+
+    fn span(self, head: &Head<'_>, tell: impl FnOnce(&mut Attributes<'_>)) {
+        let body = self.0;
+        add(body, r#"{"traceId":""#);
+        body.extend_from_slice(&head.trace_id.digits());
+        add(body, r#"","spanId":""#);
+        body.extend_from_slice(&head.span_id.digits());
+        if let Some(parent) = head.parent_span_id {
+            add(body, r#"","parentSpanId":""#);
+            body.extend_from_slice(&parent.digits());
         }
-        if !span.events.is_empty() {
-            map.serialize_entry("events", &Each(span.events.iter().map(OneEvent)))?;
+        add(body, r#"","name":""#);
+        escape(body, head.name, Depth::String);
+        add(body, r#"","kind":"#);
+        decimal(body, KIND_INTERNAL);
+        add(body, r#","startTimeUnixNano":""#);
+        decimal(body, head.start_ns);
+        add(body, r#"","endTimeUnixNano":""#);
+        decimal(body, head.end_ns);
+        body.push(b'"');
+        let mut attributes = Attributes::of(body, r#","attributes":["#);
+        tell(&mut attributes);
+        attributes.end();
+        events(body, head.events);
+        add(body, r#","status":{"code":"#);
+        decimal(body, status_code(head));
+        if let Some(message) = head.error {
+            add(body, r#","message":""#);
+            escape(body, message, Depth::String);
+            body.push(b'"');
         }
-        map.serialize_entry("status", &SpanStatus(&span.status))?;
-        map.end()
+        add(body, "}}");
     }
 }
 
-struct OneEvent<'a>(&'a Event);
+fn events(body: &mut Vec<u8>, events: &[Event]) {
+    let mut before = r#","events":[{"timeUnixNano":""#;
+    for event in events {
+        add(body, before);
+        before = r#",{"timeUnixNano":""#;
+        decimal(body, event.time_ns);
+        add(body, r#"","name":""#);
+        escape(body, &event.name, Depth::String);
+        body.push(b'"');
+        let mut attributes = Attributes::of(body, r#","attributes":["#);
+        tell_all(&event.attributes, &mut attributes);
+        attributes.end();
+        body.push(b'}');
+    }
+    if !events.is_empty() {
+        body.push(b']');
+    }
+}
 
-impl Serialize for OneEvent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("timeUnixNano", &AsText(self.0.time_ns))?;
-        map.serialize_entry("name", &self.0.name)?;
-        if !self.0.attributes.is_empty() {
-            map.serialize_entry("attributes", &attributes(&self.0.attributes))?;
+/// A list of attributes under way: nothing at all until there is one.
+pub(super) struct Attributes<'b> {
+    body: &'b mut Vec<u8>,
+    /// What comes before the list.
+    opening: Option<&'static str>,
+}
+
+impl<'b> Attributes<'b> {
+    fn of(body: &'b mut Vec<u8>, opening: &'static str) -> Self {
+        Self {
+            body,
+            opening: Some(opening),
         }
-        map.end()
     }
-}
 
-struct SpanStatus<'a>(&'a Status);
-
-impl Serialize for SpanStatus<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("code", &status_code(self.0))?;
-        if let Status::Error(message) = self.0 {
-            map.serialize_entry("message", message)?;
+    fn end(self) {
+        if self.opening.is_none() {
+            self.body.push(b']');
         }
-        map.end()
+    }
+
+    fn name(&mut self, name: Name<'_>) {
+        match self.opening.take() {
+            Some(opening) => add(self.body, opening),
+            None => self.body.push(b','),
+        }
+        add(self.body, r#"{"key":""#);
+        name.write(self.body, Depth::String);
+        add(self.body, r#"","value":{"#);
     }
 }
 
-struct TextAttribute(&'static str, &'static str);
-
-impl Serialize for TextAttribute {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("key", self.0)?;
-        map.serialize_entry("value", &One("stringValue", self.1))?;
-        map.end()
-    }
-}
-
-fn attributes(held: &[(Key, Value)]) -> impl Serialize {
-    Each(held.iter().map(|(key, value)| Attribute(key, value)))
-}
-
-struct Attribute<'a>(&'a str, &'a Value);
-
-impl Serialize for Attribute<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("key", self.0)?;
-        map.serialize_entry("value", &AnyValue(self.1))?;
-        map.end()
-    }
-}
-
-struct AnyValue<'a>(&'a Value);
-
-impl Serialize for AnyValue<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Text(text) => One("stringValue", text).serialize(serializer),
-            Value::Int(number) => One("intValue", AsText(number)).serialize(serializer),
-            Value::Double(number) if number.is_finite() => {
-                One("doubleValue", number).serialize(serializer)
+impl span::Attributes for Attributes<'_> {
+    fn put(&mut self, name: Name<'_>, value: ValueRef<'_>) {
+        self.name(name);
+        let body = &mut *self.body;
+        match value {
+            ValueRef::Text(text) => string(body, text),
+            ValueRef::Int(number) => {
+                add(body, r#""intValue":""#);
+                if number < 0 {
+                    body.push(b'-');
+                }
+                decimal(body, number.unsigned_abs());
+                body.push(b'"');
             }
-            Value::Double(number) => {
-                One("doubleValue", not_a_json_number(*number)).serialize(serializer)
+            ValueRef::Double(number) => {
+                add(body, r#""doubleValue":"#);
+                double(body, number);
             }
-            Value::Bool(yes) => One("boolValue", yes).serialize(serializer),
-            Value::Texts(texts) => {
-                let values = Each(texts.iter().map(|text| One("stringValue", text)));
-                One("arrayValue", One("values", values)).serialize(serializer)
+            ValueRef::Bool(true) => add(body, r#""boolValue":true"#),
+            ValueRef::Bool(false) => add(body, r#""boolValue":false"#),
+            ValueRef::Texts(texts) => {
+                add(body, r#""arrayValue":{"values":["#);
+                for (place, text) in texts.iter().enumerate() {
+                    add(body, if place > 0 { ",{" } else { "{" });
+                    string(body, text);
+                    body.push(b'}');
+                }
+                add(body, "]}");
             }
         }
+        add(self.body, "}}");
+    }
+
+    fn json(&mut self, name: Name<'_>, write: impl FnOnce(&mut Json<'_>)) {
+        self.name(name);
+        add(self.body, r#""stringValue":""#);
+        write(&mut Json::new(self.body, true));
+        add(self.body, r#""}}"#);
     }
 }
 
-fn not_a_json_number(number: f64) -> &'static str {
-    if number.is_nan() {
-        "NaN"
-    } else if number > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
+fn string(body: &mut Vec<u8>, text: &str) {
+    add(body, r#""stringValue":""#);
+    escape(body, text, Depth::String);
+    body.push(b'"');
+}
+
+fn double(body: &mut Vec<u8>, number: f64) {
+    match Number::from_f64(number) {
+        // Writing to memory cannot fail.
+        Some(number) => drop(write!(body, "{number}")),
+        None if number.is_nan() => add(body, r#""NaN""#),
+        None if number > 0.0 => add(body, r#""Infinity""#),
+        None => add(body, r#""-Infinity""#),
     }
+}
+
+fn add(body: &mut Vec<u8>, text: &str) {
+    body.extend_from_slice(text.as_bytes());
 }

@@ -2,10 +2,16 @@
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
+use prost::Message as _;
 use serde_json::json;
 
 use super::*;
-use crate::span::{Event, SpanId, TraceId, Value};
+use crate::capture::{Answer, Ending, Exchange, ExchangeId, Opening, Reading};
+use crate::identity::{Customer, Identity};
+use crate::openai::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
+use crate::runs::Made;
+use crate::span::exchange::told_place;
+use crate::span::{Event, Span, SpanId, Status, TraceId, Value};
 
 fn small() -> Span {
     Span {
@@ -38,7 +44,7 @@ fn small() -> Span {
 }
 
 fn as_json(spans: &[Span]) -> serde_json::Value {
-    serde_json::from_slice(&Encoding::Json.encode(spans.iter()).unwrap()).unwrap()
+    serde_json::from_slice(&Encoding::Json.encode(spans.iter())).unwrap()
 }
 
 fn span_in(request: &serde_json::Value) -> &serde_json::Value {
@@ -101,7 +107,7 @@ fn a_double_without_a_json_number_is_named_and_the_rest_survives() {
             json!({"doubleValue": name})
         );
         assert_eq!(span_in(&request)["attributes"][1]["key"], "e");
-        Encoding::Protobuf.encode([&span].into_iter()).unwrap();
+        Encoding::Protobuf.encode([&span].into_iter());
     }
 }
 
@@ -150,12 +156,271 @@ fn spans() -> impl Strategy<Value = Vec<Span>> {
     prop::collection::vec(span, 0..4)
 }
 
+/// The span as `serde_json` writes it, with the fields that OTLP has for it.
+fn expected(span: &Span) -> serde_json::Value {
+    let value = |value: &Value| match value {
+        Value::Text(text) => json!({"stringValue": text}),
+        Value::Int(number) => json!({"intValue": number.to_string()}),
+        Value::Double(number) => json!({"doubleValue": number}),
+        Value::Bool(yes) => json!({"boolValue": yes}),
+        Value::Texts(texts) => {
+            let texts = texts.iter().map(|text| json!({"stringValue": text}));
+            json!({"arrayValue": {"values": texts.collect::<Vec<_>>()}})
+        }
+    };
+    let attributes = |held: &[(crate::span::Key, Value)]| {
+        let all = held.iter();
+        all.map(|(key, held)| json!({"key": key, "value": value(held)}))
+            .collect::<Vec<_>>()
+    };
+    let mut object = json!({
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        "name": span.name,
+        "kind": 1,
+        "startTimeUnixNano": span.start_ns.to_string(),
+        "endTimeUnixNano": span.end_ns.to_string(),
+    });
+    if let Some(parent) = span.parent_span_id {
+        object["parentSpanId"] = json!(parent);
+    }
+    if !span.attributes.is_empty() {
+        object["attributes"] = json!(attributes(&span.attributes));
+    }
+    let events = span.events.iter().map(|event| {
+        let mut object = json!({"timeUnixNano": event.time_ns.to_string(), "name": event.name});
+        if !event.attributes.is_empty() {
+            object["attributes"] = json!(attributes(&event.attributes));
+        }
+        object
+    });
+    if !span.events.is_empty() {
+        object["events"] = json!(events.collect::<Vec<_>>());
+    }
+    object["status"] = match &span.status {
+        Status::Ok => json!({"code": 1}),
+        Status::Error(message) => json!({"code": 2, "message": message}),
+    };
+    object
+}
+
+/// Texts with much in them that has to be escaped, once and twice.
+fn text() -> impl Strategy<Value = String> {
+    "([a-z ]{0,40}[\\x00-\\x1f\"\\\\/é😀]{0,3}){0,3}"
+}
+
+fn maybe<T: Strategy>(what: T) -> impl Strategy<Value = Option<T::Value>> {
+    prop::option::of(what)
+}
+
+fn requests() -> impl Strategy<Value = String> {
+    let content = prop_oneof![
+        text().prop_map(|text| json!(text)),
+        text().prop_map(|text| json!([{"type": "text", "text": text}, {"\n": 1.50}])),
+        Just(json!(null)),
+    ];
+    let call = text().prop_map(|text| json!([{"id": "c", "function": {"arguments": text}}]));
+    let message = (content, maybe(text()), maybe(call)).prop_map(|(content, name, calls)| {
+        let mut message = json!({"role": "user", "content": content});
+        if let Some(name) = name {
+            message["name"] = json!(name);
+        }
+        if let Some(calls) = calls {
+            message["tool_calls"] = calls;
+        }
+        message
+    });
+    let messages = prop::collection::vec(message, 0..13);
+    let options = (maybe(any::<f64>()), maybe(text()), any::<bool>());
+    (messages, options, 0..30_usize).prop_map(|(messages, (number, stop, stream), short)| {
+        let body = json!({
+            "model": "gpt/4o", "temperature": number, "stop": [stop, "b"], "stream": stream,
+            "messages": messages, "n": 2, "seed": -1, "tools": [{"a": "\t"}],
+        })
+        .to_string();
+        // Seldom cut, and then anywhere.
+        let end = if short < 3 {
+            body.len() * short / 3
+        } else {
+            body.len()
+        };
+        body[..body.floor_char_boundary(end)].to_owned()
+    })
+}
+
+fn replies() -> impl Strategy<Value = ChatReply> {
+    let call = (text(), any::<bool>()).prop_map(|(arguments, custom)| ToolCall {
+        id: "c".to_owned(),
+        kind: if custom {
+            CallKind::Custom
+        } else {
+            CallKind::Function
+        },
+        name: "\"t\"".to_owned(),
+        arguments,
+    });
+    let function = text().prop_map(|arguments| FunctionCall {
+        name: "f".to_owned(),
+        arguments,
+    });
+    let choice = (
+        maybe(text()),
+        prop::collection::vec(call, 0..3),
+        maybe(function),
+        maybe(text()),
+    );
+    let choice = choice.prop_map(|(content, tool_calls, function_call, reason)| Choice {
+        content,
+        tool_calls,
+        function_call,
+        finish_reason: reason,
+        ..Choice::default()
+    });
+    let error = (maybe(text()), maybe(text()), maybe(text()));
+    let error = error.prop_map(|(message, kind, code)| Failure {
+        message,
+        kind,
+        code,
+        param: None,
+    });
+    let choices = prop::collection::vec(choice, 0..3);
+    (
+        choices,
+        maybe(error),
+        maybe(text()),
+        any::<[u64; 2]>(),
+        any::<[bool; 2]>(),
+    )
+        .prop_map(
+            |(choices, error, model, [prompt, cached], [cut, undecodable])| ChatReply {
+                model,
+                choices,
+                usage: Some(Usage {
+                    prompt: Some(prompt),
+                    cached: Some(cached),
+                    ..Usage::default()
+                }),
+                error,
+                cut,
+                undecodable,
+                ..ChatReply::default()
+            },
+        )
+}
+
+fn identities() -> impl Strategy<Value = Identity> {
+    let metadata = prop::collection::btree_map(text(), text(), 0..3);
+    (maybe(text()), maybe(text()), metadata, any::<bool>()).prop_map(
+        |(customer, span_name, metadata, unreadable)| Identity {
+            customer: Customer {
+                identifier: customer,
+                ..Customer::default()
+            },
+            metadata,
+            span_name,
+            unreadable: vec!["it is \"odd\"".to_owned(); usize::from(unreadable)],
+            ..Identity::default()
+        },
+    )
+}
+
+fn calls() -> impl Strategy<Value = Made> {
+    let ending = prop_oneof![
+        Just(Ending::Complete),
+        Just(Ending::ClientLeft),
+        text().prop_map(Ending::Broke),
+        Just(Ending::Recovered),
+    ];
+    let reading = (replies(), any::<bool>()).prop_map(|(reply, ended)| Reading {
+        reply,
+        ended,
+        first_token: Some(std::time::Duration::from_micros(1_234_567)),
+    });
+    let answer =
+        (prop_oneof![Just(200_u16), 400..600_u16], text()).prop_map(|(status, header)| Answer {
+            status: http::StatusCode::from_u16(status).unwrap(),
+            first_byte: std::time::Duration::ZERO,
+            content_type: None,
+            content_encoding: None,
+            headers: [("x-request-id", header)].into(),
+        });
+    let flags = any::<[bool; 3]>();
+    let what = (
+        requests(),
+        maybe(reading),
+        maybe(answer),
+        ending,
+        identities(),
+    );
+    (what, flags, maybe(0..3_u32), spans()).prop_map(|(what, flags, retry, others)| {
+        let (request, reading, answer, ending, identity) = what;
+        let exchange = Exchange {
+            opening: std::sync::Arc::new(Opening {
+                id: ExchangeId::from_bytes([7; 16]),
+                identity,
+                method: http::Method::POST,
+                path: "/v1/chat/\"completions\"".to_owned(),
+                retry,
+                content_encoding: None,
+                chat: flags[0],
+                content: flags[1],
+                entity_content: flags[2],
+                may_be_agent: true,
+                max_body: 1 << 20,
+                system: "openai",
+            }),
+            started_ns: 1_700_000_000_000_000_000,
+            duration: std::time::Duration::from_millis(1),
+            request: (&*request).into(),
+            answer,
+            ending,
+            reading,
+        };
+        let mut place = told_place(&exchange);
+        if let Some(other) = others.into_iter().next() {
+            (place.notes, place.events) = (other.attributes, other.events);
+            place.parent_span_id = other.parent_span_id;
+        }
+        Made::Call {
+            exchange: std::sync::Arc::new(exchange),
+            place,
+        }
+    })
+}
+
 proptest! {
+    #[test]
+    fn json_is_what_serde_json_makes_of_the_span(spans in spans()) {
+        let request = as_json(&spans);
+        let written = &request["resourceSpans"][0]["scopeSpans"][0]["spans"];
+        prop_assert_eq!(written, &json!(spans.iter().map(expected).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn a_call_is_written_like_the_span_that_is_collected_of_it(call in calls()) {
+        let collected = call.span();
+        let written = Encoding::Json.encode([&call].into_iter());
+        prop_assert_eq!(&written, &Encoding::Json.encode([&collected].into_iter()));
+        let decoded = |body| ExportTraceServiceRequest::decode(body).unwrap();
+        let written = Encoding::Protobuf.encode([&call].into_iter());
+        prop_assert_eq!(decoded(written), decoded(Encoding::Protobuf.encode([&collected].into_iter())));
+    }
+
+    #[test]
+    fn a_call_tells_each_key_at_most_once(call in calls()) {
+        let Made::Call { exchange, .. } = &call else { unreachable!() };
+        let span = crate::span::exchange::span(exchange);
+        let mut keys: Vec<_> = span.attributes.iter().map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        prop_assert_eq!(keys.len(), span.attributes.len());
+    }
+
     /// `opentelemetry-proto` reads JSON that follows the specification, so it is the referee of what is written here without it.
     #[test]
     fn json_and_protobuf_decode_to_the_same_spans(spans in spans()) {
-        let from_json: ExportTraceServiceRequest = serde_json::from_slice(&Encoding::Json.encode(spans.iter()).unwrap()).unwrap();
-        let from_protobuf = ExportTraceServiceRequest::decode(Encoding::Protobuf.encode(spans.iter()).unwrap()).unwrap();
+        let from_json: ExportTraceServiceRequest = serde_json::from_slice(&Encoding::Json.encode(spans.iter())).unwrap();
+        let from_protobuf = ExportTraceServiceRequest::decode(Encoding::Protobuf.encode(spans.iter())).unwrap();
         prop_assert_eq!(&from_json, &from_protobuf);
         let decoded = &from_protobuf.resource_spans[0].scope_spans[0].spans;
         prop_assert_eq!(decoded.len(), spans.len());

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::openai::ReplyReader;
+use crate::span::{Key, Value};
 
 fn lines(out: &[(Key, Value)]) -> String {
     let mut lines = String::new();
@@ -133,19 +134,35 @@ fn a_message_of_a_strange_kind_keeps_its_number() {
     assert!(out.contains(&("gen_ai.prompt.2.content".into(), Value::Text("hi".into()))));
 }
 
+fn only_text(out: Vec<(Key, Value)>, name: &str) -> Option<String> {
+    let (key, value) = out.into_iter().next()?;
+    assert_eq!(key, name);
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
 #[test]
 fn entity_input_and_output_are_json_of_the_same() {
-    let request = ChatRequest::parse(TOOLS_REQUEST.as_bytes()).unwrap();
-    let input: serde_json::Value = serde_json::from_str(&entity_input(&request)).unwrap();
-    assert_eq!(input[1]["content"][0]["text"], "And in Paris?");
-    assert_eq!(input[2]["tool_calls"][0]["id"], "call_1");
-    assert_eq!(input[2]["content"], "");
-    assert_eq!(input[3]["content"], "73 degrees");
+    let input = |request| {
+        let mut out = Vec::new();
+        entity_input(&ChatRequest::parse(request).unwrap(), &mut out);
+        only_text(out, key::ENTITY_INPUT).unwrap()
+    };
+    let input_json = input(TOOLS_REQUEST.as_bytes());
+    let input_json: serde_json::Value = serde_json::from_str(&input_json).unwrap();
+    assert_eq!(input_json[1]["content"][0]["text"], "And in Paris?");
+    assert_eq!(input_json[2]["tool_calls"][0]["id"], "call_1");
+    assert_eq!(input_json[2]["content"], "");
+    assert_eq!(input_json[3]["content"], "73 degrees");
 
     let read = |text: &str| {
         let mut reader = ReplyReader::new(None, None, 1 << 20);
         reader.push(text.as_bytes());
-        entity_output(&reader.finish())
+        let mut out = Vec::new();
+        entity_output(&reader.finish(), &mut out);
+        only_text(out, key::ENTITY_OUTPUT)
     };
     let output: serde_json::Value = serde_json::from_str(&read(TOOLS_REPLY).unwrap()).unwrap();
     assert_eq!(output["tool_calls"][1]["function"]["name"], "now");
@@ -155,5 +172,5 @@ fn entity_input_and_output_are_json_of_the_same() {
         (&"Because.".into(), &"No.".into())
     );
     assert_eq!(read(r#"{"error":"no"}"#), None);
-    assert_eq!(entity_input(&ChatRequest::default()), "[]");
+    assert_eq!(input(b"{}"), "[]");
 }

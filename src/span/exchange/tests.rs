@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::*;
 use crate::capture::{Budget, Opening, worker};
 use crate::identity::{self, Defaults};
+use crate::span::{Key, Status, Value};
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 

@@ -60,7 +60,13 @@ fn recovered(store: &Store) -> Vec<Exchange> {
 async fn spans(store: &Arc<Store>) -> Vec<Span> {
     match store.take(usize::MAX, usize::MAX) {
         None => Vec::new(),
-        Some(batch) => batch.load().await.unwrap().spans().cloned().collect(),
+        Some(batch) => batch
+            .load()
+            .await
+            .unwrap()
+            .spans()
+            .map(Made::span)
+            .collect(),
     }
 }
 

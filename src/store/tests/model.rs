@@ -56,7 +56,7 @@ async fn pending(store: &Arc<Store>) -> BTreeMap<SpanId, Span> {
             let batch = batch.load().await.unwrap();
             batch
                 .spans()
-                .map(|span| (span.span_id, span.clone()))
+                .map(|made| (made.span_id(), made.span()))
                 .collect()
         }
     }
@@ -102,7 +102,7 @@ async fn run(steps: Vec<Step>) {
                     continue;
                 };
                 let batch = batch.load().await.unwrap();
-                let spans: Vec<Span> = batch.spans().cloned().collect();
+                let spans: Vec<Span> = batch.spans().map(Made::span).collect();
                 match how {
                     0 => batch.settle(&accepted()),
                     1 => batch.settle(&Settled {

@@ -73,8 +73,9 @@ async fn what_waits_loses_its_content_first_and_then_goes_counted() {
         };
         bare += batch
             .spans()
-            .filter(|span| {
-                span.attributes
+            .filter(|made| {
+                made.span()
+                    .attributes
                     .iter()
                     .any(|(name, _)| name == crate::span::key::CUT)
             })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Desk;
-use crate::export::Encoding;
+use crate::export::{Encoding, otlp};
 use crate::runs::{Made, Sketch};
 use crate::span::{Span, SpanId, TraceId, Value, key};
 use crate::store::{Kind, Summary, Unavailable};
@@ -187,7 +187,10 @@ fn write(written: &mut Vec<u8>, span: &Span, open: bool, form: Form) {
             };
             serde_json::to_writer(&mut *written, &span).is_ok()
         }
-        Form::Otlp => otlp(written, span),
+        Form::Otlp => {
+            otlp::one_in_json(span, written);
+            true
+        }
     };
     // A span that cannot be written is left out; none is known.
     if !done {
@@ -195,22 +198,10 @@ fn write(written: &mut Vec<u8>, span: &Span, open: bool, form: Form) {
     }
 }
 
-/// The span within a post of it alone.
-fn otlp(written: &mut Vec<u8>, span: &Span) -> bool {
-    let Ok(whole) = Encoding::Json.encode(std::iter::once(span)) else {
-        return false;
-    };
-    let (before, after) = around_spans();
-    let own = whole.len().checked_sub(after.len());
-    let own = own.and_then(|end| whole.get(before.len()..end));
-    written.extend_from_slice(own.unwrap_or_default());
-    own.is_some()
-}
-
 /// What stands before and after the spans of a post.
 pub fn around_spans() -> (Bytes, Bytes) {
     const MARK: &[u8] = b"\"spans\":[";
-    let empty = Encoding::Json.encode([].iter()).unwrap_or_default();
+    let empty = Encoding::Json.encode(std::iter::empty::<&Span>());
     let mark = empty.windows(MARK.len()).position(|part| part == MARK);
     let end = mark.map_or(empty.len(), |mark| mark + MARK.len());
     (empty.slice(..end), empty.slice(end..))

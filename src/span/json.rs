@@ -1,0 +1,268 @@
+//! JSON that is written in pieces, also where its text goes into a JSON string: escaped while it is written, not afterwards.
+//!
+//! The conversation of a call is an attribute whose text is JSON, and in a post of JSON that text is a string. A message in it is escaped
+//! twice, in one pass and without a copy between. The spelling is `serde_json`'s.
+
+/// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for; and where
+/// something has.
+const BLOCK: usize = 32;
+const WORD: usize = 8;
+
+/// JSON under way.
+#[derive(Debug)]
+pub struct Json<'o> {
+    out: &'o mut Vec<u8>,
+    depth: Depth,
+}
+
+/// How deep in JSON strings something stands: how often it is escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// It is no part of a string.
+    Plain,
+    /// It is part of a string.
+    String,
+    /// It is part of a string in JSON that is part of a string.
+    StringInString,
+}
+
+impl<'o> Json<'o> {
+    /// JSON that goes to the end of `out`: as it is, or into a string that is open there.
+    pub fn new(out: &'o mut Vec<u8>, in_string: bool) -> Self {
+        let depth = if in_string {
+            Depth::String
+        } else {
+            Depth::Plain
+        };
+        Self { out, depth }
+    }
+
+    /// Adds what is JSON already.
+    pub fn written(&mut self, json: &str) {
+        escape(self.out, json, self.depth);
+    }
+
+    /// Adds a string.
+    pub fn text(&mut self, text: &str) {
+        let inner = match self.depth {
+            Depth::Plain => Depth::String,
+            Depth::String | Depth::StringInString => Depth::StringInString,
+        };
+        self.quote();
+        escape(self.out, text, inner);
+        self.quote();
+    }
+
+    /// Adds a list of what `write` writes of each of `items`.
+    pub fn list<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Json<'_>, T),
+    ) {
+        self.out.push(b'[');
+        for (place, item) in items.into_iter().enumerate() {
+            if place > 0 {
+                self.out.push(b',');
+            }
+            write(self, item);
+        }
+        self.out.push(b']');
+    }
+
+    /// Adds an object of the members that `write` writes.
+    pub fn object(&mut self, write: impl FnOnce(&mut Members<'_, 'o>)) {
+        self.out.push(b'{');
+        write(&mut Members {
+            json: self,
+            any: false,
+        });
+        self.out.push(b'}');
+    }
+
+    fn quote(&mut self) {
+        let quote: &[u8] = match self.depth {
+            Depth::Plain => b"\"",
+            Depth::String => b"\\\"",
+            Depth::StringInString => b"\\\\\\\"",
+        };
+        self.out.extend_from_slice(quote);
+    }
+}
+
+/// An object under way.
+#[derive(Debug)]
+pub struct Members<'j, 'o> {
+    json: &'j mut Json<'o>,
+    any: bool,
+}
+
+impl Members<'_, '_> {
+    /// Adds a member that is JSON already, if there is one. `name` needs no escapes.
+    pub fn written(&mut self, name: &'static str, json: Option<&str>) {
+        if let Some(json) = json {
+            self.name(name);
+            self.json.written(json);
+        }
+    }
+
+    /// Adds a member that is a string, if there is one. `name` needs no escapes.
+    pub fn text(&mut self, name: &'static str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.name(name);
+            self.json.text(text);
+        }
+    }
+
+    fn name(&mut self, name: &'static str) {
+        if std::mem::replace(&mut self.any, true) {
+            self.json.out.push(b',');
+        }
+        self.json.quote();
+        self.json.out.extend_from_slice(name.as_bytes());
+        self.json.quote();
+        self.json.out.push(b':');
+    }
+}
+
+/// Adds a text to what stands so deep in JSON strings.
+pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
+    let forms = match depth {
+        Depth::Plain => return out.extend_from_slice(text.as_bytes()),
+        Depth::String => &ONCE,
+        Depth::StringInString => &TWICE,
+    };
+    let mut rest = text.as_bytes();
+    loop {
+        while let Some((block, after)) = rest.split_first_chunk()
+            && is_plain(block)
+        {
+            out.extend_from_slice(block);
+            rest = after;
+        }
+        let Some((word, after)) = rest.split_first_chunk() else {
+            break;
+        };
+        // All of it, and back to where it is plain: copies of one length cost next to nothing.
+        out.extend_from_slice(word);
+        let plain = plain_length(*word);
+        if plain == WORD {
+            rest = after;
+        } else {
+            out.truncate(out.len() - (WORD - plain));
+            forms[usize::from(word[plain])].write(out);
+            rest = &rest[plain + 1..];
+        }
+    }
+    for byte in rest {
+        if is_special(*byte) {
+            forms[usize::from(*byte)].write(out);
+        } else {
+            out.push(*byte);
+        }
+    }
+}
+
+/// Whether a JSON string cannot have it as it is.
+fn is_special(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+fn is_plain(block: &[u8; BLOCK]) -> bool {
+    // With no way out in the middle and in this form, it becomes a few vector instructions.
+    let marks = block.map(|byte| if is_special(byte) { 0xff } else { 0_u8 });
+    marks.iter().fold(0, |any, mark| any | mark) == 0
+}
+
+/// How many bytes come before the first special one: what [`is_special`] says, of all of them at once.
+fn plain_length(word: [u8; WORD]) -> usize {
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; WORD])
+    }
+    // Sets the highest bit of each byte below `end`, exact up to the first: from there a borrow may run on.
+    let below = |word: u64, end: u8| word.wrapping_sub(each(end)) & !word;
+    let word = u64::from_le_bytes(word);
+    let control = below(word, b' ');
+    let quote = below(word ^ each(b'"'), 1);
+    let backslash = below(word ^ each(b'\\'), 1);
+    let found = (control | quote | backslash) & each(0x80);
+    found.trailing_zeros() as usize / 8
+}
+
+/// What is written for a byte that has to be escaped.
+#[derive(Clone, Copy)]
+struct Form {
+    bytes: [u8; 8],
+    length: u8,
+}
+
+static ONCE: [Form; 256] = forms(false);
+static TWICE: [Form; 256] = forms(true);
+
+const fn forms(twice: bool) -> [Form; 256] {
+    let mut forms = [Form {
+        bytes: [0; 8],
+        length: 0,
+    }; 256];
+    let mut byte = 0;
+    loop {
+        let form = escaped(byte);
+        forms[byte as usize] = if twice { form.escaped() } else { form };
+        if byte == u8::MAX {
+            return forms;
+        }
+        byte += 1;
+    }
+}
+
+const fn escaped(byte: u8) -> Form {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0c => b'f',
+        b'\r' => b'r',
+        _ => {
+            let (high, low) = (DIGITS[byte as usize >> 4], DIGITS[byte as usize & 15]);
+            return Form {
+                bytes: [b'\\', b'u', b'0', b'0', high, low, 0, 0],
+                length: 6,
+            };
+        }
+    };
+    Form {
+        bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0],
+        length: 2,
+    }
+}
+
+impl Form {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes);
+        out.truncate(out.len() - (self.bytes.len() - usize::from(self.length)));
+    }
+
+    /// Once more: none of them has anything to escape but quotes and backslashes.
+    const fn escaped(&self) -> Form {
+        let mut again = Form {
+            bytes: [0; 8],
+            length: 0,
+        };
+        let mut place = 0;
+        while place < self.length as usize {
+            let byte = self.bytes[place];
+            if byte == b'"' || byte == b'\\' {
+                again.bytes[again.length as usize] = b'\\';
+                again.length += 1;
+            }
+            again.bytes[again.length as usize] = byte;
+            again.length += 1;
+            place += 1;
+        }
+        again
+    }
+}
+
+#[cfg(test)]
+mod tests;
