@@ -250,6 +250,15 @@ fn place(
 impl Identity {
     /// Tells what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
     pub fn attributes(&self, out: &mut impl Attributes) {
+        self.attributes_but(&[], out);
+    }
+
+    /// The same without what names one call alone.
+    pub fn attributes_of_run(&self, out: &mut impl Attributes) {
+        self.attributes_but(&[key::CUSTOM_IDENTIFIER, key::AGENT_NAME], out);
+    }
+
+    fn attributes_but(&self, unwanted: &[&str], out: &mut impl Attributes) {
         let texts = [
             (key::CUSTOMER_IDENTIFIER, &self.customer.identifier),
             (key::CUSTOMER_EMAIL, &self.customer.email),
@@ -263,7 +272,9 @@ impl Identity {
             (key::AGENT_NAME, &self.agent_name),
         ];
         for (key, text) in texts {
-            if let Some(text) = text {
+            if let Some(text) = text
+                && !unwanted.contains(&key)
+            {
                 out.put(Name::Fixed(key), ValueRef::Text(text));
             }
         }

@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::chat;
 use super::exchange::plain;
+use super::json::Json;
 use super::{Key, Span, SpanId, Status, TraceId, Value, key};
 use crate::capture::{ExchangeId, Opening};
-use crate::identity::{Credential, Identity};
+use crate::identity::Credential;
 
 /// The name of an agent that is not known.
 const UNKNOWN: &str = "unknown";
@@ -43,7 +44,11 @@ impl Operation<'_> {
         named(&mut attributes, "workflow", name, "");
         self.content(
             &mut attributes,
-            input.map(|task| json(&serde_json::json!({ "task": task }))),
+            input.map(|task| {
+                written(task.len(), |json| {
+                    json.object(|members| members.text("task", Some(task)));
+                })
+            }),
             output.map(json),
         );
         self.span("workflow".to_owned(), Status::Ok, attributes)
@@ -118,12 +123,7 @@ impl Operation<'_> {
 
     fn span(self, name: String, status: Status, mut attributes: Vec<(Key, Value)>) -> Span {
         // What names one call is not its run's.
-        let identity = Identity {
-            custom: None,
-            agent_name: None,
-            ..self.opening.identity.clone()
-        };
-        identity.attributes(&mut attributes);
+        self.opening.identity.attributes_of_run(&mut attributes);
         if let Some(rule) = self.rule {
             set(&mut attributes, key::RULE, rule.to_owned());
         }
@@ -168,8 +168,16 @@ fn tool_input(name: &str, arguments: &str) -> String {
     format!(r#"{{"name":{name},"arguments":{written}}}"#)
 }
 
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+/// A text as JSON.
+fn json(text: &str) -> String {
+    written(text.len(), |json| json.text(text))
+}
+
+/// JSON about texts of so many bytes.
+fn written(bytes: usize, write: impl FnOnce(&mut Json<'_>)) -> String {
+    let mut json = Vec::with_capacity(bytes + bytes / 16 + 16);
+    write(&mut Json::new(&mut json, false));
+    String::from_utf8(json).unwrap_or_default()
 }
 
 fn set(put: &mut Vec<(Key, Value)>, key: &'static str, text: String) {
