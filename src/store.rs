@@ -189,9 +189,9 @@ impl Store {
         if self.is_present(&made) {
             return;
         }
-        let weight = weight(&made);
+        let (weight, made) = (weight(&made), Arc::new(made));
         let mut queue = self.lock();
-        let added = queue.add(made.clone(), weight, Instant::now(), self.max_memory);
+        let added = queue.add(Arc::clone(&made), weight, Instant::now(), self.max_memory);
         self.ring_when_enough(&mut queue);
         drop(queue);
         if let Some(seq) = added {

@@ -4,11 +4,11 @@ use std::fmt;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 /// The hash of what a request authenticates with. Runs of different credentials never meet.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Credential(pub [u8; 32]);
 
 impl Credential {
@@ -31,6 +31,42 @@ impl Credential {
         }
         Self([0; 32])
     }
+}
+
+/// 64 hex digits.
+impl Serialize for Credential {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (halves, _) = self.0.as_chunks::<16>();
+        let [high, low] = [halves[0], halves[1]].map(u128::from_be_bytes);
+        serializer.collect_str(&format_args!("{high:032x}{low:032x}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Digits(String),
+            /// As the first versions wrote it.
+            Bytes([u8; 32]),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Digits(digits) => {
+                read(&digits).ok_or_else(|| de::Error::custom("no credential"))
+            }
+            Written::Bytes(bytes) => Ok(Self(bytes)),
+        }
+    }
+}
+
+fn read(digits: &str) -> Option<Credential> {
+    let mut bytes = [0; 32];
+    let (high, low) = digits.split_at_checked(32)?;
+    for (half, digits) in bytes.as_chunks_mut::<16>().0.iter_mut().zip([high, low]) {
+        *half = u128::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    }
+    Some(Credential(bytes))
 }
 
 impl fmt::Debug for Credential {

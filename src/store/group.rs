@@ -140,12 +140,12 @@ impl<'a> Group<'a> {
         let (n, trace_id, span_id, record) = match made {
             Made::Call { exchange, place } => {
                 let n = self.row_of(exchange, seq)?;
-                let record = serde_json::to_vec(place).unwrap_or_default();
+                let record = record::json_blob(place);
                 let span_id = span_id(exchange.opening.id);
                 (Some(signed(n)), place.trace_id, span_id, record)
             }
             Made::Span(span) => {
-                let record = serde_json::to_vec(&**span).unwrap_or_default();
+                let record = record::json_blob(&**span);
                 (None, span.trace_id, span.span_id, record)
             }
         };
@@ -155,7 +155,7 @@ impl<'a> Group<'a> {
             trace_id.0,
             span_id.0,
             signed(now),
-            record::blob(&record),
+            record,
             Summary::of(made).json(),
             signed(weight as u64),
         ])?;

@@ -22,7 +22,11 @@ pub(super) enum Note {
     Begun(Begun),
     Asked(Arc<Opening>, Kept),
     Ended(Arc<Exchange>),
-    Span { seq: u64, made: Made, weight: usize },
+    Span {
+        seq: u64,
+        made: Arc<Made>,
+        weight: usize,
+    },
     Settled(Vec<u64>),
     Refused(Vec<u64>, String),
     Released(Vec<ExchangeId>),

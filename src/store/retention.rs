@@ -15,6 +15,8 @@ use crate::span::{Span, Value, key};
 
 /// After how long it is looked again for what could not go: a run may be over by then.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often it is looked for what is too old.
+const LOOK_AT_AGE: Duration = Duration::from_secs(1);
 /// Spans of one step, and spans that are looked at for it.
 const STEP: usize = 64;
 const LOOKED_AT: u64 = 4096;
@@ -26,6 +28,8 @@ pub(super) struct Retention {
     of_open_runs: Sweep,
     /// No span up to here has content to go.
     bared: u64,
+    /// When nothing was too old.
+    none_old_at: Option<Instant>,
 }
 
 /// A way through the spans that were accepted.
@@ -65,8 +69,14 @@ impl Retention {
         bounds: Bounds,
         now: u64,
     ) -> Outcome<bool> {
-        if outdated(database, store, now.saturating_sub(bounds.age.as_secs()))? {
-            return Ok(true);
+        if self
+            .none_old_at
+            .is_none_or(|at| at.elapsed() >= LOOK_AT_AGE)
+        {
+            if outdated(database, store, now.saturating_sub(bounds.age.as_secs()))? {
+                return Ok(true);
+            }
+            self.none_old_at = Some(Instant::now());
         }
         if used_bytes(database)? <= bounds.bytes {
             return Ok(false);
@@ -175,13 +185,14 @@ fn numbers(row: &Columns<'_>) -> rusqlite::Result<Found> {
 
 /// Bytes that the database uses.
 pub(super) fn used_bytes(database: &Database) -> Outcome<u64> {
-    let pragma = |name| {
+    let number = |pragma| {
         database
             .connection()
-            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .prepare_cached(pragma)?
+            .query_row([], |row| row.get::<_, i64>(0))
     };
-    let pages = pragma("page_count")? - pragma("freelist_count")?;
-    Ok(unsigned(pages * pragma("page_size")?))
+    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+    Ok(unsigned(pages * number("PRAGMA page_size")?))
 }
 
 fn outdated(database: &mut Database, store: &Store, before: u64) -> Outcome<bool> {
@@ -270,10 +281,9 @@ fn bare_span(connection: &Connection, seq: i64) -> Outcome<()> {
     }
     let note = Value::Text("input, output".to_owned());
     span.attributes.push((key::CUT.into(), note));
-    let record = serde_json::to_vec(&span).unwrap_or_default();
     connection
         .prepare_cached("UPDATE spans SET record = ?2 WHERE seq = ?1")?
-        .execute(params![seq, record::blob(&record)])?;
+        .execute(params![seq, record::json_blob(&span)])?;
     Ok(())
 }
 
