@@ -36,9 +36,12 @@ impl Credential {
 /// 64 hex digits.
 impl Serialize for Credential {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (halves, _) = self.0.as_chunks::<16>();
-        let [high, low] = [halves[0], halves[1]].map(u128::from_be_bytes);
-        serializer.collect_str(&format_args!("{high:032x}{low:032x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits: String = digits
+            .map(|half| char::from(DIGITS[usize::from(half)]))
+            .collect();
+        serializer.serialize_str(&digits)
     }
 }
 
@@ -62,9 +65,12 @@ impl<'de> Deserialize<'de> for Credential {
 
 fn read(digits: &str) -> Option<Credential> {
     let mut bytes = [0; 32];
-    let (high, low) = digits.split_at_checked(32)?;
-    for (half, digits) in bytes.as_chunks_mut::<16>().0.iter_mut().zip([high, low]) {
-        *half = u128::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     Some(Credential(bytes))
 }

@@ -188,9 +188,9 @@ impl Database {
     /// Spans that were refused for good, newest first.
     pub(super) fn list_refused(&self, limit: usize) -> Outcome<Vec<Refused>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT seq, span_id, refused, reason, trace_id FROM refused JOIN spans USING (seq) ORDER BY seq DESC LIMIT ?1",
+            "SELECT seq, span_id, refused, reason, trace_id FROM refused JOIN spans USING (seq) ORDER BY seq DESC",
         )?;
-        let rows = statement.query_map([signed(limit as u64)], |row| {
+        let rows = statement.query_map([], |row| {
             Ok(Refused {
                 seq: unsigned(row.get(0)?),
                 trace_id: TraceId(row.get(4)?),
@@ -199,7 +199,7 @@ impl Database {
                 reason: row.get(3)?,
             })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        Ok(rows.take(limit).collect::<Result<_, _>>()?)
     }
 
     /// Exchanges that are not done with.

@@ -11,7 +11,6 @@ use super::record;
 use super::summary::Summary;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
-use crate::span::exchange::span_id;
 
 pub(super) struct Group<'a> {
     connection: &'a Connection,
@@ -137,26 +136,22 @@ impl<'a> Group<'a> {
             // What is written late is not one of those that were settled before this file was.
             self.book.settled.remove(seq);
         }
-        let (n, trace_id, span_id, record) = match made {
+        let (n, trace_id, record) = match made {
             Made::Call { exchange, place } => {
                 let n = self.row_of(exchange, seq)?;
-                let record = record::json_blob(place);
-                let span_id = span_id(exchange.opening.id);
-                (Some(signed(n)), place.trace_id, span_id, record)
+                (Some(signed(n)), place.trace_id, record::json_blob(place))
             }
-            Made::Span(span) => {
-                let record = record::json_blob(&**span);
-                (None, span.trace_id, span.span_id, record)
-            }
+            Made::Span(span) => (None, span.trace_id, record::json_blob(&**span)),
         };
+        let summary = Summary::of(made);
         self.insert_span.execute(params![
             signed(seq),
             n,
             trace_id.0,
-            span_id.0,
+            summary.span.0,
             signed(now),
             record,
-            Summary::of(made).json(),
+            summary.json(),
             signed(weight as u64),
         ])?;
         Ok(())

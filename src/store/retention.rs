@@ -17,9 +17,9 @@ use crate::span::{Span, Value, key};
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked for what is too old.
 const LOOK_AT_AGE: Duration = Duration::from_secs(1);
-/// Spans of one step, and spans that are looked at for it.
+/// Spans of one step, and spans that are looked at for it. They are counted here: a statement that is told a limit is prepared anew each time.
 const STEP: usize = 64;
-const LOOKED_AT: u64 = 4096;
+const LOOKED_AT: usize = 4096;
 
 /// How far the store has been looked through.
 #[derive(Debug, Default)]
@@ -142,13 +142,16 @@ fn accepted(
 ) -> Outcome<(Option<u64>, Vec<Found>)> {
     let book = database.book();
     let mut statement = database.connection().prepare_cached(
-        "SELECT seq, n, EXISTS (SELECT 1 FROM refused WHERE refused.seq = spans.seq) FROM spans WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        "SELECT seq, n, EXISTS (SELECT 1 FROM refused WHERE refused.seq = spans.seq) FROM spans WHERE seq > ?1 ORDER BY seq",
     )?;
-    let mut rows = statement.query([after, LOOKED_AT].map(signed))?;
+    let mut rows = statement.query([signed(after)])?;
     let (mut last, mut found) = (None, Vec::new());
+    let mut left = LOOKED_AT;
     while found.len() < STEP
+        && left > 0
         && let Some(row) = rows.next()?
     {
+        left -= 1;
         let (seq, n) = numbers(row)?;
         last = Some(seq);
         let is_refused: bool = row.get(2)?;
@@ -161,14 +164,13 @@ fn accepted(
 
 /// Spans above `after` that are yet to be sent, oldest first.
 fn unsent(database: &Database, after: u64) -> Outcome<Vec<Found>> {
-    let mut statement = database.connection().prepare_cached(
-        "SELECT seq, n FROM spans WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT ?3",
-    )?;
+    let mut statement = database
+        .connection()
+        .prepare_cached("SELECT seq, n FROM spans WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq")?;
     let mut found = Vec::new();
     for (first, last) in database.book().settled.gaps_above(after) {
-        let left = (STEP - found.len()) as u64;
-        let rows = statement.query_map([first, last, left].map(signed), numbers)?;
-        for row in rows {
+        let rows = statement.query_map([first, last].map(signed), numbers)?;
+        for row in rows.take(STEP - found.len()) {
             found.push(row?);
         }
         if found.len() == STEP {
@@ -196,32 +198,36 @@ pub(super) fn used_bytes(database: &Database) -> Outcome<u64> {
 }
 
 fn outdated(database: &mut Database, store: &Store, before: u64) -> Outcome<bool> {
-    let found = {
-        let mut statement = database.connection().prepare_cached(
-            "SELECT seq, n FROM (SELECT seq, n, made FROM spans ORDER BY seq LIMIT ?2) WHERE made < ?1",
-        )?;
-        let rows = statement.query_map([before, STEP as u64].map(signed), numbers)?;
-        rows.collect::<Result<Vec<Found>, _>>()?
-    };
-    if found.is_empty() {
-        return Ok(false);
-    }
+    let found = made_before(database, before)?;
     let seqs: Vec<u64> = found.iter().map(|(seq, _)| *seq).collect();
     store.evict(&seqs, DropReason::Age);
     remove(database, &found)?;
-    Ok(true)
+    Ok(!found.is_empty())
+}
+
+/// Those of the oldest spans that were made before that.
+fn made_before(database: &Database, before: u64) -> Outcome<Vec<Found>> {
+    let mut statement = database
+        .connection()
+        .prepare_cached("SELECT seq, n, made FROM spans ORDER BY seq")?;
+    let rows = statement.query_map([], |row| Ok((numbers(row)?, unsigned(row.get(2)?))))?;
+    let oldest: Vec<(Found, u64)> = rows.take(STEP).collect::<Result<_, _>>()?;
+    let old = oldest.into_iter().filter(|(_, made)| *made < before);
+    Ok(old.map(|(found, _)| found).collect())
 }
 
 fn sweep_refused(database: &mut Database) -> Outcome<bool> {
-    let found = {
-        let mut statement = database.connection().prepare_cached(
-            "SELECT seq, n FROM refused JOIN spans USING (seq) ORDER BY seq LIMIT ?1",
-        )?;
-        let rows = statement.query_map([signed(STEP as u64)], numbers)?;
-        rows.collect::<Result<Vec<Found>, _>>()?
-    };
+    let found = refused(database)?;
     remove(database, &found)?;
     Ok(!found.is_empty())
+}
+
+fn refused(database: &Database) -> Outcome<Vec<Found>> {
+    let mut statement = database
+        .connection()
+        .prepare_cached("SELECT seq, n FROM refused JOIN spans USING (seq) ORDER BY seq")?;
+    let rows = statement.query_map([], numbers)?;
+    Ok(rows.take(STEP).collect::<Result<_, _>>()?)
 }
 
 fn drop_unsent(database: &mut Database, store: &Store) -> Outcome<bool> {
