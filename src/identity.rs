@@ -33,6 +33,7 @@ const PARAMS: [&str; 2] = ["x-data-respan-", "x-data-keywordsai-"];
 #[serde(default)]
 pub struct Identity {
     /// For whom the agents work.
+    #[serde(skip_serializing_if = "Customer::is_unknown")]
     pub customer: Customer,
     /// The conversation; it groups traces.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +69,7 @@ pub struct Identity {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub span_name: Option<String>,
     /// What may be recorded. Configuration may allow less: the stricter counts.
+    #[serde(skip_serializing_if = "Log::is_full")]
     pub log: Log,
     /// Whose key it is.
     pub credential: Credential,
@@ -91,6 +93,12 @@ pub struct Customer {
     pub email: Option<String>,
 }
 
+impl Customer {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a request lets be recorded of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Log {
@@ -104,6 +112,11 @@ pub enum Log {
 }
 
 impl Log {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_full(&self) -> bool {
+        *self == Self::Full
+    }
+
     fn of(word: &str) -> Option<Self> {
         let words = [
             ("full", Self::Full),

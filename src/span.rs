@@ -53,12 +53,15 @@ pub struct Place {
     /// The trace it belongs to.
     pub trace_id: TraceId,
     /// The span it happened in; none for a root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_span_id: Option<SpanId>,
     /// When it began, in nanoseconds since the Unix epoch: with its first attempt, which may have been another exchange.
     pub start_ns: u64,
     /// Attempts that failed before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
     /// How it came to stand here, as attributes that the exchange has not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<(Key, Value)>,
     /// The model that was asked for, where the request has been read by now. The exchange has it, too, but would have to be read again.
     #[serde(skip)]

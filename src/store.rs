@@ -23,12 +23,12 @@
 //!
 //! | table | a row is | written | gone |
 //! |---|---|---|---|
-//! | `begun` | an exchange: its id, when it began, what was known then (JSON), the request's body if it was whole by then | within 20 ms | with its span |
+//! | `begun` | an exchange: its id, when it began, what was known then (JSON), the request's body if it was whole by then; and a number below which no span of it is | within 20 ms | with its span |
 //! | `asked` | the body of a request that was not whole by then | when it is | with its span |
 //! | `ended` | how an exchange ended, and the reply | when it did | with its span |
-//! | `open` | an exchange that is not done with: found at the start, it is told again (without `ended`, as recovered) | with `begun` | when it is |
-//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (JSON); and a summary for lists (JSON) | when it is made | when room is needed, or it is too old |
-//! | `unsent` | a span that Respan has not accepted yet, with its weight in bytes | with `spans` | when it is accepted or refused |
+//! | `released` | numbers of exchanges, from the first to the last, that are done with; any other is told again at the start (without `ended`, as recovered) | when they are | when it becomes part of another, or its exchanges are gone |
+//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (JSON); a summary for lists (JSON), and its weight in bytes | when it is made | when room is needed, or it is too old |
+//! | `settled` | numbers of spans, from the first to the last, that were accepted, refused or dropped; any other is yet to be sent | when they are | when it becomes part of another, or its spans are gone |
 //! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, or on a replay |
 //! | `agents` | the name of the agents that have a system message, by its hash; none where several have it | when it is learned | never |
 //! | `meta` | which file this is | once | never |
@@ -50,12 +50,15 @@ use crate::runs::{Made, Prompt};
 use crate::span::Span;
 
 mod batch;
+mod book;
 mod checkpoint;
 mod counts;
 mod database;
 mod directory;
+mod group;
 mod inbox;
 mod queue;
+mod ranges;
 mod reading;
 mod record;
 mod recovery;
@@ -186,9 +189,9 @@ impl Store {
         if self.is_present(&made) {
             return;
         }
-        let weight = weight(&made);
+        let (weight, made) = (weight(&made), Arc::new(made));
         let mut queue = self.lock();
-        let added = queue.add(made.clone(), weight, Instant::now(), self.max_memory);
+        let added = queue.add(Arc::clone(&made), weight, Instant::now(), self.max_memory);
         self.ring_when_enough(&mut queue);
         drop(queue);
         if let Some(seq) = added {

@@ -4,11 +4,11 @@ use std::fmt;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 /// The hash of what a request authenticates with. Runs of different credentials never meet.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Credential(pub [u8; 32]);
 
 impl Credential {
@@ -31,6 +31,48 @@ impl Credential {
         }
         Self([0; 32])
     }
+}
+
+/// 64 hex digits.
+impl Serialize for Credential {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits: String = digits
+            .map(|half| char::from(DIGITS[usize::from(half)]))
+            .collect();
+        serializer.serialize_str(&digits)
+    }
+}
+
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Digits(String),
+            /// As the first versions wrote it.
+            Bytes([u8; 32]),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Digits(digits) => {
+                read(&digits).ok_or_else(|| de::Error::custom("no credential"))
+            }
+            Written::Bytes(bytes) => Ok(Self(bytes)),
+        }
+    }
+}
+
+fn read(digits: &str) -> Option<Credential> {
+    let mut bytes = [0; 32];
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(Credential(bytes))
 }
 
 impl fmt::Debug for Credential {

@@ -373,3 +373,20 @@ proptest! {
         prop_assert_eq!(once, of(&[("x-respan-trace-id", &text)]).trace);
     }
 }
+
+#[test]
+fn a_credential_is_written_as_digits_and_read_from_them_or_from_numbers() {
+    let credential = Credential::of(&headers(&[("authorization", "Bearer key")]));
+    let written = serde_json::to_string(&credential).unwrap();
+    assert_eq!(written.len(), 64 + 2);
+    let numbers = serde_json::to_string(&credential.0).unwrap();
+    for written in [written.as_str(), &numbers] {
+        assert_eq!(
+            serde_json::from_str::<Credential>(written).unwrap(),
+            credential
+        );
+    }
+    for junk in ["\"\"", "\"ab\"", "[1,2]", "7"] {
+        assert!(serde_json::from_str::<Credential>(junk).is_err(), "{junk}");
+    }
+}

@@ -31,8 +31,10 @@ pub struct ChatReply {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
     /// Something was left out because a limit was reached.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
     /// The content coding is unknown or its bytes are damaged: what is here is what came before that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub undecodable: bool,
 }
 
@@ -67,6 +69,7 @@ pub struct Choice {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     /// Whether log probabilities came with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub logprobs: bool,
 }
 

@@ -11,8 +11,8 @@ use super::record::Rows;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
 
-/// How long messages gather: a commit for each would cost more than all of the writing. Short enough for a beginning to be on the disk well
-/// within 20 ms.
+/// How long messages gather, from the first on: a commit for each would cost more than all of the writing. Short enough for a beginning to be
+/// on the disk well within 20 ms.
 const LINGER: Duration = Duration::from_millis(5);
 /// Bytes of messages that wait at most.
 const MOST: usize = 64 << 20;
@@ -22,7 +22,11 @@ pub(super) enum Note {
     Begun(Begun),
     Asked(Arc<Opening>, Kept),
     Ended(Arc<Exchange>),
-    Span { seq: u64, made: Made, weight: usize },
+    Span {
+        seq: u64,
+        made: Arc<Made>,
+        weight: usize,
+    },
     Settled(Vec<u64>),
     Refused(Vec<u64>, String),
     Released(Vec<ExchangeId>),
@@ -52,6 +56,8 @@ pub(super) struct Inbox {
 #[derive(Default)]
 pub(super) struct Waiting {
     pub(super) notes: Vec<Note>,
+    /// When the first of them came.
+    since: Option<Instant>,
     pub(super) questions: Vec<Question>,
     /// Notes were left out.
     pub(super) gap: bool,
@@ -90,6 +96,7 @@ impl Inbox {
             return;
         }
         waiting.bytes += weight;
+        waiting.since.get_or_insert_with(Instant::now);
         waiting.notes.push(note);
         let first = waiting.notes.len() == 1 && waiting.questions.is_empty();
         drop(waiting);
@@ -132,11 +139,13 @@ impl Inbox {
             .changed
             .wait_timeout_while(self.lock(), most, nothing)
             .unwrap_or_else(PoisonError::into_inner);
-        let until = Instant::now() + LINGER;
+        let until = waiting.since.map(|since| since + LINGER);
         let hurried = |waiting: &mut Waiting| {
             waiting.questions.is_empty() && !waiting.closed && !waiting.notes.is_empty()
         };
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
         let (mut waiting, _) = self
             .changed
             .wait_timeout_while(waiting, left, hurried)

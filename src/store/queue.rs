@@ -67,7 +67,7 @@ impl Queue {
     /// Takes a new span in. Gives its number, or nothing when it was dropped at once.
     pub(super) fn add(
         &mut self,
-        made: Made,
+        made: Arc<Made>,
         weight: usize,
         now: Instant,
         max: usize,
@@ -85,10 +85,7 @@ impl Queue {
         self.next_seq += 1;
         self.unsaved.insert(seq);
         self.held += weight;
-        let here = Some(Box::new(Here {
-            made: Arc::new(made),
-            since: now,
-        }));
+        let here = Some(Box::new(Here { made, since: now }));
         let waiting = Waiting {
             weight: small,
             here,

@@ -24,6 +24,8 @@ use crate::span::exchange::plain_body;
 
 /// Shorter values are written as they are: the codec would cost more than it saves.
 const WORTH_COMPRESSING: usize = 4096;
+/// Bytes before the value.
+const HEAD: usize = 5;
 const PLAIN: u8 = 0;
 const LZ4: u8 = 1;
 const GONE: u8 = 2;
@@ -34,31 +36,58 @@ pub(super) struct Unreadable;
 
 /// Writes a value as a blob.
 pub(super) fn blob(value: &[u8]) -> Vec<u8> {
-    let compressed = (value.len() >= WORTH_COMPRESSING)
-        .then(|| lz4_flex::block::compress_prepend_size(value))
-        .filter(|compressed| compressed.len() < value.len());
-    match compressed {
-        Some(compressed) => framed(LZ4, &compressed),
-        None => framed(PLAIN, value),
+    compressed(value).unwrap_or_else(|| {
+        let mut blob = Vec::with_capacity(HEAD + value.len());
+        blob.extend_from_slice(&[PLAIN; HEAD]);
+        blob.extend_from_slice(value);
+        sealed(blob)
+    })
+}
+
+/// Writes a value's JSON as a blob.
+pub(super) fn json_blob(value: &impl Serialize) -> Vec<u8> {
+    let mut blob = Vec::with_capacity(512);
+    blob.extend_from_slice(&[PLAIN; HEAD]);
+    if serde_json::to_writer(&mut blob, value).is_err() {
+        blob.truncate(HEAD);
     }
+    compressed(&blob[HEAD..]).unwrap_or_else(|| sealed(blob))
 }
 
 /// The blob in the place of one that had to go.
 pub(super) fn gone() -> Vec<u8> {
-    framed(GONE, &[])
+    let mut blob = vec![0; HEAD];
+    blob[0] = GONE;
+    sealed(blob)
 }
 
-fn framed(coding: u8, rest: &[u8]) -> Vec<u8> {
-    let mut blob = Vec::with_capacity(5 + rest.len());
-    blob.push(coding);
-    blob.extend_from_slice(&crc32fast::hash(rest).to_le_bytes());
-    blob.extend_from_slice(rest);
+/// The value as a blob that is shorter, where that is worth while.
+fn compressed(value: &[u8]) -> Option<Vec<u8>> {
+    const LENGTH: usize = size_of::<u32>();
+    if value.len() < WORTH_COMPRESSING {
+        return None;
+    }
+    let length = u32::try_from(value.len()).ok()?;
+    let most = lz4_flex::block::get_maximum_output_size(value.len());
+    let mut blob = vec![0; HEAD + LENGTH + most];
+    let (head, rest) = blob.split_at_mut(HEAD + LENGTH);
+    head[0] = LZ4;
+    head[HEAD..].copy_from_slice(&length.to_le_bytes());
+    let used = lz4_flex::block::compress_into(value, rest).ok()?;
+    blob.truncate(HEAD + LENGTH + used);
+    (LENGTH + used < value.len()).then(|| sealed(blob))
+}
+
+/// Fills in the checksum of a blob that has room for it.
+fn sealed(mut blob: Vec<u8>) -> Vec<u8> {
+    let (head, rest) = blob.split_at_mut(HEAD);
+    head[1..].copy_from_slice(&crc32fast::hash(rest).to_le_bytes());
     blob
 }
 
 /// Reads a blob; none when it went to make room.
 pub(super) fn read_blob(blob: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
-    let (&[coding, a, b, c, d], rest) = blob.split_first_chunk::<5>().ok_or(Unreadable)?;
+    let (&[coding, a, b, c, d], rest) = blob.split_first_chunk::<HEAD>().ok_or(Unreadable)?;
     if crc32fast::hash(rest) != u32::from_le_bytes([a, b, c, d]) {
         return Err(Unreadable);
     }
@@ -85,13 +114,13 @@ struct StoredOpening<'a> {
     retry: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     coding: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     chat: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     content: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     entity_content: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     may_be_agent: bool,
     max_body: usize,
     system: Cow<'a, str>,
@@ -158,7 +187,7 @@ pub(super) fn request(opening: &Opening, kept: &Kept) -> Option<Vec<u8>> {
 #[derive(Serialize, Deserialize)]
 struct StoredEnd<'a> {
     duration_ns: u64,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     request_cut: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<StoredAnswer<'a>>,
@@ -175,6 +204,7 @@ struct StoredAnswer<'a> {
     content_type: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content_encoding: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
@@ -193,15 +223,10 @@ enum StoredEnding<'a> {
 #[derive(Serialize, Deserialize)]
 struct StoredReading<'a> {
     reply: Cow<'a, ChatReply>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ended: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_token_ns: Option<u64>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// How an exchange ended, and what came back.
@@ -251,7 +276,7 @@ fn written_end(exchange: &Exchange, reading: Option<StoredReading<'_>>) -> Vec<u
         },
         reading,
     };
-    blob(&serde_json::to_vec(&stored).unwrap_or_default())
+    json_blob(&stored)
 }
 
 fn stored_answer(answer: &Answer) -> StoredAnswer<'_> {

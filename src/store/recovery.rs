@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::database::{Database, Outcome, Trouble, unsigned};
+use super::book::Open;
+use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::{Note, Question};
 use super::record::Unreadable;
 use super::writer::Writer;
@@ -48,19 +49,27 @@ impl Store {
             self.next_seq_at_least(unix_microseconds());
             return Ok(());
         };
-        let exchanges = database.unfinished()?;
+        let exchanges = database.book().open(database.connection())?;
         self.state_of(|state| state.recovered = exchanges.len() as u64);
-        let steps = |(n, began_ns, ended_ns): (i64, u64, Option<u64>)| {
+        let steps = |open: &Open| {
+            let n = signed(open.n);
             // What did not end, ends last.
-            let ended_ns = ended_ns.unwrap_or(u64::MAX);
-            [(began_ns, false), (ended_ns, true)].map(|(at_ns, ends)| Step { at_ns, ends, n })
+            let ended_ns = open.ended_ns.unwrap_or(u64::MAX);
+            [(open.started_ns, false), (ended_ns, true)].map(|(at_ns, ends)| Step {
+                at_ns,
+                ends,
+                n,
+            })
         };
-        let mut steps: Vec<Step> = exchanges.into_iter().flat_map(steps).collect();
+        let mut steps: Vec<Step> = exchanges.iter().flat_map(steps).collect();
         steps.sort_unstable();
         *lock(&self.unfinished) = Unfinished {
             steps,
             last_seen_ns: database.last_seen_ns()?,
-            present: database.spans_since_unfinished()?,
+            present: match exchanges.iter().map(|open| open.first_seq).min() {
+                Some(first_seq) => database.spans_since(first_seq)?,
+                None => HashSet::new(),
+            },
         };
         *lock(&self.agents) = database.agents()?;
         Ok(())
@@ -112,18 +121,6 @@ impl Store {
 
 /// What a start asks the database.
 impl Database {
-    /// Exchanges that were not done with: when each began, and when it ended if it did, in nanoseconds since the Unix epoch.
-    fn unfinished(&self) -> Outcome<Vec<(i64, u64, Option<u64>)>> {
-        let mut statement = self.connection().prepare(
-            "SELECT n, started_ns, ended_ns FROM open JOIN begun USING (n) LEFT JOIN ended USING (n)",
-        )?;
-        let rows = statement.query_map([], |row| {
-            let ended_ns: Option<i64> = row.get(2)?;
-            Ok((row.get(0)?, unsigned(row.get(1)?), ended_ns.map(unsigned)))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// Names of agents by their system messages; none where several have one.
     fn agents(&self) -> Outcome<Vec<(Prompt, Option<String>)>> {
         let mut statement = self
@@ -133,12 +130,12 @@ impl Database {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Spans made since the first of the unfinished exchanges began.
-    fn spans_since_unfinished(&self) -> Outcome<HashSet<SpanId>> {
-        let mut statement = self.connection().prepare(
-            "SELECT span_id FROM spans WHERE seq >= ifnull((SELECT min(seq) FROM open), 1 << 62)",
-        )?;
-        let rows = statement.query_map([], |row| row.get(0).map(SpanId))?;
+    /// Spans from this number on.
+    fn spans_since(&self, first_seq: u64) -> Outcome<HashSet<SpanId>> {
+        let mut statement = self
+            .connection()
+            .prepare("SELECT span_id FROM spans WHERE seq >= ?1")?;
+        let rows = statement.query_map([signed(first_seq)], |row| row.get(0).map(SpanId))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

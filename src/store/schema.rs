@@ -8,7 +8,7 @@ use super::database::{Outcome, Trouble};
 const APPLICATION_ID: i32 = 0x7370_616e;
 
 /// Each version's steps from the one before; a new file takes them all.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE meta    (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE begun   (n INTEGER PRIMARY KEY, id BLOB NOT NULL, started_ns INTEGER NOT NULL, opening TEXT NOT NULL, request BLOB);
@@ -22,6 +22,27 @@ const MIGRATIONS: [&str; 3] = [
 ",
     "CREATE TABLE agents (prompt BLOB PRIMARY KEY, name TEXT) WITHOUT ROWID;",
     "ALTER TABLE spans ADD COLUMN summary TEXT;",
+    "
+    CREATE TABLE settled  (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+    CREATE TABLE released (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+    ALTER TABLE spans ADD COLUMN weight    INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE begun ADD COLUMN first_seq INTEGER NOT NULL DEFAULT 0;
+    UPDATE spans SET weight = unsent.weight FROM unsent WHERE spans.seq = unsent.seq;
+    UPDATE spans SET weight = length(record)
+        + ifnull((SELECT length(request) FROM begun WHERE begun.n = spans.n), 0) + ifnull((SELECT length(ending) FROM ended WHERE ended.n = spans.n), 0)
+        WHERE seq IN (SELECT seq FROM refused);
+    UPDATE begun SET first_seq = open.seq FROM open WHERE begun.n = open.n;
+    INSERT INTO settled SELECT before + 1, seq - 1 FROM
+        (SELECT seq, lag(seq, 1, 0) OVER (ORDER BY seq) AS before FROM
+            (SELECT seq FROM unsent UNION SELECT 1 + max(seq) FROM (SELECT seq FROM spans UNION ALL SELECT seq FROM unsent)))
+        WHERE before + 1 < seq;
+    INSERT INTO released SELECT before + 1, n - 1 FROM
+        (SELECT n, lag(n, 1, 0) OVER (ORDER BY n) AS before FROM
+            (SELECT n FROM open UNION SELECT 1 + max(n) FROM (SELECT n FROM begun UNION ALL SELECT n FROM open)))
+        WHERE before + 1 < n;
+    DROP TABLE unsent;
+    DROP TABLE open;
+",
 ];
 
 /// Brings a file to the newest version; a new one from the start.

@@ -54,7 +54,7 @@ pub struct Summary<'a> {
     /// Nanoseconds since the Unix epoch.
     pub end: u64,
     /// It did not go well.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
     /// The conversation.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -83,11 +83,6 @@ pub struct Summary<'a> {
     /// How the task begins.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Cow<'a, str>>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 impl<'a> Summary<'a> {

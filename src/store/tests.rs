@@ -18,6 +18,7 @@ use crate::span::{Span, Status, TraceId};
 mod disk;
 mod model;
 mod room;
+mod version_3;
 
 fn span(number: u8, text: usize) -> Span {
     Span {

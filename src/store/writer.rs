@@ -202,11 +202,11 @@ impl Writer {
             return Ok(false);
         }
         let now = unix_seconds();
-        database.begin()?;
+        let mut group = database.group()?;
         for (seq, made, weight) in &spans {
-            database.span(*seq, made, *weight, now)?;
+            group.span(*seq, made, *weight, now)?;
         }
-        database.commit()?;
+        group.commit()?;
         let saved: Vec<u64> = spans.iter().map(|(seq, ..)| *seq).collect();
         self.store.saved(&saved);
         Ok(true)
@@ -254,7 +254,7 @@ impl Writer {
 
     /// Makes room where there is none.
     fn make_room(&mut self) -> Outcome<()> {
-        let Some(database) = &self.database else {
+        let Some(database) = &mut self.database else {
             return Ok(());
         };
         let (began, now) = (Instant::now(), unix_seconds());
@@ -293,9 +293,9 @@ impl Writer {
             }
             Question::Replay(limit, reply) => {
                 let again = self.ask(|database| {
-                    database.begin()?;
-                    let again = database.replay(limit)?;
-                    database.commit()?;
+                    let mut group = database.group()?;
+                    let again = group.replay(limit)?;
+                    group.commit()?;
                     Ok(again)
                 });
                 let count = again.map(|again| {
@@ -309,8 +309,8 @@ impl Writer {
         }
     }
 
-    fn ask<T>(&mut self, question: impl FnOnce(&Database) -> Outcome<T>) -> Option<T> {
-        match question(self.database.as_ref()?) {
+    fn ask<T>(&mut self, question: impl FnOnce(&mut Database) -> Outcome<T>) -> Option<T> {
+        match question(self.database.as_mut()?) {
             Ok(answer) => Some(answer),
             Err(trouble) => {
                 self.fail(trouble);
@@ -372,7 +372,7 @@ impl Writer {
             }
             None => self.store.found(database.unsent()?),
         }
-        let next = database.next_seq()?;
+        let next = database.next_seq();
         self.told_to = self.told_to.max(next - 1);
         self.store.next_seq_at_least(next);
         self.identity = Some(database.identity);
@@ -408,27 +408,27 @@ impl Drop for End {
 fn write(database: &mut Database, notes: &[Note], first_seq: u64) -> Outcome<Vec<u64>> {
     let now = unix_seconds();
     let mut saved = Vec::new();
-    database.begin()?;
+    let mut group = database.group()?;
     for note in notes {
         match note {
-            Note::Begun(begun) => database.begun(begun, first_seq)?,
-            Note::Asked(opening, body) => database.asked(opening, body)?,
-            Note::Ended(exchange) => database.ended(exchange, first_seq)?,
+            Note::Begun(begun) => group.begun(begun, first_seq)?,
+            Note::Asked(opening, body) => group.asked(opening, body)?,
+            Note::Ended(exchange) => group.ended(exchange, first_seq)?,
             Note::Span { seq, made, weight } => {
-                database.span(*seq, made, *weight, now)?;
+                group.span(*seq, made, *weight, now)?;
                 saved.push(*seq);
             }
-            Note::Settled(seqs) => seqs.iter().try_for_each(|seq| database.settled(*seq))?,
+            Note::Settled(seqs) => seqs.iter().for_each(|seq| group.settled(*seq)),
             Note::Refused(seqs, reason) => seqs
                 .iter()
-                .try_for_each(|seq| database.refused(*seq, reason, now))?,
-            Note::Released(ids) => ids.iter().try_for_each(|id| database.release(*id))?,
+                .try_for_each(|seq| group.refused(*seq, reason, now))?,
+            Note::Released(ids) => ids.iter().try_for_each(|id| group.release(*id))?,
             Note::Learned(names) => names
                 .iter()
-                .try_for_each(|(prompt, name)| database.agent(*prompt, name.as_deref()))?,
+                .try_for_each(|(prompt, name)| group.agent(*prompt, name.as_deref()))?,
         }
     }
-    database.commit()?;
+    group.commit()?;
     Ok(saved)
 }
 

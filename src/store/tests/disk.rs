@@ -47,7 +47,7 @@ pub(super) fn begin(store: &Store, exchange: &Arc<Exchange>) {
     ));
 }
 
-fn recovered(store: &Store) -> Vec<Exchange> {
+pub(super) fn recovered(store: &Store) -> Vec<Exchange> {
     let mut told = Vec::new();
     store.recover(|found| {
         if let Recovered::Ended(exchange) = found {
@@ -57,7 +57,7 @@ fn recovered(store: &Store) -> Vec<Exchange> {
     told
 }
 
-async fn spans(store: &Arc<Store>) -> Vec<Span> {
+pub(super) async fn spans(store: &Arc<Store>) -> Vec<Span> {
     match store.take(usize::MAX, usize::MAX) {
         None => Vec::new(),
         Some(batch) => batch
@@ -109,6 +109,49 @@ async fn what_was_settled_is_not_found_again() {
     assert_eq!(again.counts().pending, 1);
     assert_eq!(spans(&again).await[0].span_id.0[0], 3);
     end(&again, writing);
+}
+
+#[tokio::test]
+async fn what_settles_and_is_released_in_any_order_takes_a_row_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(settings(dir.path()));
+    let all: Vec<_> = (0..20).map(|_| exchange("Why?", "")).collect();
+    for exchange in &all {
+        begin(&store, exchange);
+        store.ended(exchange);
+        store.add(call(exchange));
+    }
+    let mut batches = Vec::new();
+    while let Some(batch) = store.take(3, usize::MAX) {
+        batches.push(batch.load().await.unwrap());
+    }
+    let (odd, even): (Vec<_>, Vec<_>) = batches
+        .into_iter()
+        .enumerate()
+        .partition(|(number, _)| number % 2 == 1);
+    for (_, batch) in odd.into_iter().chain(even) {
+        batch.settle(&accepted());
+        written(&store).await;
+    }
+    for exchange in all.iter().rev() {
+        store.released(vec![exchange.opening.id]);
+    }
+    end(&store, writing);
+    let database = Connection::open(dir.path().join("spangate.db")).unwrap();
+    for table in ["settled", "released"] {
+        let range: (i64, i64) = database
+            .query_row(&format!("SELECT first, last FROM {table}"), [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(range, (1, 20), "{table}");
+        let rows: i64 = database
+            .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(rows, 1, "{table}");
+    }
 }
 
 #[tokio::test]
@@ -200,7 +243,7 @@ async fn an_exchange_that_no_span_tells_leaves_nothing() {
     store.released(vec![exchange.opening.id]);
     end(&store, writing);
     let database = Connection::open(dir.path().join("spangate.db")).unwrap();
-    for table in ["begun", "asked", "ended", "open", "spans", "unsent"] {
+    for table in ["begun", "asked", "ended", "spans"] {
         let rows: i64 = database
             .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
                 row.get(0)

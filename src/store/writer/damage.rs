@@ -35,10 +35,8 @@ impl Writer {
         {
             self.store.found(unsent);
         }
-        if let Some(old) = &old
-            && let Ok(next) = old.next_seq()
-        {
-            self.store.next_seq_at_least(next);
+        if let Some(old) = &old {
+            self.store.next_seq_at_least(old.next_seq());
         }
         let (rescued, lost) = self.rescue(&mut database, old.as_ref())?;
         self.store.forget_saved();
@@ -62,19 +60,19 @@ impl Writer {
         let now = unix_seconds();
         let (mut rescued, mut lost) = (0, Vec::new());
         for seqs in self.store.only_stored().chunks(256) {
-            new.begin()?;
+            let mut group = new.group()?;
             for seq in seqs {
                 let found = old.and_then(|old| old.find(*seq).ok().flatten());
                 match found.map(|found| read(&found)) {
                     Some(Ok(made)) => {
                         let weight = weight(&made);
-                        new.span(*seq, &made, weight, now)?;
+                        group.span(*seq, &made, weight, now)?;
                         rescued += 1;
                     }
                     _ => lost.push(*seq),
                 }
             }
-            new.commit()?;
+            group.commit()?;
         }
         self.store.evict(&lost, DropReason::Unreadable);
         Ok((rescued, lost.len()))

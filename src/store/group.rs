@@ -1,0 +1,283 @@
+//! What is written together: all of it, or nothing. Whatever fails within it, the database is to be opened anew.
+//!
+//! The statements of which every exchange needs one are prepared once for all that is written.
+
+use rusqlite::{CachedStatement, Connection, params};
+
+use super::book::{Book, Row};
+use super::database::{Outcome, numbered_weight, signed, unsigned};
+use super::ranges::Ranges;
+use super::record;
+use super::summary::Summary;
+use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
+use crate::runs::{Made, Prompt};
+
+pub(super) struct Group<'a> {
+    connection: &'a Connection,
+    book: &'a mut Book,
+    insert_begun: CachedStatement<'a>,
+    insert_ended: CachedStatement<'a>,
+    insert_span: CachedStatement<'a>,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn begin(connection: &'a Connection, book: &'a mut Book) -> Outcome<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Group {
+            insert_begun: connection
+                .prepare_cached("INSERT INTO begun VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?,
+            insert_ended: connection.prepare_cached("INSERT INTO ended VALUES (?1, ?2, ?3)")?,
+            insert_span: connection
+                .prepare_cached("INSERT INTO spans VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?,
+            connection,
+            book,
+        })
+    }
+
+    pub(super) fn commit(self) -> Outcome<()> {
+        self.book.write(self.connection)?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    /// Writes down that an exchange began. No span of it has a number below `first_seq`.
+    pub(super) fn begun(&mut self, begun: &Begun, first_seq: u64) -> Outcome<()> {
+        let (opening, body) = (&begun.opening, begun.body());
+        let n = self.insert_begun(opening, begun.started_ns, body.as_ref(), first_seq)?;
+        self.is_open(opening.id, n, false);
+        Ok(())
+    }
+
+    fn insert_begun(
+        &mut self,
+        opening: &Opening,
+        started_ns: u64,
+        body: Option<&Kept>,
+        first_seq: u64,
+    ) -> Outcome<u64> {
+        self.book.last_n += 1;
+        let n = self.book.last_n;
+        self.insert_begun.execute(params![
+            signed(n),
+            opening.id.as_bytes(),
+            signed(started_ns),
+            record::opening(opening),
+            body.and_then(|body| record::request(opening, body)),
+            signed(first_seq),
+        ])?;
+        Ok(n)
+    }
+
+    fn is_open(&mut self, id: ExchangeId, n: u64, ended: bool) {
+        let row = Row {
+            n,
+            ended,
+            has_span: false,
+        };
+        self.book.open.insert(id, row);
+    }
+
+    /// Writes the body of a request that had none when its exchange was written.
+    pub(super) fn asked(&mut self, opening: &Opening, body: &Kept) -> Outcome<()> {
+        let row = self.book.open.get(&opening.id).filter(|row| !row.ended);
+        if let (Some(row), Some(body)) = (row, record::request(opening, body)) {
+            self.connection
+                .prepare_cached("INSERT OR IGNORE INTO asked VALUES (?1, ?2)")?
+                .execute(params![signed(row.n), body])?;
+        }
+        Ok(())
+    }
+
+    /// Writes how an exchange ended, and all of it where its beginning is not there. `first_seq` as for [`Self::begun`].
+    pub(super) fn ended(&mut self, exchange: &Exchange, first_seq: u64) -> Outcome<()> {
+        let id = exchange.opening.id;
+        match self.book.open.get_mut(&id) {
+            Some(row) if row.ended => Ok(()),
+            Some(row) => {
+                row.ended = true;
+                let n = row.n;
+                self.insert_ended(n, exchange)
+            }
+            None => {
+                let n = self.insert_whole(exchange, first_seq)?;
+                self.is_open(id, n, true);
+                Ok(())
+            }
+        }
+    }
+
+    fn insert_whole(&mut self, exchange: &Exchange, first_seq: u64) -> Outcome<u64> {
+        let (opening, body) = (&exchange.opening, &exchange.request);
+        let n = self.insert_begun(opening, exchange.started_ns, Some(body), first_seq)?;
+        self.insert_ended(n, exchange)?;
+        Ok(n)
+    }
+
+    fn insert_ended(&mut self, n: u64, exchange: &Exchange) -> Outcome<()> {
+        self.insert_ended.execute(params![
+            signed(n),
+            signed(exchange.ended_ns()),
+            record::end(exchange)
+        ])?;
+        Ok(())
+    }
+
+    /// Writes a span that is to be sent, and its exchange where that is not there. Writing it twice is writing it once.
+    pub(super) fn span(&mut self, seq: u64, made: &Made, weight: usize, now: u64) -> Outcome<()> {
+        if seq > self.book.last_seq {
+            self.book.last_seq = seq;
+        } else if self.has_span(seq)? {
+            return Ok(());
+        } else {
+            // What is written late is not one of those that were settled before this file was.
+            self.book.settled.remove(seq);
+        }
+        let (n, trace_id, record) = match made {
+            Made::Call { exchange, place } => {
+                let n = self.row_of(exchange, seq)?;
+                (Some(signed(n)), place.trace_id, record::json_blob(place))
+            }
+            Made::Span(span) => (None, span.trace_id, record::json_blob(&**span)),
+        };
+        let summary = Summary::of(made);
+        self.insert_span.execute(params![
+            signed(seq),
+            n,
+            trace_id.0,
+            summary.span.0,
+            signed(now),
+            record,
+            summary.json(),
+            signed(weight as u64),
+        ])?;
+        Ok(())
+    }
+
+    fn has_span(&self, seq: u64) -> Outcome<bool> {
+        Ok(self
+            .connection
+            .prepare_cached("SELECT 1 FROM spans WHERE seq = ?1")?
+            .exists([signed(seq)])?)
+    }
+
+    fn row_of(&mut self, exchange: &Exchange, seq: u64) -> Outcome<u64> {
+        if let Some(row) = self.book.open.get_mut(&exchange.opening.id)
+            && row.ended
+        {
+            row.has_span = true;
+            return Ok(row.n);
+        }
+        // Its journal was lost on the way, or it was done with before the span could be written.
+        let n = self.insert_whole(exchange, seq)?;
+        self.book.released.insert(n);
+        Ok(n)
+    }
+
+    /// A span need not be sent any more.
+    pub(super) fn settled(&mut self, seq: u64) {
+        self.book.settled.insert(seq);
+    }
+
+    /// A span was refused for good: it is kept apart until it is asked for or too old.
+    pub(super) fn refused(&mut self, seq: u64, reason: &str, now: u64) -> Outcome<()> {
+        self.settled(seq);
+        if self.has_span(seq)? {
+            self.connection
+                .prepare_cached("INSERT OR REPLACE INTO refused VALUES (?1, ?2, ?3)")?
+                .execute(params![signed(seq), signed(now), reason])?;
+        }
+        Ok(())
+    }
+
+    /// Refused spans are to be sent again, oldest first, at most `limit`. Gives their numbers and weights.
+    pub(super) fn replay(&mut self, limit: usize) -> Outcome<Vec<(u64, usize)>> {
+        let again: Vec<(u64, usize)> = self
+            .connection
+            .prepare_cached(
+                "SELECT seq, weight FROM refused JOIN spans USING (seq) ORDER BY seq LIMIT ?1",
+            )?
+            .query_map([signed(limit as u64)], numbered_weight)?
+            .collect::<Result<_, _>>()?;
+        for (seq, _) in &again {
+            self.connection
+                .prepare_cached("DELETE FROM refused WHERE seq = ?1")?
+                .execute([signed(*seq)])?;
+            self.book.settled.remove(*seq);
+        }
+        Ok(again)
+    }
+
+    /// An exchange is done with: nothing else will be made of it. One that no span tells goes.
+    pub(super) fn release(&mut self, id: ExchangeId) -> Outcome<()> {
+        let Some(row) = self.book.open.remove(&id) else {
+            return Ok(());
+        };
+        self.book.released.insert(row.n);
+        if row.has_span {
+            return Ok(());
+        }
+        self.remove_exchanges(row.n, row.n)
+    }
+
+    /// Remembers the name of an agent; none where several have its system message.
+    pub(super) fn agent(&self, prompt: Prompt, name: Option<&str>) -> Outcome<()> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO agents (prompt, name) VALUES (?1, ?2)")?
+            .execute((prompt.0, name))?;
+        Ok(())
+    }
+
+    /// Removes spans, and exchanges that they tell.
+    pub(super) fn remove(&mut self, seqs: &Ranges, ns: &Ranges) -> Outcome<()> {
+        for (first, last) in seqs.iter() {
+            self.book.settled.insert_all(first, last);
+            for statement in [
+                "DELETE FROM spans WHERE seq BETWEEN ?1 AND ?2",
+                "DELETE FROM refused WHERE seq BETWEEN ?1 AND ?2",
+            ] {
+                self.delete(statement, first, last)?;
+            }
+        }
+        for (first, last) in ns.iter() {
+            self.remove_exchanges(first, last)?;
+        }
+        self.forget_removed()
+    }
+
+    fn remove_exchanges(&self, first: u64, last: u64) -> Outcome<()> {
+        for statement in [
+            "DELETE FROM begun WHERE n BETWEEN ?1 AND ?2",
+            "DELETE FROM asked WHERE n BETWEEN ?1 AND ?2",
+            "DELETE FROM ended WHERE n BETWEEN ?1 AND ?2",
+        ] {
+            self.delete(statement, first, last)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&self, statement: &str, first: u64, last: u64) -> Outcome<()> {
+        self.connection
+            .prepare_cached(statement)?
+            .execute([signed(first), signed(last)])?;
+        Ok(())
+    }
+
+    /// Nobody asks for numbers below the first that is there.
+    fn forget_removed(&mut self) -> Outcome<()> {
+        let (seq, n): (Option<i64>, Option<i64>) = self
+            .connection
+            .prepare_cached("SELECT (SELECT min(seq) FROM spans), (SELECT min(n) FROM begun)")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if let Some(seq) = seq {
+            self.book.settled.forget_below(unsigned(seq));
+        }
+        if let Some(n) = n {
+            self.book.released.forget_below(unsigned(n));
+        }
+        Ok(())
+    }
+}
