@@ -4,6 +4,25 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Of so many bytes, none of which can be told from those before.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    std::iter::repeat_with(|| random.u8(b' '..b'~'))
+        .take(bytes)
+        .collect()
+}
+
+#[test]
+fn a_long_value_is_compressed_where_its_middle_shrinks() {
+    let same = b"it repeats itself ".repeat(8_000);
+    let noise = noise(same.len());
+    for (value, coding) in [(&same, LZ4), (&noise, PLAIN)] {
+        let written = blob(value);
+        assert_eq!(written[0], coding);
+        assert_eq!(read_blob(&written).unwrap().as_ref(), Some(value));
+    }
+}
+
 proptest! {
     #[test]
     fn a_blob_reads_as_what_was_written(value in proptest::collection::vec(any::<u8>(), 0..9_000)) {
