@@ -31,9 +31,9 @@ pub(super) fn read<'a>(text: &'a str, into: &mut impl Members<'a>) -> Read {
 /// The inside of the string whose first quote is just before `text`, and what follows it, its last quote first.
 pub(super) fn inside(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let mut json = Json::new(text);
-    let escaped = json.inside().ok()?;
+    let escapes = json.inside().ok()?;
     let (inner, rest) = text.split_at(json.at);
-    Some((plain(inner, escaped), rest))
+    Some((plain(inner, escapes), rest))
 }
 
 /// The elements of the array that `text` is; none where it is no array.
@@ -52,8 +52,19 @@ pub(super) fn elements(text: &str) -> Vec<Raw<'_>> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Raw<'a> {
     written: &'a str,
-    /// It is a string with an escape in it.
-    escaped: bool,
+    /// In it, if it is a string.
+    escapes: Escapes,
+}
+
+/// What kind of escapes a string has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Escapes {
+    /// None: it says what is written.
+    None,
+    /// Only those that every reader of JSON understands in the same way.
+    Simple,
+    /// Code units too, which may be half of a character.
+    Units,
 }
 
 impl<'a> Raw<'a> {
@@ -71,7 +82,13 @@ impl<'a> Raw<'a> {
 /// A string; lone surrogates become U+FFFD.
 pub(super) fn text(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let inner = raw.written.strip_prefix('"')?.strip_suffix('"')?;
-    Some(plain(inner, raw.escaped))
+    Some(plain(inner, raw.escapes))
+}
+
+/// A string as it was written, without its quotes, and what escapes it has.
+pub(super) fn quoted(raw: Raw<'_>) -> Option<(&str, Escapes)> {
+    let inner = raw.written.strip_prefix('"')?.strip_suffix('"')?;
+    Some((inner, raw.escapes))
 }
 
 /// Any value but null, as it was written.
@@ -147,8 +164,8 @@ impl<'a> Json<'a> {
             return Ok(());
         }
         loop {
-            let (name, escaped) = self.name()?;
-            into.member(&plain(name, escaped), self)?;
+            let (name, escapes) = self.name()?;
+            into.member(&plain(name, escapes), self)?;
             if !self.goes_on(b'}')? {
                 return Ok(());
             }
@@ -198,15 +215,15 @@ impl<'a> Json<'a> {
     pub(super) fn value(&mut self) -> Result<Raw<'a>, Malformed> {
         let first = self.next()?;
         let start = self.at;
-        let escaped = if first == b'"' {
+        let escapes = if first == b'"' {
             self.string()?.1
         } else {
             self.skip()?;
-            false
+            Escapes::None
         };
         Ok(Raw {
             written: &self.text[start..self.at],
-            escaped,
+            escapes,
         })
     }
 
@@ -285,7 +302,7 @@ impl<'a> Json<'a> {
     }
 
     /// A member's name and the colon after it.
-    fn name(&mut self) -> Result<(&'a str, bool), Malformed> {
+    fn name(&mut self) -> Result<(&'a str, Escapes), Malformed> {
         if self.next()? != b'"' {
             return Err(Malformed);
         }
@@ -297,40 +314,43 @@ impl<'a> Json<'a> {
         Ok(name)
     }
 
-    /// The inside of the string that begins here, and whether there is an escape in it.
-    fn string(&mut self) -> Result<(&'a str, bool), Malformed> {
+    /// The inside of the string that begins here, and the escapes in it.
+    fn string(&mut self) -> Result<(&'a str, Escapes), Malformed> {
         self.at += 1;
-        let (start, escaped) = (self.at, self.inside()?);
+        let (start, escapes) = (self.at, self.inside()?);
         let inner = &self.text[start..self.at];
         self.at += 1;
-        Ok((inner, escaped))
+        Ok((inner, escapes))
     }
 
-    /// Goes on to the quote that ends the string around; whether there was an escape before it.
-    fn inside(&mut self) -> Result<bool, Malformed> {
+    /// Goes on to the quote that ends the string around; what escapes there were before it.
+    fn inside(&mut self) -> Result<Escapes, Malformed> {
         let bytes = self.bytes();
-        let (mut at, mut escaped) = (self.at, false);
+        let (mut at, mut escapes) = (self.at, Escapes::None);
+        // Most strings are names and words, over before a leap has begun.
+        let near = &bytes[at..bytes.len().min(at + NEAR)];
+        let near = near.iter().position(|byte| ENDS[usize::from(*byte)]);
+        let mut leaped = near.map_or_else(|| leap(&bytes[at..]), Ok);
         loop {
-            // Most strings are names and words, over before a leap has begun.
-            let near = &bytes[at..bytes.len().min(at + NEAR)];
-            at += match near.iter().position(|byte| ENDS[usize::from(*byte)]) {
-                Some(end) => end,
-                None => leap(&bytes[at..])?,
-            };
+            at += leaped?;
             match bytes[at] {
                 b'"' => break,
                 b'\\' => {}
                 _ => return Err(Malformed),
             }
-            escaped = true;
-            at += match bytes.get(at + 1) {
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-                Some(b'u') if unit(&bytes[at + 2..]).is_some() => 6,
+            let (kind, length) = match bytes.get(at + 1) {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                    (Escapes::Simple, 2)
+                }
+                Some(b'u') if unit(&bytes[at + 2..]).is_some() => (Escapes::Units, 6),
                 _ => return Err(Malformed),
             };
+            escapes = escapes.max(kind);
+            at += length;
+            leaped = leap(&bytes[at..]);
         }
         self.at = at;
-        Ok(escaped)
+        Ok(escapes)
     }
 
     fn word(&mut self, word: &str) -> Read {
@@ -405,8 +425,8 @@ pub(super) enum Broken {
 }
 
 /// The inside of a string as its text.
-fn plain(inner: &str, escaped: bool) -> Cow<'_, str> {
-    if !escaped {
+pub(super) fn plain(inner: &str, escapes: Escapes) -> Cow<'_, str> {
+    if escapes == Escapes::None {
         return Cow::Borrowed(inner);
     }
     let mut text = String::with_capacity(inner.len());

@@ -4,10 +4,13 @@
 //! the text they were written with, so they arrive as the client sent them.
 
 mod bare;
+mod quoted;
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+
+pub use quoted::Quoted;
 
 use super::json::{self, Broken, Json, Members, Raw, Read};
 
@@ -107,7 +110,7 @@ pub struct Message<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     /// Plain text.
-    Text(Cow<'a, str>),
+    Text(Quoted<'a>),
     /// Parts (text, images, audio, files), as JSON.
     Json(Cow<'a, str>),
 }
@@ -215,7 +218,7 @@ impl<'a> Members<'a> for Message<'a> {
 }
 
 fn content(raw: Raw<'_>) -> Option<Content<'_>> {
-    json::text(raw)
+    Quoted::of(raw)
         .map(Content::Text)
         .or_else(|| json::written(raw).map(Content::Json))
 }

@@ -113,7 +113,7 @@ impl<'a> Transcript<'a> {
         while let Some(message) = body.get(at) {
             at += 1;
             if message.role.as_deref() == Some("tool") {
-                self.result(message);
+                self.result(message, text(message));
                 continue;
             }
             let Some(calls) = called(message) else {
@@ -146,10 +146,10 @@ impl<'a> Transcript<'a> {
         reflected: bool,
         is_last: bool,
     ) {
-        for answer in answers {
-            self.result(answer);
-        }
         let texts: Vec<_> = answers.iter().map(|answer| text(answer)).collect();
+        for (answer, text) in answers.iter().zip(&texts) {
+            self.result(answer, text.clone());
+        }
         let is_handoff = |answer: &Message<'_>, text: &str| {
             let call = calls
                 .iter()
@@ -186,12 +186,14 @@ impl<'a> Transcript<'a> {
     }
 
     fn push(&mut self, text: Cow<'a, str>, author: Author, name: Option<&'a str>) {
-        let (name, text) = match (author, text) {
-            (Author::Other, Cow::Borrowed(text)) => match without_prefix(text, name) {
-                Some((name, text)) => (Some(name), Cow::Borrowed(text)),
-                None => (name, Cow::Borrowed(text)),
-            },
-            (_, text) => (name, text),
+        let prefixed = match author {
+            Author::Other => without_prefix(&text, name),
+            Author::Own | Author::System => None,
+        };
+        let (name, text) = match prefixed {
+            // The prefix ends in a line end, so the text was written with an escape and is not the body's own.
+            Some((name, text)) => (Some(name.to_owned().into()), text.to_owned().into()),
+            None => (name.map(Cow::Borrowed), text),
         };
         let hash = hash::of_said(&text);
         let beginning = hash::then(self.beginning(self.entries.len()), hash);
@@ -199,15 +201,15 @@ impl<'a> Transcript<'a> {
             text,
             hash,
             author,
-            name: name.map(Cow::Borrowed),
+            name,
             beginning,
         });
     }
 
-    fn result(&mut self, message: &'a Message<'a>) {
+    fn result(&mut self, message: &'a Message<'a>, text: Cow<'a, str>) {
         if let Some(id) = message.tool_call_id.as_deref() {
             self.shown.push(Cow::Borrowed(id));
-            self.results.push((Cow::Borrowed(id), text(message)));
+            self.results.push((Cow::Borrowed(id), text));
         }
     }
 
@@ -248,12 +250,20 @@ fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
     }
     match &message.content {
         None => Cow::Borrowed(""),
-        Some(Content::Text(text)) => Cow::Borrowed(text.trim()),
+        Some(Content::Text(text)) => trimmed(text.text()),
         Some(Content::Json(json)) => {
             let parts: Vec<Part<'_>> = serde_json::from_str(json).unwrap_or_default();
             let texts: Vec<_> = parts.into_iter().filter_map(|part| part.text).collect();
             Cow::Owned(texts.join("\n").trim().to_owned())
         }
+    }
+}
+
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     }
 }
 

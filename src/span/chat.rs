@@ -87,22 +87,23 @@ pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut im
 }
 
 fn message_attributes(number: usize, message: &Message<'_>, out: &mut impl Attributes) {
-    let mut put = |member, text| put(out, Name::Numbered("gen_ai.prompt", number, member), text);
-    put("role", message.role.as_deref());
-    put("content", content_text(message));
-    put("name", message.name.as_deref());
-    put("tool_calls", message.tool_calls.as_deref());
-    put("tool_call_id", message.tool_call_id.as_deref());
-    put("function_call", message.function_call.as_deref());
-    put("refusal", message.refusal.as_deref());
+    let name = |member| Name::Numbered("gen_ai.prompt", number, member);
+    put(out, name("role"), message.role.as_deref());
+    match &message.content {
+        Some(Content::Text(text)) => put(out, name("content"), Some(*text)),
+        Some(Content::Json(parts)) => put(out, name("content"), Some(&**parts)),
+        None => put(out, name("content"), calls_alone(message)),
+    }
+    put(out, name("name"), message.name.as_deref());
+    put(out, name("tool_calls"), message.tool_calls.as_deref());
+    put(out, name("tool_call_id"), message.tool_call_id.as_deref());
+    put(out, name("function_call"), message.function_call.as_deref());
+    put(out, name("refusal"), message.refusal.as_deref());
 }
 
-/// Plain text as it is, parts as JSON. An assistant that only calls tools says "", as Respan's SDK writes it.
-fn content_text<'m>(message: &'m Message<'_>) -> Option<&'m str> {
-    match &message.content {
-        Some(Content::Text(text) | Content::Json(text)) => Some(text),
-        None => (message.tool_calls.is_some() || message.function_call.is_some()).then_some(""),
-    }
+/// The content of an assistant that only calls tools, as Respan's SDK writes it.
+fn calls_alone(message: &Message<'_>) -> Option<&'static str> {
+    (message.tool_calls.is_some() || message.function_call.is_some()).then_some("")
 }
 
 /// What came back.
@@ -221,8 +222,9 @@ pub fn entity_input(request: &ChatRequest<'_>, out: &mut impl Attributes) {
 
 fn message_members(message: &Message<'_>, members: &mut Members<'_, '_>) {
     match &message.content {
+        Some(Content::Text(text)) => members.quoted("content", *text),
         Some(Content::Json(parts)) => members.written("content", Some(parts)),
-        _ => members.text("content", content_text(message)),
+        None => members.text("content", calls_alone(message)),
     }
     members.text("role", message.role.as_deref());
     members.text("name", message.name.as_deref());

@@ -3,6 +3,8 @@
 //! The conversation of a call is an attribute whose text is JSON, and in a post of JSON that text is a string. A message in it is escaped
 //! twice, in one pass and without a copy between. The spelling is `serde_json`'s.
 
+use crate::openai::Quoted;
+
 /// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for; and where
 /// something has.
 const BLOCK: usize = 32;
@@ -50,6 +52,16 @@ impl<'o> Json<'o> {
         };
         self.quote();
         escape(self.out, text, inner);
+        self.quote();
+    }
+
+    /// Adds a string that is in JSON already.
+    pub fn quoted(&mut self, text: Quoted<'_>) {
+        let Some(inner) = text.in_json() else {
+            return self.text(&text.text());
+        };
+        self.quote();
+        self.written(inner);
         self.quote();
     }
 
@@ -111,6 +123,12 @@ impl Members<'_, '_> {
             self.name(name);
             self.json.text(text);
         }
+    }
+
+    /// Adds a member that is a string, which is in JSON already. `name` needs no escapes.
+    pub fn quoted(&mut self, name: &'static str, text: Quoted<'_>) {
+        self.name(name);
+        self.json.quoted(text);
     }
 
     fn name(&mut self, name: &'static str) {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::json::{Depth, Json, escape};
 use super::{Event, Key, Span, SpanId, Status, TraceId, Value};
+use crate::openai::Quoted;
 
 /// Something that has a span to tell.
 pub trait Tell {
@@ -81,6 +82,8 @@ pub enum Name<'n> {
 pub enum ValueRef<'v> {
     /// A text.
     Text(&'v str),
+    /// A text that is in JSON already.
+    Quoted(Quoted<'v>),
     /// A whole number.
     Int(i64),
     /// A number.
@@ -241,6 +244,7 @@ impl From<ValueRef<'_>> for Value {
     fn from(value: ValueRef<'_>) -> Value {
         match value {
             ValueRef::Text(text) => Value::Text(text.to_owned()),
+            ValueRef::Quoted(text) => Value::Text(text.text().into_owned()),
             ValueRef::Int(number) => Value::Int(number),
             ValueRef::Double(number) => Value::Double(number),
             ValueRef::Bool(yes) => Value::Bool(yes),
@@ -248,6 +252,12 @@ impl From<ValueRef<'_>> for Value {
                 Value::Texts(texts.iter().map(|text| (*text).to_owned()).collect())
             }
         }
+    }
+}
+
+impl<'v> From<Quoted<'v>> for ValueRef<'v> {
+    fn from(text: Quoted<'v>) -> Self {
+        ValueRef::Quoted(text)
     }
 }
 

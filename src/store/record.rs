@@ -25,8 +25,9 @@ use crate::span::exchange::plain_body;
 /// Shorter values are written as they are: the codec would cost more than it saves.
 const WORTH_COMPRESSING: usize = 4096;
 /// Of a value longer than this, a sample tells whether compressing pays: prose costs three times as much time as it saves in writing.
-const WORTH_A_SAMPLE: usize = 64 << 10;
-const SAMPLE: usize = 16 << 10;
+const WORTH_A_SAMPLE: usize = 16 << 10;
+/// The sample is a sixteenth of the value, but not less than this.
+const SAMPLE: usize = 4 << 10;
 /// Bytes before the value.
 const HEAD: usize = 5;
 const PLAIN: u8 = 0;
@@ -81,13 +82,14 @@ fn compressed(value: &[u8]) -> Option<Vec<u8>> {
     (LENGTH + used < value.len()).then(|| sealed(blob))
 }
 
-/// Whether a third of the value is likely to be saved, by its middle, where it is long.
+/// Whether a third of the value is likely to be saved, by its middle, where it is long. Of a part less is saved than of the whole.
 fn promises_to_shrink(value: &[u8]) -> bool {
     if value.len() <= WORTH_A_SAMPLE {
         return true;
     }
-    let sample = &value[(value.len() - SAMPLE) / 2..][..SAMPLE];
-    lz4_flex::block::compress(sample).len() <= SAMPLE / 3 * 2
+    let length = SAMPLE.max(value.len() / 16);
+    let sample = &value[(value.len() - length) / 2..][..length];
+    lz4_flex::block::compress(sample).len() <= length / 4 * 3
 }
 
 /// Fills in the checksum of a blob that has room for it.

@@ -133,6 +133,10 @@ impl span::Attributes for Attributes<'_> {
         let body = &mut *self.body;
         match value {
             ValueRef::Text(text) => string(body, text),
+            ValueRef::Quoted(text) => {
+                add(body, r#""stringValue":"#);
+                Json::new(body, false).quoted(text);
+            }
             ValueRef::Int(number) => {
                 add(body, r#""intValue":""#);
                 if number < 0 {

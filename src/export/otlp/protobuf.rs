@@ -157,6 +157,7 @@ impl span::Attributes for Attributes<'_> {
                 self.measured(name, field_length(text.len()));
                 bytes(self.body, tag::VALUE_STRING, text.as_bytes());
             }
+            ValueRef::Quoted(text) => self.put(name, ValueRef::Text(&text.text())),
             ValueRef::Int(whole) => {
                 let whole = whole.cast_unsigned();
                 self.measured(name, 1 + varint_length(whole));

@@ -8,6 +8,13 @@ use super::*;
     clippy::unnecessary_wraps,
     reason = "said once here instead of at every expectation"
 )]
+/// The content that says this.
+fn said(text: &str) -> Content<'static> {
+    let written = serde_json::json!({"messages": [{"content": text}]}).to_string();
+    let request = ChatRequest::parse(written.leak().as_bytes()).unwrap();
+    request.messages[0].content.clone().unwrap()
+}
+
 fn text(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(text))
 }
@@ -32,7 +39,7 @@ fn a_request_is_read_whole() {
     };
     assert_eq!(
         (&system.role, &system.content),
-        (&text("system"), &Some(Content::Text("Be brief.".into())))
+        (&text("system"), &Some(said("Be brief.")))
     );
     assert_eq!(
         user.content,
@@ -45,7 +52,7 @@ fn a_request_is_read_whole() {
     );
     assert_eq!(
         (&tool.tool_call_id, &tool.content),
-        (&text("c1"), &Some(Content::Text("a \"b\"\nä".into())))
+        (&text("c1"), &Some(said("a \"b\"\nä")))
     );
     assert_eq!(
         request.tools,
@@ -77,10 +84,7 @@ fn a_wrong_type_costs_only_its_own_field() {
         (None, None, None)
     );
     assert_eq!((request.messages.len(), request.incomplete), (5, false));
-    assert_eq!(
-        request.messages[4].content,
-        Some(Content::Text("hi".into()))
-    );
+    assert_eq!(request.messages[4].content, Some(said("hi")));
     assert_eq!(request.user, text("u"));
 }
 

@@ -1,0 +1,63 @@
+//! A text as JSON has it, read only where somebody wants to know what it says. A history is passed on in JSON, too: there what was written can
+//! stay as it is, instead of being read and written again.
+
+use std::borrow::Cow;
+
+use crate::openai::json::{self, Escapes, Raw};
+
+/// A string of a body, as it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a> {
+    /// Between its quotes.
+    inner: &'a str,
+    escapes: Escapes,
+}
+
+impl<'a> Quoted<'a> {
+    pub(super) fn of(raw: Raw<'a>) -> Option<Self> {
+        let (inner, escapes) = json::quoted(raw)?;
+        Some(Quoted { inner, escapes })
+    }
+
+    /// What it says.
+    pub fn text(self) -> Cow<'a, str> {
+        json::plain(self.inner, self.escapes)
+    }
+
+    /// What stands between the quotes of a JSON string that says it; none where halves of characters may be in it, at which many readers of
+    /// JSON fail.
+    pub fn in_json(self) -> Option<&'a str> {
+        (self.escapes < Escapes::Units).then_some(self.inner)
+    }
+}
+
+impl PartialEq for Quoted<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Quoted<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ChatRequest, Content};
+
+    #[test]
+    fn what_was_written_is_lent_unless_a_character_may_be_halved() {
+        for (written, says, is_lent) in [
+            ("plain é", "plain é", true),
+            (r#"a\"\\\/\n"#, "a\"\\/\n", true),
+            (r"\u00e9", "é", false),
+            (r"\ud83d", "\u{FFFD}", false),
+        ] {
+            let body = format!(r#"{{"messages":[{{"content":"{written}"}}]}}"#);
+            let request = ChatRequest::parse(body.as_bytes()).unwrap();
+            let Some(Content::Text(text)) = request.messages[0].content else {
+                panic!("no text");
+            };
+            assert_eq!(text.text(), says);
+            assert_eq!(text.in_json(), is_lent.then_some(written));
+        }
+    }
+}
