@@ -252,14 +252,11 @@ impl Runs {
     /// A request has come to the scope of who asks.
     fn arrive(&mut self, arrival: Arrival) -> ScopeId {
         let asker = Asker::of(&arrival.opening);
-        let id = match self.askers.get(&asker) {
-            Some(id) => *id,
-            None => {
-                self.next_scope += 1;
-                self.askers.insert(asker.clone(), self.next_scope);
-                self.next_scope
-            }
-        };
+        let id = self.askers.get(&asker).copied().unwrap_or_else(|| {
+            self.next_scope += 1;
+            self.askers.insert(asker.clone(), self.next_scope);
+            self.next_scope
+        });
         let scope = self.scopes.entry(id);
         scope
             .or_insert_with(|| Scope::new(asker, id * RUNS_OF_A_SCOPE))

@@ -81,8 +81,9 @@ impl Copied {
 
     /// Room made at once for a body of a told length, but not for one that only claims to be huge.
     pub(super) fn expect(&mut self, length: usize) {
+        let length = length.min(self.limit).min(256 * 1024);
         self.bytes
-            .reserve_exact(length.min(self.limit).min(256 * 1024));
+            .reserve_exact(length.saturating_sub(self.bytes.len()));
     }
 
     /// Takes what fits; after a cut, nothing more: what follows a gap means nothing.

@@ -253,6 +253,10 @@ impl Observer<Broken> for Answered {
         if held > 0 && held + data.len() > PIECE {
             watching.pass_on();
         }
+        if watching.answer.as_ref().is_some_and(Answer::is_streamed) {
+            // Growing step by step it would end with half as much again.
+            watching.reply.expect(PIECE);
+        }
         watching.reply.push(data);
         watching.keep = !watching.reply.is_cut();
         watching

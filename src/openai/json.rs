@@ -410,8 +410,8 @@ const ENDS: [bool; 256] = {
 fn leap(bytes: &[u8]) -> Result<usize, Malformed> {
     let end = memchr::memchr2(b'"', b'\\', bytes).ok_or(Malformed)?;
     // Without a branch for each byte, so that many are looked at at once.
-    let control = |any: bool, byte: &u8| any | (*byte < b' ');
-    if bytes[..end].iter().fold(false, control) {
+    let least = bytes[..end].iter().copied().fold(u8::MAX, u8::min);
+    if least < b' ' {
         return Err(Malformed);
     }
     Ok(end)

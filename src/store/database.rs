@@ -85,14 +85,13 @@ impl Database {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
         };
-        // Checkpoints are the writer's to call: they wait for the disk.
+        // Checkpoints are the writer's to call: they wait for the disk. What is written is seldom read, so there is little to keep of it.
         connection.execute_batch(
             "PRAGMA page_size = 8192;
              PRAGMA journal_mode = WAL;
              PRAGMA synchronous = NORMAL;
              PRAGMA wal_autocheckpoint = 0;
-
-             PRAGMA cache_size = -8192;
+             PRAGMA cache_size = -1024;
              PRAGMA temp_store = MEMORY;",
         )?;
         connection.pragma_update(None, "journal_size_limit", signed(log_bytes.min(16 << 20)))?;

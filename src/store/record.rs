@@ -82,14 +82,14 @@ fn compressed(value: &[u8]) -> Option<Vec<u8>> {
     (LENGTH + used < value.len()).then(|| sealed(blob))
 }
 
-/// Whether a third of the value is likely to be saved, by its middle, where it is long. Of a part less is saved than of the whole.
+/// Whether a third of the value is likely to be saved, by its middle, where it is long.
 fn promises_to_shrink(value: &[u8]) -> bool {
     if value.len() <= WORTH_A_SAMPLE {
         return true;
     }
     let length = SAMPLE.max(value.len() / 16);
     let sample = &value[(value.len() - length) / 2..][..length];
-    lz4_flex::block::compress(sample).len() <= length / 4 * 3
+    lz4_flex::block::compress(sample).len() <= length / 3 * 2
 }
 
 /// Fills in the checksum of a blob that has room for it.

@@ -8,15 +8,15 @@ use super::*;
     clippy::unnecessary_wraps,
     reason = "said once here instead of at every expectation"
 )]
+fn text(text: &str) -> Option<Cow<'_, str>> {
+    Some(Cow::Borrowed(text))
+}
+
 /// The content that says this.
 fn said(text: &str) -> Content<'static> {
     let written = serde_json::json!({"messages": [{"content": text}]}).to_string();
     let request = ChatRequest::parse(written.leak().as_bytes()).unwrap();
     request.messages[0].content.clone().unwrap()
-}
-
-fn text(text: &str) -> Option<Cow<'_, str>> {
-    Some(Cow::Borrowed(text))
 }
 
 const BODY: &str = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[
