@@ -1,4 +1,5 @@
-//! Content codings undone, on copies of bodies: `gzip`, `deflate`, `br`, `zstd`, and several of them stacked (RFC 9110, section 8.4).
+//! Copies of bodies made readable: content codings undone, `gzip`, `deflate`, `br`, `zstd`, and several of them stacked (RFC 9110, section
+//! 8.4), and bytes as text.
 //!
 //! The rule: what the peer flushed comes through at once, since streams are compressed too; and a hostile body costs no more than its bytes
 //! earn. Decoding never fails loudly: it stops, keeps what came before, and says why.

@@ -107,13 +107,13 @@ impl Copied {
         self.cut
     }
 
-    /// What was copied; an empty copy of the same limit stays behind, cut if this one was.
+    /// What was copied; an empty copy with what is left of the limit stays behind, cut if this one was.
     pub(super) fn take(&mut self) -> Copied {
         let reserved = Reservation::new(Arc::clone(&self.reserved.budget));
         let next = Copied {
             bytes: Vec::new(),
             cut: self.cut,
-            limit: self.limit,
+            limit: self.limit - self.bytes.len(),
             reserved,
         };
         std::mem::replace(self, next)
@@ -216,6 +216,8 @@ mod tests {
         let taken = copy.take();
         copy.push(b"d");
         assert_eq!((taken.bytes(), copy.bytes()), (&b"abc"[..], &b"d"[..]));
+        copy.push(b"efghijk");
+        assert_eq!((copy.bytes(), copy.is_cut()), (&b"defghij"[..], true));
         drop((taken, copy));
         assert_eq!(budget.held.load(Ordering::Relaxed), 0);
     }

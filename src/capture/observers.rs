@@ -14,7 +14,7 @@ use super::queue::{Begun, Capture, Event, Piece};
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
-/// A streamed reply goes to the worker before its copy is longer than this, unless one frame is: thousands of streams hold that much each.
+/// A reply goes to the worker before its copy is longer than this, unless one frame is: thousands of streams hold that much each.
 const PIECE: usize = 2 * 1024;
 /// Of an error's body where bodies are not kept.
 const ERROR_BODY: usize = 4 * 1024;
@@ -255,13 +255,16 @@ impl Observer<Broken> for Answered {
         }
         if watching.answer.as_ref().is_some_and(Answer::is_streamed) {
             // Growing step by step it would end with half as much again.
-            watching.reply.expect(PIECE);
+            watching.reply.expect(PIECE.max(data.len()));
         }
         watching.reply.push(data);
         watching.keep = !watching.reply.is_cut();
         watching
             .marks
             .push((watching.reply.bytes().len(), watching.started.elapsed()));
+        if watching.reply.bytes().len() >= PIECE || !watching.keep {
+            watching.pass_on();
+        }
     }
 
     fn end(mut self, end: End<'_, Broken>) {

@@ -98,6 +98,11 @@ impl Assembly {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn forget_form(&mut self) {
+        self.form = None;
+    }
+
     /// Whether any chunk had something to say.
     pub(super) fn saw_token(&self) -> bool {
         self.token

@@ -10,6 +10,9 @@ use std::ops::Range;
 use super::chunk::Chunk;
 use super::json;
 
+/// Longer chunks are not kept: OpenAI's have some 300 bytes.
+const LONGEST: usize = 4 << 10;
+
 /// A chunk that added to the text of one choice and did nothing else that was new.
 #[derive(Debug, Default)]
 pub(super) struct Form {
@@ -24,6 +27,9 @@ pub(super) struct Form {
 impl Form {
     /// The form of `chunk`, read from `data`; none where more than a text came with it.
     pub(super) fn of(data: &str, chunk: &Chunk<'_>) -> Option<Self> {
+        if data.len() > LONGEST {
+            return None;
+        }
         let [part] = &chunk.choices[..] else {
             return None;
         };
@@ -75,7 +81,11 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::openai::assemble::Assembly;
+    use crate::sse::Frame;
 
     fn chunk(content: &str, padding: &str) -> String {
         format!(
@@ -127,6 +137,49 @@ mod tests {
         assert_eq!(before.content(&next), None);
     }
 
+    /// Chunks like those of servers that do not keep to one form.
+    fn any_chunk() -> impl Strategy<Value = String> {
+        let text = prop_oneof![Just("a"), Just(""), Just(r"\n\u00e9"), Just("long enough")];
+        let delta = (text.clone(), text, 0..12_u8).prop_map(|(text, other, kind)| match kind {
+            0 => format!(r#"{{"content":"{text}","content":"{other}"}}"#),
+            1 => format!(r#"{{"role":"assistant","content":"{text}"}}"#),
+            2 => format!(r#"{{"content":"{text}","refusal":"{other}"}}"#),
+            3 => format!(r#"{{"content":null,"refusal":"{other}"}}"#),
+            4 => format!(r#"{{"content":"{text}","content":null}}"#),
+            5 => format!(r#"{{"content":[{{"text":"{text}"}}]}}"#),
+            _ => format!(r#"{{"content":"{text}"}}"#),
+        });
+        let rest = prop_oneof![
+            Just(String::new()),
+            Just(r#","usage":null"#.to_owned()),
+            Just(r#","usage":{"prompt_tokens":1,"completion_tokens":2}"#.to_owned()),
+            Just(r#","choices":5"#.to_owned()),
+            "[a-z]{0,4}".prop_map(|padding| format!(r#","obfuscation":"{padding}""#)),
+        ];
+        let finish = prop_oneof![4 => Just("null"), 1 => Just(r#""stop""#)];
+        (delta, rest, 0..2_u8, finish).prop_map(|(delta, rest, index, finish)| {
+            format!(
+                r#"{{"id":"a","choices":[{{"index":{index},"delta":{delta},"finish_reason":{finish}}}]{rest}}}"#
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_says_what_its_chunks_say_each_read_as_json(chunks in prop::collection::vec(any_chunk(), 0..12), limit in 0..600_usize) {
+            let (mut with, mut without) = (Assembly::new(limit), Assembly::new(limit));
+            for chunk in &chunks {
+                let frame = Frame::Event { kind: "message".into(), data: chunk.into(), id: "".into() };
+                with.frame(&frame);
+                without.forget_form();
+                without.frame(&frame);
+                prop_assert_eq!(with.saw_token(), without.saw_token());
+                prop_assert_eq!(with.held(), without.held());
+            }
+            prop_assert_eq!(with.finish(), without.finish());
+        }
+    }
+
     #[test]
     fn what_says_more_than_a_text_has_no_form() {
         for data in [
@@ -138,6 +191,7 @@ mod tests {
             chunk("a", "").replace(r#""content":"a""#, r#""content":null"#),
             chunk("a", "").replace("}]", r#"},{"index":0}]"#),
             r#"{"choices":[]}"#.to_owned(),
+            chunk(&"a".repeat(LONGEST), ""),
         ] {
             assert!(form(&data).is_none(), "{data}");
         }

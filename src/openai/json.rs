@@ -36,7 +36,7 @@ pub(super) fn inside(text: &str) -> Option<(Cow<'_, str>, &str)> {
     Some((plain(inner, escapes), rest))
 }
 
-/// The elements of the array that `text` is; none where it is no array.
+/// The elements of the array that `text` is; none where it is no array or breaks off.
 pub(super) fn elements(text: &str) -> Vec<Raw<'_>> {
     let mut elements = Vec::new();
     match Json::new(text).each(|json| {
@@ -406,7 +406,7 @@ const ENDS: [bool; 256] = {
     ends
 };
 
-/// How far it is to the next quote or backslash.
+/// How far it is to the next quote or backslash, with no control character before it.
 fn leap(bytes: &[u8]) -> Result<usize, Malformed> {
     let end = memchr::memchr2(b'"', b'\\', bytes).ok_or(Malformed)?;
     // Without a branch for each byte, so that many are looked at at once.

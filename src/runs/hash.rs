@@ -1,7 +1,7 @@
-//! Texts as numbers: what was said is kept as a hash, so that memory does not grow with histories. And the tables in which they are looked up.
+//! Texts as numbers: what was said is kept and looked up as a hash, so that memory does not grow with histories.
 //!
 //! 64 bits of rapidhash, version 3, with its own fixed secrets: the same after a restart, so that what is rebuilt from the store comes out the
-//! same. Two texts of one hash would be taken for each other, in the runs of one caller alone; a caller who looks for such texts deceives himself.
+//! same. Two texts made to have one hash would be taken for each other, but only within the runs of one caller.
 //! The tables have secrets of their own, made at random for each process.
 
 use std::collections::{HashMap, HashSet};

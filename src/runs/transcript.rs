@@ -147,9 +147,6 @@ impl<'a> Transcript<'a> {
         is_last: bool,
     ) {
         let texts: Vec<_> = answers.iter().map(|answer| text(answer)).collect();
-        for (answer, text) in answers.iter().zip(&texts) {
-            self.result(answer, text.clone());
-        }
         let is_handoff = |answer: &Message<'_>, text: &str| {
             let call = calls
                 .iter()
@@ -178,6 +175,9 @@ impl<'a> Transcript<'a> {
             self.push(Cow::Owned(texts.join("\n")), Author::Own, None);
             self.reflects = is_last;
         }
+        for (answer, text) in answers.iter().zip(texts) {
+            self.result(answer, text);
+        }
         let ids: Vec<_> = calls.into_iter().map(|call| call.id).collect();
         self.shown.extend(ids.iter().cloned());
         if is_last {
@@ -191,7 +191,7 @@ impl<'a> Transcript<'a> {
             Author::Own | Author::System => None,
         };
         let (name, text) = match prefixed {
-            // The prefix ends in a line end, so the text was written with an escape and is not the body's own.
+            // The prefix ends in a line end, which JSON escapes: the text is never the body's own.
             Some((name, text)) => (Some(name.to_owned().into()), text.to_owned().into()),
             None => (name.map(Cow::Borrowed), text),
         };

@@ -14,7 +14,8 @@ const WORD: usize = 8;
 #[derive(Debug)]
 pub struct Json<'o> {
     out: &'o mut Vec<u8>,
-    depth: Depth,
+    /// What is written goes into a string.
+    in_string: bool,
 }
 
 /// How deep in JSON strings something stands: how often it is escaped.
@@ -31,24 +32,25 @@ pub enum Depth {
 impl<'o> Json<'o> {
     /// JSON that goes to the end of `out`: as it is, or into a string that is open there.
     pub fn new(out: &'o mut Vec<u8>, in_string: bool) -> Self {
-        let depth = if in_string {
-            Depth::String
-        } else {
-            Depth::Plain
-        };
-        Self { out, depth }
+        Self { out, in_string }
     }
 
     /// Adds what is JSON already.
     pub fn written(&mut self, json: &str) {
-        escape(self.out, json, self.depth);
+        let depth = if self.in_string {
+            Depth::String
+        } else {
+            Depth::Plain
+        };
+        escape(self.out, json, depth);
     }
 
     /// Adds a string.
     pub fn text(&mut self, text: &str) {
-        let inner = match self.depth {
-            Depth::Plain => Depth::String,
-            Depth::String | Depth::StringInString => Depth::StringInString,
+        let inner = if self.in_string {
+            Depth::StringInString
+        } else {
+            Depth::String
         };
         self.quote();
         escape(self.out, text, inner);
@@ -92,11 +94,7 @@ impl<'o> Json<'o> {
     }
 
     fn quote(&mut self) {
-        let quote: &[u8] = match self.depth {
-            Depth::Plain => b"\"",
-            Depth::String => b"\\\"",
-            Depth::StringInString => b"\\\\\\\"",
-        };
+        let quote: &[u8] = if self.in_string { b"\\\"" } else { b"\"" };
         self.out.extend_from_slice(quote);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 
-use super::database::{Outcome, signed, unsigned};
+use super::database::{Outcome, Trouble, signed, unsigned};
 use super::ranges::Ranges;
 use crate::capture::ExchangeId;
 
@@ -38,8 +38,6 @@ pub(super) struct Open {
     pub(super) id: ExchangeId,
     pub(super) started_ns: u64,
     pub(super) ended_ns: Option<u64>,
-    /// No span of it has a smaller number.
-    pub(super) first_seq: u64,
 }
 
 impl Book {
@@ -48,13 +46,10 @@ impl Book {
             let last: Option<i64> = connection.query_row(statement, [], |row| row.get(0))?;
             Ok(last.map_or(0, unsigned))
         };
-        let settled = read_ranges(
-            connection,
-            "SELECT first, last FROM settled WHERE first <= last",
-        )?;
+        let settled = read_ranges(connection, "SELECT first, last FROM settled ORDER BY first")?;
         let released = read_ranges(
             connection,
-            "SELECT first, last FROM released WHERE first <= last",
+            "SELECT first, last FROM released ORDER BY first",
         )?;
         let mut book = Book {
             // Numbers of rows that are gone stay taken: they count as settled, and released.
@@ -69,8 +64,8 @@ impl Book {
     }
 
     fn find_open(&mut self, connection: &Connection) -> Outcome<()> {
-        let open = self.open(connection)?;
-        let Some(first_seq) = open.iter().map(|open| open.first_seq).min() else {
+        let open = self.read_open(connection)?;
+        let Some(first_seq) = first_seq(connection, &open)? else {
             return Ok(());
         };
         let with_span: HashSet<u64> = connection
@@ -87,9 +82,9 @@ impl Book {
     }
 
     /// Exchanges that are not done with, in the order in which they began.
-    pub(super) fn open(&self, connection: &Connection) -> Outcome<Vec<Open>> {
+    pub(super) fn read_open(&self, connection: &Connection) -> Outcome<Vec<Open>> {
         let mut statement = connection.prepare(
-            "SELECT n, id, started_ns, ended_ns, first_seq FROM begun LEFT JOIN ended USING (n) WHERE n BETWEEN ?1 AND ?2 ORDER BY n",
+            "SELECT n, id, started_ns, ended_ns FROM begun LEFT JOIN ended USING (n) WHERE n BETWEEN ?1 AND ?2 ORDER BY n",
         )?;
         let mut open = Vec::new();
         for (first, last) in self.released.gaps_above(0) {
@@ -100,7 +95,6 @@ impl Book {
                     id: ExchangeId::from_bytes(row.get(1)?),
                     started_ns: unsigned(row.get(2)?),
                     ended_ns: ended_ns.map(unsigned),
-                    first_seq: unsigned(row.get(4)?),
                 })
             })?;
             for row in rows {
@@ -127,12 +121,33 @@ impl Book {
     }
 }
 
+/// No span of these exchanges, which come in the order in which they began, has a smaller number. Read of the first alone, whose it is: it stands
+/// behind the request's body.
+pub(super) fn first_seq(connection: &Connection, open: &[Open]) -> Outcome<Option<u64>> {
+    let Some(first) = open.first() else {
+        return Ok(None);
+    };
+    let first_seq = connection.query_row(
+        "SELECT first_seq FROM begun WHERE n = ?1",
+        [signed(first.n)],
+        |row| row.get(0),
+    )?;
+    Ok(Some(unsigned(first_seq)))
+}
+
+/// Ranges as they are written: none touches another. One that does is not what was written, and would say of spans that they were accepted.
 fn read_ranges(connection: &Connection, statement: &str) -> Outcome<Ranges> {
     let mut statement = connection.prepare(statement)?;
     let rows = statement.query_map([], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))?;
     let mut ranges = Ranges::default();
     for row in rows {
         let (first, last) = row?;
+        let touches = ranges.last().is_some_and(|before| first <= before + 1);
+        if first > last || touches {
+            return Err(Trouble::Damaged(format!(
+                "it counts from {first} to {last}"
+            )));
+        }
         ranges.insert_all(first, last);
     }
     // They are written as they were read.

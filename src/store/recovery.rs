@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::book::Open;
+use super::book::{Open, first_seq};
 use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::{Note, Question};
 use super::record::Unreadable;
@@ -49,7 +49,7 @@ impl Store {
             self.next_seq_at_least(unix_microseconds());
             return Ok(());
         };
-        let exchanges = database.book().open(database.connection())?;
+        let exchanges = database.book().read_open(database.connection())?;
         self.state_of(|state| state.recovered = exchanges.len() as u64);
         let steps = |open: &Open| {
             let n = signed(open.n);
@@ -66,7 +66,7 @@ impl Store {
         *lock(&self.unfinished) = Unfinished {
             steps,
             last_seen_ns: database.last_seen_ns()?,
-            present: match exchanges.iter().map(|open| open.first_seq).min() {
+            present: match first_seq(database.connection(), &exchanges)? {
                 Some(first_seq) => database.spans_since(first_seq)?,
                 None => HashSet::new(),
             },

@@ -158,6 +158,12 @@ impl Writer {
             }
             Err(trouble) => {
                 self.fail(trouble);
+                // They may have been let go of in the transaction that is undone.
+                let released = notes.iter().filter_map(|note| match note {
+                    Note::Released(ids) => Some(ids),
+                    _ => None,
+                });
+                self.open_before.extend(released.flatten());
                 self.owe(notes);
             }
         }

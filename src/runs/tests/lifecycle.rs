@@ -178,7 +178,7 @@ fn beyond_the_most_memory_and_age_runs_are_forgotten() {
         (aged.runs.weight, aged.runs.counts()),
         (0, Counts::default())
     );
-    assert!(aged.runs.scopes.is_empty());
+    assert!(aged.runs.scopes.is_empty() && aged.runs.askers.is_empty());
 }
 
 #[test]

@@ -432,3 +432,25 @@ async fn a_file_that_is_taken_away_while_it_is_used_costs_no_span() {
     assert_eq!(store.counts().pending, 50);
     end(&store, writing);
 }
+
+#[tokio::test]
+async fn a_range_that_runs_into_another_is_no_reason_to_believe_either() {
+    for ranges in ["(1, 100), (50, 60)", "(1, 4), (5, 9)", "(7, 3)"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, writing) = open(settings(dir.path()));
+        end(&store, writing);
+        let file = Connection::open(dir.path().join("spangate.db")).unwrap();
+        file.execute_batch(&format!("INSERT INTO settled VALUES {ranges}"))
+            .unwrap();
+        drop(file);
+
+        let (store, writing) = open(settings(dir.path()));
+        assert_eq!(store.state().failing, None);
+        let aside = fs::read_dir(dir.path()).unwrap().any(|entry| {
+            let name = entry.unwrap().file_name();
+            name.to_string_lossy().starts_with("spangate.db.damaged")
+        });
+        assert!(aside, "{ranges}");
+        end(&store, writing);
+    }
+}
