@@ -401,6 +401,37 @@ async fn a_directory_that_cannot_be_written_costs_nothing_and_is_used_as_soon_as
 }
 
 #[tokio::test]
+async fn what_was_done_with_in_a_transaction_that_failed_is_not_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(settings(dir.path()));
+    let (done, other) = (exchange("Why?", "because"), exchange("How?", "so"));
+    begin(&store, &done);
+    store.ended(&done);
+    store.add(call(&done));
+    written(&store).await;
+    let file = Connection::open(dir.path().join("spangate.db")).unwrap();
+    file.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON ended BEGIN SELECT RAISE(ABORT, 'full'); END",
+    )
+    .unwrap();
+    store.released(vec![done.opening.id]);
+    begin(&store, &other);
+    store.ended(&other);
+    while store.state().failing.is_none() {
+        tokio::task::yield_now().await;
+    }
+    file.execute_batch("DROP TRIGGER full").unwrap();
+    while store.state().failing.is_some() {
+        tokio::task::yield_now().await;
+    }
+    end(&store, writing);
+    let (store, writing) = open(settings(dir.path()));
+    let told = recovered(&store);
+    assert!(told.iter().all(|told| told.opening.id != done.opening.id));
+    end(&store, writing);
+}
+
+#[tokio::test]
 async fn a_file_that_is_taken_away_while_it_is_used_costs_no_span() {
     let dir = tempfile::tempdir().unwrap();
     let (store, writing) = open(Settings {
