@@ -11,6 +11,8 @@
 //!  └────────────────────────── ReplyReader ──────────────────────────┘
 //! ```
 //!
+//! A chunk that differs from the one before in its text alone is not read as JSON again (`form`).
+//!
 //! Shapes are those of OpenAI's API description (`CreateChatCompletionRequest`, `CreateChatCompletionResponse`,
 //! `CreateChatCompletionStreamResponse`) and what compatible servers make of them.
 

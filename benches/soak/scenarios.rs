@@ -65,6 +65,16 @@ pub(crate) async fn kill(kills: u32) {
         );
     }
     let gateway = start(dir.path(), upstream, respan.address).await;
+    // What the last kill cut off is told after the start, so that nothing pends says nothing yet.
+    let patience = Instant::now() + Duration::from_secs(10);
+    let arrived = || {
+        let got = respan.got.lock().unwrap();
+        owed.iter()
+            .all(|seen| got.by_exchange.contains_key(&seen.exchange))
+    };
+    while !arrived() && Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     drained(&gateway).await;
     let got = respan.got.lock().unwrap();
     let lost = owed
