@@ -19,6 +19,7 @@ mod hash;
 mod kind;
 mod known;
 mod link;
+mod made;
 mod names;
 mod placing;
 mod prompts;
@@ -41,8 +42,8 @@ use std::time::{Duration, Instant};
 
 use crate::capture::{Exchange, ExchangeId, Kept, Opening, Retrying};
 use crate::identity::Credential;
-use crate::span::exchange::{self, span_id, told_place};
-use crate::span::{Collect, Place, Sink, Span, SpanId, Tell, TraceId};
+use crate::span::TraceId;
+use crate::span::exchange::told_place;
 
 use call::RunId;
 use hash::Map;
@@ -51,6 +52,7 @@ use retries::Retries;
 use run::Run;
 use scope::{Arrival, Scope};
 
+pub use made::Made;
 pub use prompts::Prompt;
 use prompts::Prompts;
 pub use sketch::{Change, Sketch, Sketches};
@@ -134,61 +136,6 @@ struct Unreleased {
     run: bool,
     /// Its span was not made.
     span: bool,
-}
-
-/// A span that is complete.
-#[derive(Clone, Debug)]
-pub enum Made {
-    /// The span of an exchange, and where it stands.
-    Call {
-        /// The exchange; of a call that was tried several times, the last.
-        exchange: Arc<Exchange>,
-        /// Where its span stands.
-        place: Place,
-    },
-    /// A span that is no exchange's.
-    Span(Arc<Span>),
-}
-
-impl From<Span> for Made {
-    fn from(span: Span) -> Self {
-        Made::Span(Arc::new(span))
-    }
-}
-
-impl Made {
-    /// The span itself.
-    pub fn span(&self) -> Span {
-        match self {
-            Made::Call { exchange, place } => exchange::tell(exchange, place, Collect),
-            Made::Span(span) => Span::clone(span),
-        }
-    }
-
-    /// The span's id.
-    pub fn span_id(&self) -> SpanId {
-        match self {
-            Made::Call { exchange, .. } => span_id(exchange.opening.id),
-            Made::Span(span) => span.span_id,
-        }
-    }
-}
-
-impl Tell for Made {
-    fn tell<S: Sink>(&self, sink: S) -> S::Told {
-        match self {
-            Made::Call { exchange, place } => exchange::tell(exchange, place, sink),
-            Made::Span(span) => span.tell(sink),
-        }
-    }
-
-    fn size_hint(&self) -> usize {
-        match self {
-            // What was said goes out twice, and grows where it is escaped. Room that stays empty costs less than moving what is there.
-            Made::Call { exchange, .. } => 5 * exchange.weight() / 2,
-            Made::Span(span) => span.size_hint(),
-        }
-    }
 }
 
 impl Asker {

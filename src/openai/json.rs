@@ -158,9 +158,7 @@ impl<'a> Json<'a> {
         if self.next()? != b'{' {
             return self.skip();
         }
-        self.at += 1;
-        if self.next()? == b'}' {
-            self.at += 1;
+        if !self.opens(b'}')? {
             return Ok(());
         }
         loop {
@@ -198,9 +196,7 @@ impl<'a> Json<'a> {
         if self.next()? != b'[' {
             return self.skip();
         }
-        self.at += 1;
-        if self.next()? == b']' {
-            self.at += 1;
+        if !self.opens(b']')? {
             return Ok(());
         }
         loop {
@@ -235,21 +231,17 @@ impl<'a> Json<'a> {
             match self.next()? {
                 b'"' => _ = self.string()?,
                 b'{' => {
-                    self.at += 1;
-                    if self.next()? != b'}' {
+                    if self.opens(b'}')? {
                         around.push(b'}');
                         self.name()?;
                         continue;
                     }
-                    self.at += 1;
                 }
                 b'[' => {
-                    self.at += 1;
-                    if self.next()? != b']' {
+                    if self.opens(b']')? {
                         around.push(b']');
                         continue;
                     }
-                    self.at += 1;
                 }
                 b't' => self.word("true")?,
                 b'f' => self.word("false")?,
@@ -289,6 +281,14 @@ impl<'a> Json<'a> {
                 None => return Err(Malformed),
             }
         }
+    }
+
+    /// Passes over the beginning of an object or an array, and over its end where nothing is in it; whether something is.
+    fn opens(&mut self, end: u8) -> Result<bool, Malformed> {
+        self.at += 1;
+        let is_empty = self.next()? == end;
+        self.at += usize::from(is_empty);
+        Ok(!is_empty)
     }
 
     /// Passes over the comma after a member or an element, or over the end; whether it was a comma.

@@ -16,7 +16,8 @@ use super::*;
 use crate::capture::{Answer, Ending, Reading};
 use crate::identity;
 use crate::openai::{ChatReply, Choice, ToolCall};
-use crate::span::{Value, key};
+use crate::span::exchange::span_id;
+use crate::span::{Span, SpanId, Value, key};
 
 const IDLE: Duration = Duration::from_secs(30);
 const SETTINGS: Settings = Settings {

@@ -1,3 +1,5 @@
+//! What JSON is, what it is not, and what it says: as `serde_json` has it.
+
 use proptest::prelude::*;
 use serde_json::Value;
 
