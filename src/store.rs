@@ -50,6 +50,7 @@ use crate::runs::{Made, Prompt};
 use crate::span::Span;
 
 mod batch;
+mod blob;
 mod book;
 mod checkpoint;
 mod counts;
@@ -68,6 +69,7 @@ mod settings;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod values;
 mod writer;
 
 pub use batch::{Batch, Loaded, Settled};
@@ -78,12 +80,12 @@ pub use recovery::Recovered;
 pub use settings::{OpenError, Settings, StoreState};
 pub use summary::{Kind, Summary};
 
+use blob::Unreadable;
 use database::Found;
 use directory::Directory;
 use inbox::{Inbox, Note, Question};
 use queue::{Queue, Taken};
 use reading::News;
-use record::Unreadable;
 use recovery::Unfinished;
 use writer::Writer;
 
@@ -450,7 +452,7 @@ fn unix_microseconds() -> u64 {
 
 /// A span as the database has it.
 fn read(found: &Found) -> Result<Made, Unreadable> {
-    let json = record::read_blob(&found.record)?.ok_or(Unreadable)?;
+    let json = blob::read(&found.record)?.ok_or(Unreadable)?;
     match &found.rows {
         Some(rows) => Ok(Made::Call {
             exchange: Arc::new(rows.exchange(0)?),

@@ -1,7 +1,11 @@
-//! Writes the log back into the database, on a thread and a connection of its own: it waits for the disk, and the journal must not.
+//! Writes the log back into the database, on a thread and a connection of its own: it waits for the disk, and the journal must not. Before
+//! that, it sees to it that the disk has the values that the rows of the log have beside them.
 
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -12,8 +16,10 @@ const TRIES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     /// Dropped to end the thread.
-    wanted: Option<SyncSender<()>>,
+    wanted: Option<SyncSender<BTreeSet<PathBuf>>>,
     thread: Option<JoinHandle<()>>,
+    /// Files of which the thread does not know yet.
+    unsynced: BTreeSet<PathBuf>,
 }
 
 impl Checkpoint {
@@ -27,13 +33,19 @@ impl Checkpoint {
         Some(Checkpoint {
             wanted: Some(wanted),
             thread: Some(thread),
+            unsynced: BTreeSet::new(),
         })
     }
 
-    /// The log is long. Asked again before it is done, it is asked once.
-    pub(super) fn wanted(&self) {
-        if let Some(wanted) = &self.wanted {
-            let _ = wanted.try_send(());
+    /// The log is long, and the disk may not have these files.
+    pub(super) fn wanted(&mut self, unsynced: Vec<PathBuf>) {
+        self.unsynced.extend(unsynced);
+        // Asked again before it is done, it is asked once.
+        if let Some(wanted) = &self.wanted
+            && let Err(TrySendError::Full(unsynced)) =
+                wanted.try_send(mem::take(&mut self.unsynced))
+        {
+            self.unsynced = unsynced;
         }
     }
 }
@@ -47,9 +59,10 @@ impl Drop for Checkpoint {
     }
 }
 
-fn run(database: &std::path::Path, asked: &Receiver<()>) {
+fn run(database: &Path, asked: &Receiver<BTreeSet<PathBuf>>) {
     let mut connection = None;
-    while asked.recv().is_ok() {
+    while let Ok(unsynced) = asked.recv() {
+        sync(&unsynced);
         if connection.is_none() {
             connection = Connection::open(database).ok();
         }
@@ -58,6 +71,13 @@ fn run(database: &std::path::Path, asked: &Receiver<()>) {
         if written_back(open).is_err() {
             connection = None;
         }
+    }
+}
+
+/// Waits until the disk has these files, as far as they are there. What it does not have in the end does not read, and is counted then.
+pub(super) fn sync<'a>(files: impl IntoIterator<Item = &'a PathBuf>) {
+    for file in files {
+        drop(File::open(file).and_then(|file| file.sync_data()));
     }
 }
 

@@ -4,7 +4,7 @@
 //! grow. What an exchange holds is written once, when it is known, and never rewritten, but to make room.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row as Columns};
 
@@ -12,6 +12,7 @@ use super::book::Book;
 use super::group::Group;
 use super::record::Rows;
 use super::schema;
+use super::values::{Held, Sparse, Values};
 use crate::capture::ExchangeId;
 use crate::span::{SpanId, TraceId};
 
@@ -45,6 +46,10 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
+/// The least and the most of what is written and done away with at once: a segment of values, and the log.
+const LEAST_SEGMENT: u64 = 64 << 10;
+const MOST_AT_ONCE: u64 = 16 << 20;
+
 pub(super) type Outcome<T> = Result<T, Trouble>;
 
 /// An open database.
@@ -53,6 +58,8 @@ pub(super) struct Database {
     /// Which file it is: another one has another.
     pub(super) identity: i64,
     book: Book,
+    /// None in memory.
+    values: Option<Values>,
 }
 
 /// A span as it was found.
@@ -78,9 +85,9 @@ pub struct Refused {
 }
 
 impl Database {
-    /// Opens the file at `path`, or one in memory, and makes it where there is none. The log beside it is cut to `log_bytes`, or 16 MiB, when
-    /// it begins anew.
-    pub(super) fn open(path: Option<&Path>, log_bytes: u64) -> Outcome<Self> {
+    /// Opens the file at `path`, or one in memory, and makes it where there is none. It is to be of `bytes` bytes at most, with all that is
+    /// beside it.
+    pub(super) fn open(path: Option<&Path>, bytes: u64) -> Outcome<Self> {
         let connection = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
@@ -94,7 +101,11 @@ impl Database {
              PRAGMA cache_size = -1024;
              PRAGMA temp_store = MEMORY;",
         )?;
-        connection.pragma_update(None, "journal_size_limit", signed(log_bytes.min(16 << 20)))?;
+        connection.pragma_update(
+            None,
+            "journal_size_limit",
+            signed((bytes / 16).min(MOST_AT_ONCE)),
+        )?;
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.set_prepared_statement_cache_capacity(64);
         schema::migrate(&connection)?;
@@ -102,11 +113,16 @@ impl Database {
             connection.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| {
                 row.get(0)
             })?;
+        let segment = (bytes / 64).clamp(LEAST_SEGMENT, MOST_AT_ONCE);
+        let values = path
+            .map(|path| Values::to_write(path, identity, segment, &connection))
+            .transpose()?;
         let book = Book::read(&connection)?;
         Ok(Database {
             connection,
             identity,
             book,
+            values,
         })
     }
 
@@ -124,12 +140,13 @@ impl Database {
             connection,
             identity,
             book: Book::default(),
+            values: Some(Values::to_read(path, identity)),
         })
     }
 
     /// Begins to write: all that is written until it is committed, or nothing.
     pub(super) fn group(&mut self) -> Outcome<Group<'_>> {
-        Group::begin(&self.connection, &mut self.book)
+        Group::begin(&self.connection, &mut self.book, self.values.as_mut())
     }
 
     /// The span of this number, in the rows as they are; none when it is not there.
@@ -143,7 +160,7 @@ impl Database {
         seq: u64,
         rows: impl FnOnce(i64) -> Outcome<Option<Rows>>,
     ) -> Outcome<Option<Found>> {
-        let found: Option<(Option<i64>, Vec<u8>)> = self
+        let found: Option<(Option<i64>, Held)> = self
             .connection
             .prepare_cached("SELECT n, record FROM spans WHERE seq = ?1")?
             .query_row([signed(seq)], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -158,11 +175,70 @@ impl Database {
                 rows => rows,
             },
         };
+        let record = self.value(record)?;
         Ok(Some(Found { record, rows }))
     }
 
+    /// The record of the span of this number; none when it is not there.
+    pub(super) fn record(&self, seq: u64) -> Outcome<Option<Vec<u8>>> {
+        let found = self
+            .connection
+            .prepare_cached("SELECT record FROM spans WHERE seq = ?1")?
+            .query_row([signed(seq)], |row| row.get(0))
+            .optional()?;
+        found.map(|held| self.value(held)).transpose()
+    }
+
+    /// The rows of the exchange of this number; none when it is not there.
     pub(super) fn rows(&self, n: i64) -> Outcome<Option<Rows>> {
-        rows(&self.connection, n)
+        self.read_rows(
+            "SELECT id, started_ns, opening, ifnull(begun.request, asked.request), ending
+             FROM begun LEFT JOIN asked USING (n) LEFT JOIN ended USING (n) WHERE begun.n = ?1",
+            n,
+        )
+    }
+
+    /// The same, but for the request's body.
+    pub(super) fn rows_without_request(&self, n: i64) -> Outcome<Option<Rows>> {
+        self.read_rows(
+            "SELECT id, started_ns, opening, NULL, ending FROM begun LEFT JOIN ended USING (n) WHERE begun.n = ?1",
+            n,
+        )
+    }
+
+    fn read_rows(&self, statement: &str, n: i64) -> Outcome<Option<Rows>> {
+        let found = self
+            .connection
+            .prepare_cached(statement)?
+            .query_row([n], |row| {
+                let rows = Rows {
+                    id: ExchangeId::from_bytes(row.get(0)?),
+                    started_ns: unsigned(row.get(1)?),
+                    opening: row.get(2)?,
+                    request: None,
+                    end: None,
+                };
+                Ok((rows, row.get(3)?, row.get(4)?))
+            })
+            .optional()?;
+        let value = |held: Option<Held>| held.map(|held| self.value(held)).transpose();
+        match found {
+            None => Ok(None),
+            Some((rows, request, end)) => Ok(Some(Rows {
+                request: value(request)?,
+                end: value(end)?,
+                ..rows
+            })),
+        }
+    }
+
+    /// A value as it is written, wherever.
+    fn value(&self, held: Held) -> Outcome<Vec<u8>> {
+        match (held, &self.values) {
+            (Held::Here(value), _) => Ok(value),
+            (Held::Beside(position), Some(values)) => values.read(position),
+            (Held::Beside(_), None) => Ok(Vec::new()),
+        }
     }
 
     /// Numbers and weights of the spans that are to be sent, oldest first.
@@ -213,26 +289,37 @@ impl Database {
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
-}
 
-/// The rows of the exchange of this number.
-pub(super) fn rows(connection: &Connection, n: i64) -> Outcome<Option<Rows>> {
-    let rows = connection
-        .prepare_cached(
-            "SELECT id, started_ns, opening, ifnull(begun.request, asked.request), ending
-             FROM begun LEFT JOIN asked USING (n) LEFT JOIN ended USING (n) WHERE begun.n = ?1",
-        )?
-        .query_row([n], |row| {
-            Ok(Rows {
-                id: ExchangeId::from_bytes(row.get(0)?),
-                started_ns: unsigned(row.get(1)?),
-                opening: row.get(2)?,
-                request: row.get(3)?,
-                end: row.get(4)?,
-            })
-        })
-        .optional()?;
-    Ok(rows)
+    /// Bytes that are used, but for the log.
+    pub(super) fn used_bytes(&self) -> Outcome<u64> {
+        let number = |pragma| {
+            self.connection
+                .prepare_cached(pragma)?
+                .query_row([], |row| row.get::<_, i64>(0))
+        };
+        let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+        let values = self.values.as_ref().map_or(0, Values::bytes);
+        Ok(unsigned(pages * number("PRAGMA page_size")?) + values)
+    }
+
+    /// Files beside the database that the disk may not have yet.
+    pub(super) fn take_unsynced(&mut self) -> Vec<PathBuf> {
+        self.values
+            .as_mut()
+            .map_or_else(Vec::new, Values::take_unsynced)
+    }
+
+    /// A segment of values that takes much room for little.
+    pub(super) fn sparse(&self) -> Option<Sparse> {
+        self.values.as_ref()?.sparse()
+    }
+
+    /// The file has another name now, and those beside it with it.
+    pub(super) fn moved_to(&mut self, path: &Path) {
+        if let Some(values) = &mut self.values {
+            values.moved_to(path);
+        }
+    }
 }
 
 /// A span's number and its weight, in a row that has nothing else.

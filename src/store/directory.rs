@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::values;
+
 const DATABASE: &str = "spangate.db";
 const LOCK: &str = "lock";
 /// How the name of a database begins that was moved out of the way.
@@ -99,6 +101,10 @@ impl Directory {
         let name = format!("{DAMAGED}{}", now.map_or(0, |now| now.as_millis()));
         let to = self.path.join(name);
         fs::rename(self.database(), &to)?;
+        let segments = values::files(&self.database())?;
+        for (number, from) in segments {
+            fs::rename(from, values::file(&to, number))?;
+        }
         for beside in BESIDE {
             let from = self.path.join(format!("{DATABASE}{beside}"));
             let mut to = to.clone().into_os_string();

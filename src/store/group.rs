@@ -4,24 +4,71 @@
 
 use rusqlite::{CachedStatement, Connection, params};
 
+use super::blob::Blob;
 use super::book::{Book, Row};
 use super::database::{Outcome, numbered_weight, signed, unsigned};
 use super::ranges::Ranges;
 use super::record;
 use super::summary::Summary;
+use super::values::{Held, Numbers, Owner, Position, Sparse, Values};
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
+
+/// A column of values that may be long for a row.
+struct Column {
+    table: &'static str,
+    /// Whose they are.
+    key: &'static str,
+    name: &'static str,
+}
+
+const REQUESTS: Column = Column {
+    table: "begun",
+    key: "n",
+    name: "request",
+};
+const BODIES: Column = Column {
+    table: "asked",
+    ..REQUESTS
+};
+const ENDS: Column = Column {
+    table: "ended",
+    key: "n",
+    name: "ending",
+};
+const RECORDS: Column = Column {
+    table: "spans",
+    key: "seq",
+    name: "record",
+};
+const COLUMNS: [&Column; 4] = [&REQUESTS, &BODIES, &ENDS, &RECORDS];
+
+impl Column {
+    fn owner(&self, number: u64) -> Owner {
+        if self.key == "n" {
+            Owner::Exchange(number)
+        } else {
+            Owner::Span(number)
+        }
+    }
+}
 
 pub(super) struct Group<'a> {
     connection: &'a Connection,
     book: &'a mut Book,
+    /// None in memory.
+    values: Option<&'a mut Values>,
     insert_begun: CachedStatement<'a>,
     insert_ended: CachedStatement<'a>,
     insert_span: CachedStatement<'a>,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn begin(connection: &'a Connection, book: &'a mut Book) -> Outcome<Self> {
+    pub(super) fn begin(
+        connection: &'a Connection,
+        book: &'a mut Book,
+        values: Option<&'a mut Values>,
+    ) -> Outcome<Self> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(Group {
             insert_begun: connection
@@ -31,17 +78,33 @@ impl<'a> Group<'a> {
                 .prepare_cached("INSERT INTO spans VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?,
             connection,
             book,
+            values,
         })
     }
 
     pub(super) fn commit(self) -> Outcome<()> {
         self.book.write(self.connection)?;
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
-        Ok(())
+        let commit = || -> Outcome<()> {
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(())
+        };
+        match self.values {
+            None => commit(),
+            Some(values) => {
+                values.write(self.connection)?;
+                commit()?;
+                values.committed();
+                Ok(())
+            }
+        }
     }
 
-    pub(super) fn connection(&self) -> &'a Connection {
-        self.connection
+    /// Takes in what may be long for a row.
+    fn hold(&mut self, owner: Owner, value: &Blob<'_>) -> Outcome<Held> {
+        match &mut self.values {
+            Some(values) => values.hold(owner, value),
+            None => Ok(Held::Here(value.written())),
+        }
     }
 
     /// Writes down that an exchange began. No span of it has a number below `first_seq`.
@@ -61,12 +124,16 @@ impl<'a> Group<'a> {
     ) -> Outcome<u64> {
         self.book.last_n += 1;
         let n = self.book.last_n;
+        let request = body
+            .and_then(|body| record::request(opening, body))
+            .map(|request| self.hold(Owner::Exchange(n), &request))
+            .transpose()?;
         self.insert_begun.execute(params![
             signed(n),
             opening.id.as_bytes(),
             signed(started_ns),
             record::opening(opening),
-            body.and_then(|body| record::request(opening, body)),
+            request,
             signed(first_seq),
         ])?;
         Ok(n)
@@ -84,10 +151,13 @@ impl<'a> Group<'a> {
     /// Writes the body of a request that had none when its exchange was written.
     pub(super) fn asked(&mut self, opening: &Opening, body: &Kept) -> Outcome<()> {
         let row = self.book.open.get(&opening.id).filter(|row| !row.ended);
-        if let (Some(row), Some(body)) = (row, record::request(opening, body)) {
+        if let (Some(&Row { n, .. }), Some(body)) = (row, record::request(opening, body))
+            && !self.has("SELECT 1 FROM asked WHERE n = ?1", n)?
+        {
+            let body = self.hold(Owner::Exchange(n), &body)?;
             self.connection
-                .prepare_cached("INSERT OR IGNORE INTO asked VALUES (?1, ?2)")?
-                .execute(params![signed(row.n), body])?;
+                .prepare_cached("INSERT INTO asked VALUES (?1, ?2)")?
+                .execute(params![signed(n), body])?;
         }
         Ok(())
     }
@@ -118,11 +188,9 @@ impl<'a> Group<'a> {
     }
 
     fn insert_ended(&mut self, n: u64, exchange: &Exchange) -> Outcome<()> {
-        self.insert_ended.execute(params![
-            signed(n),
-            signed(exchange.ended_ns()),
-            record::end(exchange)
-        ])?;
+        let end = self.hold(Owner::Exchange(n), &record::end(exchange))?;
+        self.insert_ended
+            .execute(params![signed(n), signed(exchange.ended_ns()), end])?;
         Ok(())
     }
 
@@ -139,10 +207,11 @@ impl<'a> Group<'a> {
         let (n, trace_id, record) = match made {
             Made::Call { exchange, place } => {
                 let n = self.row_of(exchange, seq)?;
-                (Some(signed(n)), place.trace_id, record::json_blob(place))
+                (Some(signed(n)), place.trace_id, Blob::json(place))
             }
-            Made::Span(span) => (None, span.trace_id, record::json_blob(&**span)),
+            Made::Span(span) => (None, span.trace_id, Blob::json(&**span)),
         };
+        let record = self.hold(Owner::Span(seq), &record)?;
         let summary = Summary::of(made);
         self.insert_span.execute(params![
             signed(seq),
@@ -158,10 +227,12 @@ impl<'a> Group<'a> {
     }
 
     fn has_span(&self, seq: u64) -> Outcome<bool> {
-        Ok(self
-            .connection
-            .prepare_cached("SELECT 1 FROM spans WHERE seq = ?1")?
-            .exists([signed(seq)])?)
+        self.has("SELECT 1 FROM spans WHERE seq = ?1", seq)
+    }
+
+    fn has(&self, statement: &str, number: u64) -> Outcome<bool> {
+        let mut statement = self.connection.prepare_cached(statement)?;
+        Ok(statement.exists([signed(number)])?)
     }
 
     fn row_of(&mut self, exchange: &Exchange, seq: u64) -> Outcome<u64> {
@@ -235,6 +306,7 @@ impl<'a> Group<'a> {
     pub(super) fn remove(&mut self, seqs: &Ranges, ns: &Ranges) -> Outcome<()> {
         for (first, last) in seqs.iter() {
             self.book.settled.insert_all(first, last);
+            self.forget(&RECORDS, first, last)?;
             for statement in [
                 "DELETE FROM spans WHERE seq BETWEEN ?1 AND ?2",
                 "DELETE FROM refused WHERE seq BETWEEN ?1 AND ?2",
@@ -248,7 +320,110 @@ impl<'a> Group<'a> {
         self.forget_removed()
     }
 
-    fn remove_exchanges(&self, first: u64, last: u64) -> Outcome<()> {
+    /// Writes other content of an exchange in the place of what it has; none is left out.
+    pub(super) fn rewrite_exchange(
+        &mut self,
+        n: u64,
+        request: Option<&Blob<'_>>,
+        end: Option<&Blob<'_>>,
+    ) -> Outcome<()> {
+        self.forget(&BODIES, n, n)?;
+        self.delete("DELETE FROM asked WHERE n BETWEEN ?1 AND ?2", n, n)?;
+        if let Some(request) = request {
+            self.rewrite(&REQUESTS, n, request)?;
+        }
+        if let Some(end) = end {
+            self.rewrite(&ENDS, n, end)?;
+        }
+        Ok(())
+    }
+
+    /// Writes another record of a span in the place of what it has.
+    pub(super) fn rewrite_span(&mut self, seq: u64, record: &Blob<'_>) -> Outcome<()> {
+        self.rewrite(&RECORDS, seq, record)
+    }
+
+    fn rewrite(&mut self, column: &Column, number: u64, value: &Blob<'_>) -> Outcome<()> {
+        self.forget(column, number, number)?;
+        let held = self.hold(column.owner(number), value)?;
+        self.update(column, number, &held)
+    }
+
+    fn update(&self, column: &Column, number: u64, held: &Held) -> Outcome<()> {
+        let Column { table, key, name } = column;
+        self.connection
+            .prepare_cached(&format!("UPDATE {table} SET {name} = ?2 WHERE {key} = ?1"))?
+            .execute(params![signed(number), held])?;
+        Ok(())
+    }
+
+    /// These rows give up what they have beside the database.
+    fn forget(&mut self, column: &Column, first: u64, last: u64) -> Outcome<()> {
+        let Some(values) = &mut self.values else {
+            return Ok(());
+        };
+        let Column { table, key, name } = column;
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {name} FROM {table} WHERE {key} BETWEEN ?1 AND ?2 AND typeof({name}) = 'integer'"
+        ))?;
+        let positions = statement.query_map([first, last].map(signed), |row| row.get(0))?;
+        for position in positions {
+            values.forget(position?);
+        }
+        Ok(())
+    }
+
+    /// Moves values out of a segment, at most `most`.
+    pub(super) fn move_on(&mut self, sparse: &Sparse, most: usize) -> Outcome<()> {
+        let mut found = Vec::new();
+        for column in COLUMNS {
+            for (number, from) in self.values_in(sparse, column, most - found.len())? {
+                found.push((column, number, from));
+            }
+        }
+        let Some(values) = &mut self.values else {
+            return Ok(());
+        };
+        if found.is_empty() {
+            values.forget_all(sparse.number);
+        }
+        let mut moved = Vec::with_capacity(found.len());
+        for (column, number, from) in found {
+            let to = values.move_on(column.owner(number), from)?;
+            values.forget(from);
+            moved.push((column, number, to));
+        }
+        moved
+            .iter()
+            .try_for_each(|(column, number, to)| self.update(column, *number, to))
+    }
+
+    /// Rows that have values of a segment, at most `most`.
+    fn values_in(
+        &self,
+        sparse: &Sparse,
+        column: &Column,
+        most: usize,
+    ) -> Outcome<Vec<(u64, Position)>> {
+        let Column { table, key, name } = column;
+        let Numbers { first, last } = match column.owner(0) {
+            Owner::Exchange(_) => sparse.exchanges,
+            Owner::Span(_) => sparse.spans,
+        };
+        let [from, to] = sparse.positions();
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {key}, {name} FROM {table} WHERE {key} BETWEEN ?1 AND ?2 AND {name} BETWEEN ?3 AND ?4"
+        ))?;
+        let rows = statement.query_map(params![signed(first), signed(last), from, to], |row| {
+            Ok((unsigned(row.get(0)?), row.get(1)?))
+        })?;
+        Ok(rows.take(most).collect::<Result<_, _>>()?)
+    }
+
+    fn remove_exchanges(&mut self, first: u64, last: u64) -> Outcome<()> {
+        for column in [&REQUESTS, &BODIES, &ENDS] {
+            self.forget(column, first, last)?;
+        }
         for statement in [
             "DELETE FROM begun WHERE n BETWEEN ?1 AND ?2",
             "DELETE FROM asked WHERE n BETWEEN ?1 AND ?2",

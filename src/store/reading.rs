@@ -13,10 +13,8 @@ use tokio::sync::watch;
 
 use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::Question;
-use super::record::Rows;
 use super::summary::Summary;
 use super::{Store, read};
-use crate::capture::ExchangeId;
 use crate::runs::Made;
 use crate::span::TraceId;
 
@@ -261,26 +259,4 @@ fn bare(row: &Columns<'_>) -> rusqlite::Result<Bare> {
 fn unavailable(trouble: Trouble) -> Unavailable {
     let (Trouble::Damaged(why) | Trouble::Failing(why)) = trouble;
     Unavailable(why)
-}
-
-impl Database {
-    /// As [`Database::rows`] gives them, but for the request's body.
-    fn rows_without_request(&self, n: i64) -> Outcome<Option<Rows>> {
-        let rows = self
-            .connection()
-            .prepare_cached(
-                "SELECT id, started_ns, opening, ending FROM begun LEFT JOIN ended USING (n) WHERE begun.n = ?1",
-            )?
-            .query_row([n], |row| {
-                Ok(Rows {
-                    id: ExchangeId::from_bytes(row.get(0)?),
-                    started_ns: unsigned(row.get(1)?),
-                    opening: row.get(2)?,
-                    request: None,
-                    end: row.get(3)?,
-                })
-            })
-            .optional()?;
-        Ok(rows)
-    }
 }

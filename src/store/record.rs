@@ -1,12 +1,5 @@
-//! How exchanges and spans are written in the store's rows, and read again.
-//!
-//! Facts are JSON, so that whoever opens the database can read them. What may be long is a blob:
-//!
-//! ```text
-//!  byte 0      how it is written: 0 as it is, 1 lz4 (length first, as `lz4_flex` has it), 2 gone to make room
-//!  bytes 1-4   CRC-32 of the rest, little-endian: SQLite does not see a byte that flips within a value
-//!  the rest    the value
-//! ```
+//! How exchanges are written in the store's rows, and read again. Facts are JSON, so that whoever opens the database can read them; what may
+//! be long is a [`Blob`].
 //!
 //! Where content may not be recorded, what is written here has none.
 
@@ -22,98 +15,7 @@ use crate::identity::Identity;
 use crate::openai::{ChatReply, ChatRequest};
 use crate::span::exchange::plain_body;
 
-/// Shorter values are written as they are: the codec would cost more than it saves.
-const WORTH_COMPRESSING: usize = 4096;
-/// Of a value longer than this, a sample tells whether compressing pays: prose costs three times as much time as it saves in writing.
-const WORTH_A_SAMPLE: usize = 16 << 10;
-/// The sample is a sixteenth of the value, but not less than this.
-const SAMPLE: usize = 4 << 10;
-/// Bytes before the value.
-const HEAD: usize = 5;
-const PLAIN: u8 = 0;
-const LZ4: u8 = 1;
-const GONE: u8 = 2;
-
-/// A row that does not read as what it should be: its bytes changed on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable;
-
-/// Writes a value as a blob.
-pub(super) fn blob(value: &[u8]) -> Vec<u8> {
-    compressed(value).unwrap_or_else(|| {
-        let mut blob = Vec::with_capacity(HEAD + value.len());
-        blob.extend_from_slice(&[PLAIN; HEAD]);
-        blob.extend_from_slice(value);
-        sealed(blob)
-    })
-}
-
-/// Writes a value's JSON as a blob.
-pub(super) fn json_blob(value: &impl Serialize) -> Vec<u8> {
-    let mut blob = Vec::with_capacity(512);
-    blob.extend_from_slice(&[PLAIN; HEAD]);
-    if serde_json::to_writer(&mut blob, value).is_err() {
-        blob.truncate(HEAD);
-    }
-    compressed(&blob[HEAD..]).unwrap_or_else(|| sealed(blob))
-}
-
-/// The blob in the place of one that had to go.
-pub(super) fn gone() -> Vec<u8> {
-    let mut blob = vec![0; HEAD];
-    blob[0] = GONE;
-    sealed(blob)
-}
-
-/// The value as a blob that is shorter, where that is worth while.
-fn compressed(value: &[u8]) -> Option<Vec<u8>> {
-    const LENGTH: usize = size_of::<u32>();
-    if value.len() < WORTH_COMPRESSING || !promises_to_shrink(value) {
-        return None;
-    }
-    let length = u32::try_from(value.len()).ok()?;
-    let most = lz4_flex::block::get_maximum_output_size(value.len());
-    let mut blob = vec![0; HEAD + LENGTH + most];
-    let (head, rest) = blob.split_at_mut(HEAD + LENGTH);
-    head[0] = LZ4;
-    head[HEAD..].copy_from_slice(&length.to_le_bytes());
-    let used = lz4_flex::block::compress_into(value, rest).ok()?;
-    blob.truncate(HEAD + LENGTH + used);
-    (LENGTH + used < value.len()).then(|| sealed(blob))
-}
-
-/// Whether a third of the value is likely to be saved, by its middle, where it is long.
-fn promises_to_shrink(value: &[u8]) -> bool {
-    if value.len() <= WORTH_A_SAMPLE {
-        return true;
-    }
-    let length = SAMPLE.max(value.len() / 16);
-    let sample = &value[(value.len() - length) / 2..][..length];
-    lz4_flex::block::compress(sample).len() <= length / 3 * 2
-}
-
-/// Fills in the checksum of a blob that has room for it.
-fn sealed(mut blob: Vec<u8>) -> Vec<u8> {
-    let (head, rest) = blob.split_at_mut(HEAD);
-    head[1..].copy_from_slice(&crc32fast::hash(rest).to_le_bytes());
-    blob
-}
-
-/// Reads a blob; none when it went to make room.
-pub(super) fn read_blob(blob: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
-    let (&[coding, a, b, c, d], rest) = blob.split_first_chunk::<HEAD>().ok_or(Unreadable)?;
-    if crc32fast::hash(rest) != u32::from_le_bytes([a, b, c, d]) {
-        return Err(Unreadable);
-    }
-    match coding {
-        PLAIN => Ok(Some(rest.to_vec())),
-        LZ4 => lz4_flex::block::decompress_size_prepended(rest)
-            .map(Some)
-            .map_err(|_| Unreadable),
-        GONE => Ok(None),
-        _ => Err(Unreadable),
-    }
-}
+use super::blob::{self, Blob, Unreadable};
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -186,16 +88,16 @@ pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unread
 }
 
 /// A request's body; none where there is nothing to keep.
-pub(super) fn request(opening: &Opening, kept: &Kept) -> Option<Vec<u8>> {
+pub(super) fn request<'a>(opening: &Opening, kept: &'a Kept) -> Option<Blob<'a>> {
     if kept.bytes().is_empty() {
         return None;
     }
     if opening.content {
-        return Some(blob(kept.bytes()));
+        return Some(Blob::of(kept.bytes()));
     }
     let plain = plain_body(opening, kept);
     let request = ChatRequest::parse(&plain).ok()?;
-    Some(blob(request.without_content().as_bytes()))
+    Some(Blob::of(request.without_content().into_bytes()))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -244,7 +146,7 @@ struct StoredReading<'a> {
 }
 
 /// How an exchange ended, and what came back.
-pub(super) fn end(exchange: &Exchange) -> Vec<u8> {
+pub(super) fn end(exchange: &Exchange) -> Blob<'static> {
     let reading = exchange.reading.as_ref().map(|reading| StoredReading {
         reply: if exchange.opening.content {
             Cow::Borrowed(&reading.reply)
@@ -260,7 +162,7 @@ pub(super) fn end(exchange: &Exchange) -> Vec<u8> {
 }
 
 /// The same without content, which had to go to make room.
-pub(super) fn end_without_content(exchange: &Exchange) -> Vec<u8> {
+pub(super) fn end_without_content(exchange: &Exchange) -> Blob<'static> {
     let reading = exchange.reading.as_ref().map(|reading| {
         let mut reply = reading.reply.clone();
         reply.drop_content();
@@ -274,7 +176,7 @@ pub(super) fn end_without_content(exchange: &Exchange) -> Vec<u8> {
     written_end(exchange, reading)
 }
 
-fn written_end(exchange: &Exchange, reading: Option<StoredReading<'_>>) -> Vec<u8> {
+fn written_end(exchange: &Exchange, reading: Option<StoredReading<'_>>) -> Blob<'static> {
     let stored = StoredEnd {
         duration_ns: nanoseconds(exchange.duration),
         request_cut: exchange.request.is_cut(),
@@ -290,7 +192,7 @@ fn written_end(exchange: &Exchange, reading: Option<StoredReading<'_>>) -> Vec<u
         },
         reading,
     };
-    json_blob(&stored)
+    Blob::json(&stored)
 }
 
 fn stored_answer(answer: &Answer) -> StoredAnswer<'_> {
@@ -321,7 +223,7 @@ impl Rows {
     /// The exchange; one that has not ended is one that was cut off at `last_seen_ns`, when the gateway is last known to have lived.
     pub(super) fn exchange(&self, last_seen_ns: u64) -> Result<Exchange, Unreadable> {
         let opening = Arc::new(read_opening(self.id, &self.opening)?);
-        let (body, lost) = match self.request.as_deref().map(read_blob) {
+        let (body, lost) = match self.request.as_deref().map(blob::read) {
             Some(Ok(Some(body))) => (body, false),
             // The span is worth keeping without it.
             Some(Ok(None) | Err(Unreadable)) => (Vec::new(), true),
@@ -339,7 +241,7 @@ impl Rows {
                 reading: None,
             });
         };
-        let end = read_blob(end)?.ok_or(Unreadable)?;
+        let end = blob::read(end)?.ok_or(Unreadable)?;
         let end: StoredEnd<'_> = serde_json::from_slice(&end).map_err(|_| Unreadable)?;
         Ok(Exchange {
             opening,
@@ -388,6 +290,3 @@ fn status(code: u16) -> Result<StatusCode, Unreadable> {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use super::blob::Unreadable;
 use super::book::{Open, first_seq};
 use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::{Note, Question};
-use super::record::Unreadable;
 use super::writer::Writer;
 use super::{Store, lock, unix_microseconds};
 use crate::capture::Exchange;

@@ -5,11 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension as _, Row as Columns, params};
+use rusqlite::Row as Columns;
 
+use super::blob::{self, Blob, Unreadable};
 use super::book::Book;
-use super::database::{Database, Outcome, rows, signed, unsigned};
-use super::record::{self, Unreadable};
+use super::database::{Database, Outcome, signed, unsigned};
+use super::group::Group;
+use super::record;
 use super::{DropReason, Store};
 use crate::span::{Span, Value, key};
 
@@ -78,12 +80,13 @@ impl Retention {
             }
             self.none_old_at = Some(Instant::now());
         }
-        if used_bytes(database)? <= bounds.bytes {
+        if database.used_bytes()? <= bounds.bytes {
             return Ok(false);
         }
-        Ok(self
-            .done_with
-            .step(database, |book, n| book.released.contains(n))?
+        Ok(gather(database)?
+            || self
+                .done_with
+                .step(database, |book, n| book.released.contains(n))?
             || self.of_open_runs.step(database, |_, _| true)?
             || sweep_refused(database)?
             || self.bare(database, store)?
@@ -97,19 +100,16 @@ impl Retention {
             return Ok(false);
         };
         self.bared = *last;
-        let group = database.group()?;
-        let mut bared = 0;
+        let mut bared = Vec::new();
         for (seq, n) in found {
             if store.waits_in_database_alone(seq) {
-                match n {
-                    Some(n) => bare_exchange(group.connection(), signed(n))?,
-                    None => bare_span(group.connection(), signed(seq))?,
-                }
-                bared += 1;
+                bared.push(Bare::of(database, seq, n)?);
             }
         }
+        let mut group = database.group()?;
+        bared.iter().try_for_each(|bare| bare.write(&mut group))?;
         group.commit()?;
-        store.content_went(bared);
+        store.content_went(bared.len() as u64);
         Ok(true)
     }
 }
@@ -185,18 +185,6 @@ fn numbers(row: &Columns<'_>) -> rusqlite::Result<Found> {
     Ok((unsigned(row.get(0)?), n.map(unsigned)))
 }
 
-/// Bytes that the database uses.
-pub(super) fn used_bytes(database: &Database) -> Outcome<u64> {
-    let number = |pragma| {
-        database
-            .connection()
-            .prepare_cached(pragma)?
-            .query_row([], |row| row.get::<_, i64>(0))
-    };
-    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-    Ok(unsigned(pages * number("PRAGMA page_size")?))
-}
-
 fn outdated(database: &mut Database, store: &Store, before: u64) -> Outcome<bool> {
     let found = made_before(database, before)?;
     let seqs: Vec<u64> = found.iter().map(|(seq, _)| *seq).collect();
@@ -251,49 +239,74 @@ fn remove(database: &mut Database, found: &[Found]) -> Outcome<()> {
     group.commit()
 }
 
-fn bare_exchange(connection: &Connection, n: i64) -> Outcome<()> {
-    let Some(rows) = rows(connection, n)? else {
-        return Ok(());
+/// Moves on a few values of a segment that takes much room for little. Whether there was such a segment.
+fn gather(database: &mut Database) -> Outcome<bool> {
+    let Some(sparse) = database.sparse() else {
+        return Ok(false);
     };
-    connection
-        .prepare_cached("DELETE FROM asked WHERE n = ?1")?
-        .execute([n])?;
-    if rows.request.is_some() {
-        connection
-            .prepare_cached("UPDATE begun SET request = ?2 WHERE n = ?1")?
-            .execute(params![n, record::gone()])?;
-    }
-    if let (Some(_), Ok(exchange)) = (&rows.end, rows.exchange(0)) {
-        connection
-            .prepare_cached("UPDATE ended SET ending = ?2 WHERE n = ?1")?
-            .execute(params![n, record::end_without_content(&exchange)])?;
-    }
-    Ok(())
+    let mut group = database.group()?;
+    group.move_on(&sparse, STEP)?;
+    group.commit()?;
+    Ok(true)
 }
 
-fn bare_span(connection: &Connection, seq: i64) -> Outcome<()> {
-    let written: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT record FROM spans WHERE seq = ?1")?
-        .query_row([seq], |row| row.get(0))
-        .optional()?;
-    let Some(Ok(mut span)) = written.as_deref().map(read_span) else {
-        return Ok(());
-    };
+/// What stays of a span when its content goes.
+enum Bare {
+    Exchange {
+        n: u64,
+        request: Option<Blob<'static>>,
+        end: Option<Blob<'static>>,
+    },
+    Span {
+        seq: u64,
+        /// None where there was no content, or it does not read.
+        record: Option<Blob<'static>>,
+    },
+}
+
+impl Bare {
+    fn of(database: &Database, seq: u64, n: Option<u64>) -> Outcome<Self> {
+        let Some(n) = n else {
+            let record = database.record(seq)?;
+            let record = record.and_then(|record| bare_record(&record).ok().flatten());
+            return Ok(Bare::Span { seq, record });
+        };
+        let rows = database.rows(signed(n))?;
+        let exchange = rows.as_ref().and_then(|rows| {
+            rows.end.as_ref()?;
+            rows.exchange(0).ok()
+        });
+        Ok(Bare::Exchange {
+            n,
+            request: rows.and_then(|rows| rows.request.map(|_| Blob::gone())),
+            end: exchange.as_ref().map(record::end_without_content),
+        })
+    }
+
+    fn write(&self, group: &mut Group<'_>) -> Outcome<()> {
+        match self {
+            Bare::Exchange { n, request, end } => {
+                group.rewrite_exchange(*n, request.as_ref(), end.as_ref())
+            }
+            Bare::Span { seq, record } => match record {
+                Some(record) => group.rewrite_span(*seq, record),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// A span's record without its content; none where it has none.
+fn bare_record(written: &[u8]) -> Result<Option<Blob<'static>>, Unreadable> {
+    let json = blob::read(written)?.ok_or(Unreadable)?;
+    let mut span: Span = serde_json::from_slice(&json).map_err(|_| Unreadable)?;
     let before = span.attributes.len();
     span.attributes
         .retain(|(name, _)| name != key::ENTITY_INPUT && name != key::ENTITY_OUTPUT);
     if span.attributes.len() == before {
-        return Ok(());
+        return Ok(None);
     }
     let note = Value::Text("input, output".to_owned());
     span.attributes.push((key::CUT.into(), note));
-    connection
-        .prepare_cached("UPDATE spans SET record = ?2 WHERE seq = ?1")?
-        .execute(params![seq, record::json_blob(&span)])?;
-    Ok(())
-}
-
-fn read_span(written: &[u8]) -> Result<Span, Unreadable> {
-    let json = record::read_blob(written)?.ok_or(Unreadable)?;
-    serde_json::from_slice(&json).map_err(|_| Unreadable)
+    Ok(Some(Blob::json(&span)))
 }

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::database::{Database, Outcome, Trouble};
 use super::directory::Directory;
 use super::inbox::{Note, Question};
-use super::retention::{Bounds, Retention, used_bytes};
+use super::retention::{Bounds, Retention};
 use super::{DropReason, Settings, Store};
 use crate::capture::ExchangeId;
 
@@ -122,7 +122,8 @@ impl Writer {
             }
         }
         drop(self.checkpoint.take());
-        if let Some(database) = &self.database {
+        if let Some(database) = &mut self.database {
+            checkpoint::sync(&database.take_unsynced());
             // What is left of the log is read at the next start.
             drop(
                 database
@@ -219,10 +220,10 @@ impl Writer {
     }
 
     fn tick(&mut self) -> Outcome<()> {
-        let Some(database) = &self.database else {
+        let Some(database) = &mut self.database else {
             return Ok(());
         };
-        let used = used_bytes(database)?;
+        let used = database.used_bytes()?;
         let mut bounds = Bounds {
             bytes: self.settings.max_size,
             age: self.settings.max_age,
@@ -242,9 +243,9 @@ impl Writer {
             // The log overshoots before it is written back.
             bounds.bytes = capacity.saturating_sub(3 * allowance);
             if log >= allowance
-                && let Some(checkpoint) = &self.checkpoint
+                && let Some(checkpoint) = &mut self.checkpoint
             {
-                checkpoint.wanted();
+                checkpoint.wanted(database.take_unsynced());
             }
             // Never long enough alone with it, or nothing was written since: then the journal waits for once.
             if log >= 4 * allowance {
@@ -356,7 +357,7 @@ impl Writer {
             return Database::open(None, 0);
         };
         directory.ensure().map_err(Trouble::Failing)?;
-        Database::open(Some(&directory.database()), self.settings.max_size / 16)
+        Database::open(Some(&directory.database()), self.settings.max_size)
     }
 
     /// Takes a database into use.

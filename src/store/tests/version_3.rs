@@ -30,7 +30,7 @@ fn write(dir: &std::path::Path) {
     let file = Connection::open(dir.join("spangate.db")).unwrap();
     file.pragma_update(None, "journal_mode", "WAL").unwrap();
     file.execute_batch(LAYOUT).unwrap();
-    let blob = |text: &str| record::blob(text.as_bytes());
+    let blob = |text: &str| blob::Blob::of(text.as_bytes()).written();
     for n in 1..=5_u8 {
         file.execute(
             "INSERT INTO begun VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -18,14 +18,18 @@ impl Writer {
         }
     }
 
-    fn replaced(&mut self, why: &str, old: Option<Database>) -> Outcome<()> {
+    fn replaced(&mut self, why: &str, mut old: Option<Database>) -> Outcome<()> {
         let failing = |error: std::io::Error| Trouble::Failing(error.to_string());
         let mut aside = None;
         if let Some(directory) = &mut self.directory {
             directory.ensure().map_err(Trouble::Failing)?;
             // Somebody may have taken it away already.
             if directory.file().is_some() {
-                aside = Some(directory.move_aside().map_err(failing)?);
+                let to = directory.move_aside().map_err(failing)?;
+                if let Some(old) = &mut old {
+                    old.moved_to(&to);
+                }
+                aside = Some(to);
             }
         }
         let mut database = self.opened()?;

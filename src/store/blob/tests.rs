@@ -17,30 +17,30 @@ fn a_long_value_is_compressed_where_its_middle_shrinks() {
     let same = b"it repeats itself ".repeat(8_000);
     let noise = noise(same.len());
     for (value, coding) in [(&same, LZ4), (&noise, PLAIN)] {
-        let written = blob(value);
+        let written = Blob::of(value).written();
         assert_eq!(written[0], coding);
-        assert_eq!(read_blob(&written).unwrap().as_ref(), Some(value));
+        assert_eq!(read(&written).unwrap().as_ref(), Some(value));
     }
 }
 
 proptest! {
     #[test]
     fn a_blob_reads_as_what_was_written(value in proptest::collection::vec(any::<u8>(), 0..9_000)) {
-        prop_assert_eq!(read_blob(&blob(&value)), Ok(Some(value)));
+        prop_assert_eq!(read(&Blob::of(&value).written()), Ok(Some(value)));
     }
 
     #[test]
     fn a_flipped_bit_is_found(at in 0..600_usize, bit in 0..8_u32) {
         for value in [&b"short"[..], &b"it repeats itself ".repeat(500)] {
-            let mut written = blob(value);
+            let mut written = Blob::of(value).written();
             let at = at % written.len();
             written[at] ^= 1 << bit;
-            prop_assert_ne!(read_blob(&written), Ok(Some(value.to_vec())));
+            prop_assert_ne!(read(&written), Ok(Some(value.to_vec())));
         }
     }
 
     #[test]
     fn junk_is_no_danger(junk in proptest::collection::vec(any::<u8>(), 0..64)) {
-        let _ = read_blob(&junk);
+        let _ = read(&junk);
     }
 }

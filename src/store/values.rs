@@ -1,0 +1,565 @@
+//! Values that are long for a row, in files beside the database. SQLite would write each of them twice, into its log and into its pages; here
+//! it is written once.
+//!
+//! ```text
+//!  spangate.db-values-7     segment 7: "spangate", which database it belongs to (i64), then values, one behind the other:
+//!                           length (u32), the value as `blob` writes it
+//! ```
+//!
+//! Numbers are little-endian. A row has, in the place of such a value, one integer: the segment's number times 2^32, plus the offset of the
+//! length. A segment is only appended to, and only by the process that began it. It goes when no row has a value of it any more.
+//!
+//! Values are written before the rows that have them are committed. What a crash leaves behind them belongs to no row. A power cut may take
+//! values of the last seconds, but gives none for another: what is not there, or was changed, does not read.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, params};
+
+use super::blob::{self, Blob};
+use super::database::{Outcome, Trouble, signed, unsigned};
+
+/// Values up to here stay in their rows.
+const SHORT: usize = 256;
+/// Values from here on are written from where they are, shorter ones together.
+const LONG: usize = 16 << 10;
+/// Room that is kept for what is written together.
+const ROOM: usize = 1 << 20;
+const MAGIC: [u8; 8] = *b"spangate";
+/// Bytes before the first value.
+const HEAD: usize = 16;
+/// Bytes before each value.
+const LENGTH: usize = size_of::<u32>();
+/// Between the database's name and a segment's number.
+const INFIX: &str = "-values-";
+/// One in so many of a segment's values may be left when they are moved.
+const FEW: u64 = 4;
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    segment: u32,
+    offset: u32,
+}
+
+/// What a row has of a value.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// The value, as `blob` writes it.
+    Here(Vec<u8>),
+    /// Where it is.
+    Beside(Position),
+}
+
+/// Whose value it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    /// The exchange's of this number.
+    Exchange(u64),
+    /// The span's of this number.
+    Span(u64),
+}
+
+/// Numbers from the first to the last; none where the first is the larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+/// What is known of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Segment {
+    /// Its length, in bytes.
+    end: u64,
+    /// How many values were written to it.
+    all: u64,
+    /// Of how many of them rows know.
+    left: u64,
+    exchanges: Numbers,
+    spans: Numbers,
+}
+
+/// A segment that few rows have something of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sparse {
+    pub(super) number: u32,
+    /// Whose values are in it.
+    pub(super) exchanges: Numbers,
+    pub(super) spans: Numbers,
+}
+
+/// The segments of one database.
+#[derive(Debug)]
+pub(super) struct Values {
+    database: PathBuf,
+    identity: i64,
+    /// A segment of so many bytes gets no further value.
+    most: u64,
+    segments: BTreeMap<u32, Segment>,
+    /// Segments of which the database does not say yet what is here.
+    changed: BTreeSet<u32>,
+    /// Segments that the disk may not have yet.
+    unsynced: BTreeSet<u32>,
+    current: Option<Current>,
+    /// The segment that was read last.
+    read: RefCell<Option<(u32, File)>>,
+}
+
+/// The segment that is written.
+#[derive(Debug)]
+struct Current {
+    number: u32,
+    file: File,
+    /// Bytes that the file has.
+    written: u64,
+    /// What is to be written next.
+    waiting: Vec<u8>,
+}
+
+impl Values {
+    /// The values of the database at `database`, for reading alone.
+    pub(super) fn to_read(database: &Path, identity: i64) -> Self {
+        Values {
+            database: database.to_owned(),
+            identity,
+            most: 0,
+            segments: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            unsynced: BTreeSet::new(),
+            current: None,
+            read: RefCell::new(None),
+        }
+    }
+
+    /// The same for writing, too, in segments of about `most` bytes. Files of which the database knows nothing are removed: a crash left them.
+    pub(super) fn to_write(
+        database: &Path,
+        identity: i64,
+        most: u64,
+        connection: &Connection,
+    ) -> Outcome<Self> {
+        let values = Values {
+            most,
+            segments: read_segments(connection)?,
+            ..Self::to_read(database, identity)
+        };
+        for (number, path) in files(database).map_err(|error| failing(&error))? {
+            if !values.segments.contains_key(&number) {
+                fs::remove_file(path).map_err(|error| failing(&error))?;
+            }
+        }
+        Ok(values)
+    }
+
+    /// The database has another name now, and its segments with it.
+    pub(super) fn moved_to(&mut self, database: &Path) {
+        database.clone_into(&mut self.database);
+        self.read.take();
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.end).sum()
+    }
+
+    /// Takes in a value for a row: behind the others, if it is long.
+    pub(super) fn hold(&mut self, owner: Owner, value: &Blob<'_>) -> Outcome<Held> {
+        if value.length() <= SHORT {
+            return Ok(Held::Here(value.written()));
+        }
+        let position = self.append(owner, &value.head(), value.rest())?;
+        Ok(Held::Beside(position))
+    }
+
+    /// Writes a value once more, behind the others. One that is not there is not there any more.
+    pub(super) fn move_on(&mut self, owner: Owner, from: Position) -> Outcome<Held> {
+        let written = self.read(from)?;
+        match written.split_first_chunk() {
+            Some((head, rest)) => self.append(owner, head, rest).map(Held::Beside),
+            None => Ok(Held::Here(written)),
+        }
+    }
+
+    fn append(&mut self, owner: Owner, head: &[u8; blob::HEAD], rest: &[u8]) -> Outcome<Position> {
+        let too_long = |_| Trouble::Failing("a value is too long to be written".to_owned());
+        let length = u32::try_from(head.len() + rest.len()).map_err(too_long)?;
+        let (current, segment) = self.current()?;
+        let offset = u32::try_from(segment.end).map_err(too_long)?;
+        current.append(&[&length.to_le_bytes(), head], rest)?;
+        segment.end += LENGTH as u64 + u64::from(length);
+        segment.add(owner);
+        let segment = current.number;
+        self.changed.insert(segment);
+        Ok(Position { segment, offset })
+    }
+
+    /// The segment that the next value goes into.
+    fn current(&mut self) -> Outcome<(&mut Current, &mut Segment)> {
+        let number = match self.current.as_ref().map(|current| current.number) {
+            Some(number) if self.has_room(number) => number,
+            _ => self.begin()?,
+        };
+        let segment = self.segments.entry(number).or_insert(Segment::EMPTY);
+        match &mut self.current {
+            Some(current) => Ok((current, segment)),
+            None => Err(Trouble::Failing("no segment was begun".to_owned())),
+        }
+    }
+
+    fn has_room(&self, number: u32) -> bool {
+        let segment = self.segments.get(&number);
+        segment.is_none_or(|segment| segment.end < self.most)
+    }
+
+    fn begin(&mut self) -> Outcome<u32> {
+        if let Some(mut full) = self.current.take() {
+            full.write()?;
+            // Nothing may be left of it by now.
+            self.changed.insert(full.number);
+        }
+        let last = self.segments.last_key_value();
+        let number = last.map_or(1, |(number, _)| number + 1);
+        let path = self.path(number);
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Trouble::Failing(format!("{}: {error}", path.display())))?;
+        let mut current = Current {
+            number,
+            file,
+            written: 0,
+            waiting: Vec::new(),
+        };
+        current.append(&[&MAGIC, &self.identity.to_le_bytes()], &[])?;
+        self.current = Some(current);
+        self.unsynced.insert(number);
+        Ok(number)
+    }
+
+    /// A row does not have this value any more.
+    pub(super) fn forget(&mut self, position: Position) {
+        if let Some(segment) = self.segments.get_mut(&position.segment) {
+            segment.left = segment.left.saturating_sub(1);
+            self.changed.insert(position.segment);
+        }
+    }
+
+    /// No row has any value of this segment.
+    pub(super) fn forget_all(&mut self, number: u32) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.left = 0;
+            self.changed.insert(number);
+        }
+    }
+
+    /// The oldest segment that few rows have something of, and that gets no further value.
+    pub(super) fn sparse(&self) -> Option<Sparse> {
+        let mut done = self.segments.iter().filter(|(number, segment)| {
+            !self.is_current(**number) && segment.left * FEW <= segment.all
+        });
+        done.next().map(|(number, segment)| Sparse {
+            number: *number,
+            exchanges: segment.exchanges,
+            spans: segment.spans,
+        })
+    }
+
+    fn is_current(&self, number: u32) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| current.number == number)
+    }
+
+    fn is_gone(&self, number: u32) -> bool {
+        let segment = self.segments.get(&number);
+        !self.is_current(number) && segment.is_none_or(|segment| segment.left == 0)
+    }
+
+    /// Writes what waits, and what is known of the segments. To be called before the rows are committed.
+    pub(super) fn write(&mut self, connection: &Connection) -> Outcome<()> {
+        if let Some(current) = &mut self.current {
+            current.write()?;
+        }
+        for number in &self.changed {
+            match self.segments.get(number) {
+                Some(segment) if !self.is_gone(*number) => {
+                    write_segment(connection, *number, segment)?;
+                }
+                _ => {
+                    connection
+                        .prepare_cached("DELETE FROM segments WHERE number = ?1")?
+                        .execute([number])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows are committed: files of which they have nothing can go.
+    pub(super) fn committed(&mut self) {
+        for number in std::mem::take(&mut self.changed) {
+            if self.is_gone(number) {
+                self.segments.remove(&number);
+                self.unsynced.remove(&number);
+                // One that stays is removed at the next start.
+                drop(fs::remove_file(self.path(number)));
+            }
+        }
+    }
+
+    /// Files that the disk may not have yet, to be synced by whoever asks.
+    pub(super) fn take_unsynced(&mut self) -> Vec<PathBuf> {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        // More will come.
+        self.unsynced
+            .extend(self.current.as_ref().map(|current| current.number));
+        let paths = unsynced.into_iter().map(|number| self.path(number));
+        paths.collect()
+    }
+
+    /// What was written there; empty where nothing is, or what is not a value's.
+    pub(super) fn read(&self, position: Position) -> Outcome<Vec<u8>> {
+        self.read_file(position)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
+                _ => Err(failing(&error)),
+            })
+    }
+
+    fn read_file(&self, position: Position) -> io::Result<Vec<u8>> {
+        let Position { segment, offset } = position;
+        if let Some(current) = self.current.as_ref().filter(|at| at.number == segment) {
+            return read_at(&current.file, offset);
+        }
+        let mut read = self.read.borrow_mut();
+        let (_, file) = match read.take() {
+            Some(read_last) if read_last.0 == segment => read.insert(read_last),
+            _ => read.insert((segment, self.open(segment)?)),
+        };
+        read_at(file, offset)
+    }
+
+    fn open(&self, number: u32) -> io::Result<File> {
+        let file = File::open(self.path(number))?;
+        let mut head = [0; HEAD];
+        file.read_exact_at(&mut head, 0)?;
+        if head == *[MAGIC, self.identity.to_le_bytes()].as_flattened() {
+            Ok(file)
+        } else {
+            // It is another database's.
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn path(&self, number: u32) -> PathBuf {
+        file(&self.database, number)
+    }
+}
+
+impl Current {
+    fn append(&mut self, head: &[&[u8]], rest: &[u8]) -> Outcome<()> {
+        for part in head {
+            self.waiting.extend_from_slice(part);
+        }
+        if rest.len() < LONG {
+            self.waiting.extend_from_slice(rest);
+            return Ok(());
+        }
+        self.write()?;
+        self.write_all(rest)
+    }
+
+    /// Writes what waits.
+    fn write(&mut self) -> Outcome<()> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        self.write_all(&waiting)?;
+        waiting.clear();
+        waiting.shrink_to(ROOM);
+        self.waiting = waiting;
+        Ok(())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> Outcome<()> {
+        self.file
+            .write_all_at(bytes, self.written)
+            .map_err(|error| failing(&error))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl Numbers {
+    const NONE: Numbers = Numbers {
+        first: u64::MAX,
+        last: 0,
+    };
+
+    fn add(&mut self, number: u64) {
+        self.first = self.first.min(number);
+        self.last = self.last.max(number);
+    }
+}
+
+impl Segment {
+    const EMPTY: Segment = Segment {
+        end: HEAD as u64,
+        all: 0,
+        left: 0,
+        exchanges: Numbers::NONE,
+        spans: Numbers::NONE,
+    };
+
+    fn add(&mut self, owner: Owner) {
+        self.all += 1;
+        self.left += 1;
+        match owner {
+            Owner::Exchange(n) => self.exchanges.add(n),
+            Owner::Span(seq) => self.spans.add(seq),
+        }
+    }
+}
+
+impl Sparse {
+    /// The first and the last position that can be in it.
+    pub(super) fn positions(&self) -> [Position; 2] {
+        [0, u32::MAX].map(|offset| Position {
+            segment: self.number,
+            offset,
+        })
+    }
+}
+
+impl ToSql for Position {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let integer = i64::from(self.segment) << 32 | i64::from(self.offset);
+        Ok(integer.into())
+    }
+}
+
+impl FromSql for Position {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let integer = value.as_i64()?;
+        let [segment, offset] = [integer >> 32, integer & i64::from(u32::MAX)].map(u32::try_from);
+        match (segment, offset) {
+            (Ok(segment), Ok(offset)) => Ok(Position { segment, offset }),
+            _ => Err(FromSqlError::OutOfRange(integer)),
+        }
+    }
+}
+
+impl ToSql for Held {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Held::Here(value) => value.to_sql(),
+            Held::Beside(position) => position.to_sql(),
+        }
+    }
+}
+
+impl FromSql for Held {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Integer(_) => Position::column_result(value).map(Held::Beside),
+            _ => Ok(Held::Here(value.as_blob()?.to_vec())),
+        }
+    }
+}
+
+fn read_segments(connection: &Connection) -> Outcome<BTreeMap<u32, Segment>> {
+    let mut statement = connection.prepare(
+        "SELECT number, end, written, held, first_n, last_n, first_seq, last_seq FROM segments",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let number = |column| row.get(column).map(unsigned);
+        let numbers = |first, last| -> rusqlite::Result<Numbers> {
+            Ok(Numbers {
+                first: number(first)?,
+                last: number(last)?,
+            })
+        };
+        let segment = Segment {
+            end: number(1)?,
+            all: number(2)?,
+            left: number(3)?,
+            exchanges: numbers(4, 5)?,
+            spans: numbers(6, 7)?,
+        };
+        Ok((row.get(0)?, segment))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn write_segment(connection: &Connection, number: u32, segment: &Segment) -> Outcome<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
+            number,
+            signed(segment.end),
+            signed(segment.all),
+            signed(segment.left),
+            signed(segment.exchanges.first),
+            signed(segment.exchanges.last),
+            signed(segment.spans.first),
+            signed(segment.spans.last),
+        ])?;
+    Ok(())
+}
+
+/// The file of a segment.
+pub(super) fn file(database: &Path, number: u32) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!("{INFIX}{number}"));
+    path.into()
+}
+
+/// The segments of the database at `database` that are there, and their numbers.
+pub(super) fn files(database: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let Some((directory, name)) = database.parent().zip(database.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if let Some(number) = path.file_name().and_then(|file| number_of(name, file)) {
+            files.push((number, path));
+        }
+    }
+    Ok(files)
+}
+
+fn number_of(database: &OsStr, segment: &OsStr) -> Option<u32> {
+    let rest = segment.to_str()?.strip_prefix(database.to_str()?)?;
+    rest.strip_prefix(INFIX)?.parse().ok()
+}
+
+/// The value whose length is at `offset`.
+fn read_at(file: &File, offset: u32) -> io::Result<Vec<u8>> {
+    let mut length = [0; LENGTH];
+    let at = u64::from(offset);
+    file.read_exact_at(&mut length, at)?;
+    let (length, at) = (u32::from_le_bytes(length), at + LENGTH as u64);
+    // A length that was changed must not cost memory.
+    if at + u64::from(length) > file.metadata()?.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut value = vec![0; length as usize];
+    file.read_exact_at(&mut value, at)?;
+    Ok(value)
+}
+
+fn failing(error: &io::Error) -> Trouble {
+    Trouble::Failing(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
