@@ -4,7 +4,7 @@
 //! thread writes everything into SQLite (`writer`, `database`), so that a crash loses nothing, and memory need not hold what waits for long.
 //!
 //! ```text
-//!  capture ──began, asked──► inbox ──► writer ──► spangate.db
+//!  capture ──began, asked──► inbox ──► writer ──► spangate.db, and what is long beside it
 //!  runs ──ended, released──►   ▲          │
 //!    └──────add──► queue ──span┘   saved  │ found again
 //!                    ▲ │ ◄────────────────┘
@@ -23,17 +23,19 @@
 //!
 //! | table | a row is | written | gone |
 //! |---|---|---|---|
-//! | `begun` | an exchange: its id, when it began, what was known then (JSON), the request's body if it was whole by then; and a number below which no span of it is | within 20 ms | with its span |
-//! | `asked` | the body of a request that was not whole by then | when it is | with its span |
-//! | `ended` | how an exchange ended, and the reply | when it did | with its span |
+//! | `begun` | an exchange: its id, when it began, what was known then (JSON), the request's body (V) if it was whole by then; and a number below which no span of it is | within 20 ms | with its span |
+//! | `asked` | the body (V) of a request that was not whole by then | when it is | with its span |
+//! | `ended` | how an exchange ended, and the reply (V) | when it did | with its span |
 //! | `released` | numbers of exchanges, from the first to the last, that are done with; any other is told again at the start (without `ended`, as recovered) | when they are | when it becomes part of another, or its exchanges are gone |
-//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (JSON); a summary for lists (JSON), and its weight in bytes | when it is made | when room is needed, or it is too old |
+//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (V); a summary for lists (JSON), and its weight in bytes | when it is made | when room is needed, or it is too old |
 //! | `settled` | numbers of spans, from the first to the last, that were accepted, refused or dropped; any other is yet to be sent | when they are | when it becomes part of another, or its spans are gone; divided by a span that is sent again |
 //! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, it is too old, or on a replay |
 //! | `agents` | the name of the agents that have a system message, by its hash; none where several have it | when it is learned | never |
+//! | `segments` | a file of values beside the database: what is known of it | with the values | with the last of its values |
 //! | `meta` | which file this is | once | never |
 //!
-//! Bodies are written once; `record.rs` has their form. `user_version` of the file is the layout's version, `application_id` says that it is
+//! What is marked V is a value that may be long: `blob` has its form. A long one is not in its row, but beside the database, in a file of many:
+//! `values` tells how. Bodies are written once. `user_version` of the file is the layout's version, `application_id` says that it is
 //! spangate's. `lock` in the same directory is held by the process that uses it.
 
 use std::fmt;
@@ -452,15 +454,12 @@ fn unix_microseconds() -> u64 {
 
 /// A span as the database has it.
 fn read(found: &Found) -> Result<Made, Unreadable> {
-    let json = blob::read(&found.record)?.ok_or(Unreadable)?;
     match &found.rows {
         Some(rows) => Ok(Made::Call {
             exchange: Arc::new(rows.exchange(0)?),
-            place: serde_json::from_slice(&json).map_err(|_| Unreadable)?,
+            place: blob::read_facts(&found.record)?,
         }),
-        None => serde_json::from_slice::<Span>(&json)
-            .map(Made::from)
-            .map_err(|_| Unreadable),
+        None => blob::read_facts::<Span>(&found.record).map(Made::from),
     }
 }
 

@@ -5,10 +5,13 @@
 //!  bytes 1-4   CRC-32 of the rest, little-endian: a byte that flips within a value is seen by nobody else
 //!  the rest    the value
 //! ```
+//!
+//! A value is a text as it came, or facts: MessagePack with the names of the fields.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Shorter values are written as they are: the codec would cost more than it saves.
 const WORTH_COMPRESSING: usize = 4096;
@@ -46,13 +49,13 @@ impl<'a> Blob<'a> {
         }
     }
 
-    /// A value's JSON.
-    pub(super) fn json(value: &impl Serialize) -> Self {
-        let mut json = Vec::with_capacity(512);
-        if serde_json::to_writer(&mut json, value).is_err() {
-            json.clear();
+    /// Facts, with their names.
+    pub(super) fn facts(facts: &impl Serialize) -> Self {
+        let mut written = Vec::with_capacity(2048);
+        if rmp_serde::encode::write_named(&mut written, facts).is_err() {
+            written.clear();
         }
-        Self::of(json)
+        Self::of(written)
     }
 
     /// In the place of one that had to go.
@@ -123,6 +126,16 @@ pub(super) fn read(written: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
             .map_err(|_| Unreadable),
         GONE => Ok(None),
         _ => Err(Unreadable),
+    }
+}
+
+/// Reads facts. Older layouts have them as JSON, of which each begins like none in MessagePack.
+pub(super) fn read_facts<T: DeserializeOwned>(written: &[u8]) -> Result<T, Unreadable> {
+    let facts = read(written)?.ok_or(Unreadable)?;
+    if facts.first() == Some(&b'{') {
+        serde_json::from_slice(&facts).map_err(|_| Unreadable)
+    } else {
+        rmp_serde::from_slice(&facts).map_err(|_| Unreadable)
     }
 }
 

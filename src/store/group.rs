@@ -207,9 +207,9 @@ impl<'a> Group<'a> {
         let (n, trace_id, record) = match made {
             Made::Call { exchange, place } => {
                 let n = self.row_of(exchange, seq)?;
-                (Some(signed(n)), place.trace_id, Blob::json(place))
+                (Some(signed(n)), place.trace_id, Blob::facts(place))
             }
-            Made::Span(span) => (None, span.trace_id, Blob::json(&**span)),
+            Made::Span(span) => (None, span.trace_id, Blob::facts(&**span)),
         };
         let record = self.hold(Owner::Span(seq), &record)?;
         let summary = Summary::of(made);

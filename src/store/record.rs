@@ -1,5 +1,5 @@
-//! How exchanges are written in the store's rows, and read again. Facts are JSON, so that whoever opens the database can read them; what may
-//! be long is a [`Blob`].
+//! How exchanges are written in the store's rows, and read again. Few facts are JSON, so that whoever opens the database can read them; what
+//! may be long is a [`Blob`].
 //!
 //! Where content may not be recorded, what is written here has none.
 
@@ -192,7 +192,7 @@ fn written_end(exchange: &Exchange, reading: Option<StoredReading<'_>>) -> Blob<
         },
         reading,
     };
-    Blob::json(&stored)
+    Blob::facts(&stored)
 }
 
 fn stored_answer(answer: &Answer) -> StoredAnswer<'_> {
@@ -241,8 +241,7 @@ impl Rows {
                 reading: None,
             });
         };
-        let end = blob::read(end)?.ok_or(Unreadable)?;
-        let end: StoredEnd<'_> = serde_json::from_slice(&end).map_err(|_| Unreadable)?;
+        let end: StoredEnd<'_> = blob::read_facts(end)?;
         Ok(Exchange {
             opening,
             started_ns: self.started_ns,

@@ -298,8 +298,7 @@ impl Bare {
 
 /// A span's record without its content; none where it has none.
 fn bare_record(written: &[u8]) -> Result<Option<Blob<'static>>, Unreadable> {
-    let json = blob::read(written)?.ok_or(Unreadable)?;
-    let mut span: Span = serde_json::from_slice(&json).map_err(|_| Unreadable)?;
+    let mut span: Span = blob::read_facts(written)?;
     let before = span.attributes.len();
     span.attributes
         .retain(|(name, _)| name != key::ENTITY_INPUT && name != key::ENTITY_OUTPUT);
@@ -308,5 +307,5 @@ fn bare_record(written: &[u8]) -> Result<Option<Blob<'static>>, Unreadable> {
     }
     let note = Value::Text("input, output".to_owned());
     span.attributes.push((key::CUT.into(), note));
-    Ok(Some(Blob::json(&span)))
+    Ok(Some(Blob::facts(&span)))
 }

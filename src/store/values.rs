@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Numbers are little-endian. A row has, in the place of such a value, one integer: the segment's number times 2^32, plus the offset of the
-//! length. A segment is only appended to, and only by the process that began it. It goes when no row has a value of it any more.
+//! length. A segment is only appended to, and only by the process that began it. It goes when no row has a value of it any more. Where few
+//! rows have, their values can be moved: into segments of their own, since what outlived its neighbours once will do so again.
 //!
 //! Values are written before the rows that have them are committed. What a crash leaves behind them belongs to no row. A power cut may take
 //! values of the last seconds, but gives none for another: what is not there, or was changed, does not read.
@@ -30,8 +31,8 @@ use super::database::{Outcome, Trouble, signed, unsigned};
 const SHORT: usize = 256;
 /// Values from here on are written from where they are, shorter ones together.
 const LONG: usize = 16 << 10;
-/// Room that is kept for what is written together.
-const ROOM: usize = 1 << 20;
+/// Bytes that are written together.
+const TOGETHER: usize = 128 << 10;
 const MAGIC: [u8; 8] = *b"spangate";
 /// Bytes before the first value.
 const HEAD: usize = 16;
@@ -104,16 +105,26 @@ pub(super) struct Values {
     /// A segment of so many bytes gets no further value.
     most: u64,
     segments: BTreeMap<u32, Segment>,
+    /// The number of the next segment: none that is read now, or was, has it.
+    next: u32,
     /// Segments of which the database does not say yet what is here.
     changed: BTreeSet<u32>,
     /// Segments that the disk may not have yet.
     unsynced: BTreeSet<u32>,
-    current: Option<Current>,
+    /// The segments that are written: of new values, and of moved ones.
+    current: [Option<Current>; 2],
     /// The segment that was read last.
     read: RefCell<Option<(u32, File)>>,
 }
 
-/// The segment that is written.
+/// Which of the current segments a value goes into.
+#[derive(Clone, Copy)]
+enum Among {
+    New,
+    Moved,
+}
+
+/// A segment that is written.
 #[derive(Debug)]
 struct Current {
     number: u32,
@@ -132,9 +143,10 @@ impl Values {
             identity,
             most: 0,
             segments: BTreeMap::new(),
+            next: 1,
             changed: BTreeSet::new(),
             unsynced: BTreeSet::new(),
-            current: None,
+            current: [None, None],
             read: RefCell::new(None),
         }
     }
@@ -146,9 +158,12 @@ impl Values {
         most: u64,
         connection: &Connection,
     ) -> Outcome<Self> {
+        let segments = read_segments(connection)?;
+        let last = segments.last_key_value();
         let values = Values {
             most,
-            segments: read_segments(connection)?,
+            next: last.map_or(1, |(number, _)| number + 1),
+            segments,
             ..Self::to_read(database, identity)
         };
         for (number, path) in files(database).map_err(|error| failing(&error))? {
@@ -175,23 +190,31 @@ impl Values {
         if value.length() <= SHORT {
             return Ok(Held::Here(value.written()));
         }
-        let position = self.append(owner, &value.head(), value.rest())?;
+        let position = self.append(Among::New, owner, &value.head(), value.rest())?;
         Ok(Held::Beside(position))
     }
 
-    /// Writes a value once more, behind the others. One that is not there is not there any more.
+    /// Writes a value once more, among those that were moved. One that is not there is not there any more.
     pub(super) fn move_on(&mut self, owner: Owner, from: Position) -> Outcome<Held> {
         let written = self.read(from)?;
         match written.split_first_chunk() {
-            Some((head, rest)) => self.append(owner, head, rest).map(Held::Beside),
+            Some((head, rest)) => self
+                .append(Among::Moved, owner, head, rest)
+                .map(Held::Beside),
             None => Ok(Held::Here(written)),
         }
     }
 
-    fn append(&mut self, owner: Owner, head: &[u8; blob::HEAD], rest: &[u8]) -> Outcome<Position> {
+    fn append(
+        &mut self,
+        among: Among,
+        owner: Owner,
+        head: &[u8; blob::HEAD],
+        rest: &[u8],
+    ) -> Outcome<Position> {
         let too_long = |_| Trouble::Failing("a value is too long to be written".to_owned());
         let length = u32::try_from(head.len() + rest.len()).map_err(too_long)?;
-        let (current, segment) = self.current()?;
+        let (current, segment) = self.current(among)?;
         let offset = u32::try_from(segment.end).map_err(too_long)?;
         current.append(&[&length.to_le_bytes(), head], rest)?;
         segment.end += LENGTH as u64 + u64::from(length);
@@ -202,16 +225,14 @@ impl Values {
     }
 
     /// The segment that the next value goes into.
-    fn current(&mut self) -> Outcome<(&mut Current, &mut Segment)> {
-        let number = match self.current.as_ref().map(|current| current.number) {
-            Some(number) if self.has_room(number) => number,
-            _ => self.begin()?,
+    fn current(&mut self, among: Among) -> Outcome<(&mut Current, &mut Segment)> {
+        let current = match self.current[among as usize].take() {
+            Some(current) if self.has_room(current.number) => current,
+            full => self.begin_after(full)?,
         };
-        let segment = self.segments.entry(number).or_insert(Segment::EMPTY);
-        match &mut self.current {
-            Some(current) => Ok((current, segment)),
-            None => Err(Trouble::Failing("no segment was begun".to_owned())),
-        }
+        let segment = self.segments.entry(current.number);
+        let segment = segment.or_insert(Segment::EMPTY);
+        Ok((self.current[among as usize].insert(current), segment))
     }
 
     fn has_room(&self, number: u32) -> bool {
@@ -219,14 +240,14 @@ impl Values {
         segment.is_none_or(|segment| segment.end < self.most)
     }
 
-    fn begin(&mut self) -> Outcome<u32> {
-        if let Some(mut full) = self.current.take() {
+    fn begin_after(&mut self, full: Option<Current>) -> Outcome<Current> {
+        if let Some(mut full) = full {
             full.write()?;
             // Nothing may be left of it by now.
             self.changed.insert(full.number);
         }
-        let last = self.segments.last_key_value();
-        let number = last.map_or(1, |(number, _)| number + 1);
+        let number = self.next;
+        self.next += 1;
         let path = self.path(number);
         let file = File::options()
             .create(true)
@@ -239,12 +260,11 @@ impl Values {
             number,
             file,
             written: 0,
-            waiting: Vec::new(),
+            waiting: Vec::with_capacity(TOGETHER + LONG),
         };
         current.append(&[&MAGIC, &self.identity.to_le_bytes()], &[])?;
-        self.current = Some(current);
         self.unsynced.insert(number);
-        Ok(number)
+        Ok(current)
     }
 
     /// A row does not have this value any more.
@@ -276,8 +296,8 @@ impl Values {
     }
 
     fn is_current(&self, number: u32) -> bool {
-        let current = self.current.as_ref();
-        current.is_some_and(|current| current.number == number)
+        let mut current = self.current.iter().flatten();
+        current.any(|current| current.number == number)
     }
 
     fn is_gone(&self, number: u32) -> bool {
@@ -287,7 +307,7 @@ impl Values {
 
     /// Writes what waits, and what is known of the segments. To be called before the rows are committed.
     pub(super) fn write(&mut self, connection: &Connection) -> Outcome<()> {
-        if let Some(current) = &mut self.current {
+        for current in self.current.iter_mut().flatten() {
             current.write()?;
         }
         for number in &self.changed {
@@ -321,8 +341,8 @@ impl Values {
     pub(super) fn take_unsynced(&mut self) -> Vec<PathBuf> {
         let unsynced = std::mem::take(&mut self.unsynced);
         // More will come.
-        self.unsynced
-            .extend(self.current.as_ref().map(|current| current.number));
+        let current = self.current.iter().flatten();
+        self.unsynced.extend(current.map(|current| current.number));
         let paths = unsynced.into_iter().map(|number| self.path(number));
         paths.collect()
     }
@@ -338,7 +358,8 @@ impl Values {
 
     fn read_file(&self, position: Position) -> io::Result<Vec<u8>> {
         let Position { segment, offset } = position;
-        if let Some(current) = self.current.as_ref().filter(|at| at.number == segment) {
+        let mut current = self.current.iter().flatten();
+        if let Some(current) = current.find(|current| current.number == segment) {
             return read_at(&current.file, offset);
         }
         let mut read = self.read.borrow_mut();
@@ -371,12 +392,15 @@ impl Current {
         for part in head {
             self.waiting.extend_from_slice(part);
         }
-        if rest.len() < LONG {
-            self.waiting.extend_from_slice(rest);
-            return Ok(());
+        if rest.len() >= LONG {
+            self.write()?;
+            return self.write_all(rest);
         }
-        self.write()?;
-        self.write_all(rest)
+        self.waiting.extend_from_slice(rest);
+        if self.waiting.len() >= TOGETHER {
+            self.write()?;
+        }
+        Ok(())
     }
 
     /// Writes what waits.
@@ -384,7 +408,6 @@ impl Current {
         let mut waiting = std::mem::take(&mut self.waiting);
         self.write_all(&waiting)?;
         waiting.clear();
-        waiting.shrink_to(ROOM);
         self.waiting = waiting;
         Ok(())
     }

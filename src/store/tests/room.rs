@@ -53,6 +53,44 @@ async fn keeps_its_size(begins: fn(&Store, &Arc<Exchange>)) {
 }
 
 #[tokio::test]
+async fn what_was_refused_is_kept_although_all_around_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(Settings {
+        max_size: 1 << 20,
+        ..settings(dir.path())
+    });
+    for number in 0..400 {
+        let exchange = exchange(&noise(10_000), "");
+        begin(&store, &exchange);
+        store.ended(&exchange);
+        store.add(call(&exchange));
+        store.released(vec![exchange.opening.id]);
+        let batch = store.take(1, usize::MAX).unwrap().load().await.unwrap();
+        batch.settle(&Settled {
+            rejected: u64::from(number % 20 == 0),
+            reason: None,
+        });
+        written(&store).await;
+    }
+    wait_until(|| store.state().bytes > 0 && store.state().bytes <= 1 << 20).await;
+    store.close();
+    writing.finish();
+    let files = std::fs::read_dir(dir.path()).unwrap();
+    let on_disk: u64 = files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(on_disk <= 3 << 20, "{on_disk}");
+    let (store, writing) = open(settings(dir.path()));
+    assert_eq!(store.replay(usize::MAX).await, Some(20));
+    for span in disk::spans(&store).await {
+        let mut attributes = span.attributes.iter();
+        assert!(attributes.all(|(name, _)| name != crate::span::key::CUT));
+    }
+    store.close();
+    writing.finish();
+}
+
+#[tokio::test]
 async fn what_waits_loses_its_content_first_and_then_goes_counted() {
     let dir = tempfile::tempdir().unwrap();
     let (store, writing) = open(Settings {

@@ -1,1 +1,198 @@
+//! What was held is what is read, and a file stays as long as a row has something of it.
 
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::schema;
+
+const NAME: &str = "spangate.db";
+
+struct Disk {
+    dir: TempDir,
+    connection: Connection,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = Connection::open(dir.path().join(NAME)).unwrap();
+        schema::migrate(&connection).unwrap();
+        Disk { dir, connection }
+    }
+
+    fn values(&self, most: u64) -> Values {
+        Values::to_write(&self.dir.path().join(NAME), 7, most, &self.connection).unwrap()
+    }
+
+    fn commit(&self, values: &mut Values) {
+        values.write(&self.connection).unwrap();
+        values.committed();
+    }
+
+    /// Numbers of the segments that are there.
+    fn segments(&self) -> Vec<u32> {
+        let files = files(&self.dir.path().join(NAME)).unwrap();
+        let mut numbers: Vec<u32> = files.into_iter().map(|(number, _)| number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+/// Holds a value that is long for a row.
+fn hold(values: &mut Values, number: u64, value: &[u8]) -> Position {
+    match values
+        .hold(Owner::Exchange(number), &Blob::of(value))
+        .unwrap()
+    {
+        Held::Beside(position) => position,
+        Held::Here(_) => panic!("it stays in its row"),
+    }
+}
+
+fn value(values: &Values, position: Position) -> Option<Vec<u8>> {
+    blob::read(&values.read(position).unwrap()).ok().flatten()
+}
+
+fn long(fill: u8) -> Vec<u8> {
+    vec![fill; SHORT + 1]
+}
+
+proptest! {
+    #[test]
+    fn what_is_held_is_what_is_read(
+        lengths in proptest::collection::vec(prop_oneof![SHORT..2_000, LONG - 9..LONG + 9, 0..150_000_usize], 0..24),
+        most in 0..200_000_u64,
+    ) {
+        let disk = Disk::new();
+        let mut values = disk.values(most);
+        let mut random = fastrand::Rng::with_seed(lengths.len() as u64);
+        let held: Vec<(Vec<u8>, Held)> = lengths
+            .into_iter()
+            .map(|length| {
+                let value: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+                let held = values.hold(Owner::Span(1), &Blob::of(&value)).unwrap();
+                (value, held)
+            })
+            .collect();
+        disk.commit(&mut values);
+        let again = disk.values(most);
+        prop_assert_eq!(again.bytes(), values.bytes());
+        for (expected, held) in held {
+            match held {
+                Held::Here(written) => prop_assert_eq!(blob::read(&written), Ok(Some(expected))),
+                Held::Beside(position) => {
+                    prop_assert_eq!(value(&values, position), Some(expected.clone()));
+                    prop_assert_eq!(value(&again, position), Some(expected));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_goes_with_the_last_of_its_values_and_not_before() {
+    let disk = Disk::new();
+    let mut values = disk.values(1);
+    let held: Vec<_> = (1..=3)
+        .map(|number| hold(&mut values, number, &long(1)))
+        .collect();
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [1, 2, 3]);
+    values.forget(held[1]);
+    assert_eq!(
+        disk.segments(),
+        [1, 2, 3],
+        "not before the rows are committed"
+    );
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [1, 3]);
+    // The one that is written stays until there is another.
+    values.forget(held[2]);
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [1, 3]);
+    hold(&mut values, 4, &long(1));
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [1, 4]);
+    assert_eq!(value(&values, held[0]), Some(long(1)));
+}
+
+#[test]
+fn what_a_crash_left_is_removed_and_what_rows_have_is_kept() {
+    let disk = Disk::new();
+    let mut values = disk.values(1);
+    let kept = hold(&mut values, 1, &long(1));
+    disk.commit(&mut values);
+    hold(&mut values, 2, &long(2));
+    drop(values);
+    fs::write(disk.dir.path().join("spangate.db-values-x"), "not ours").unwrap();
+    assert_eq!(disk.segments(), [1, 2]);
+    let mut values = disk.values(1);
+    assert_eq!(disk.segments(), [1]);
+    let next = hold(&mut values, 3, &long(3));
+    disk.commit(&mut values);
+    assert_eq!(value(&values, kept), Some(long(1)));
+    assert_eq!(value(&values, next), Some(long(3)));
+    assert!(disk.dir.path().join("spangate.db-values-x").exists());
+}
+
+#[test]
+fn a_segment_is_sparse_when_few_rows_have_something_of_it() {
+    let disk = Disk::new();
+    let mut values = disk.values(u64::MAX);
+    let held: Vec<_> = (10..18)
+        .map(|number| hold(&mut values, number, &long(1)))
+        .collect();
+    held[..6]
+        .iter()
+        .for_each(|position| values.forget(*position));
+    assert_eq!(values.sparse(), None, "it is still written");
+    disk.commit(&mut values);
+    let mut values = disk.values(u64::MAX);
+    let sparse = values.sparse().unwrap();
+    assert_eq!(
+        (sparse.number, sparse.exchanges),
+        (
+            1,
+            Numbers {
+                first: 10,
+                last: 17
+            }
+        )
+    );
+    let moved = values.move_on(Owner::Exchange(16), held[6]).unwrap();
+    values.forget(held[6]);
+    values.forget(held[7]);
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [2]);
+    let Held::Beside(moved) = moved else {
+        panic!("{moved:?}")
+    };
+    assert_eq!(value(&values, moved), Some(long(1)));
+}
+
+#[test]
+fn what_is_not_there_or_was_changed_does_not_read() {
+    let disk = Disk::new();
+    let mut values = disk.values(1);
+    let held: Vec<_> = (0..5)
+        .map(|fill| hold(&mut values, 1, &long(fill)))
+        .collect();
+    disk.commit(&mut values);
+    let path = |number: u32| disk.dir.path().join(format!("spangate.db-values-{number}"));
+    let change = |number, at: usize, to: u8| {
+        let mut bytes = fs::read(path(number)).unwrap();
+        bytes[at] = to;
+        fs::write(path(number), bytes).unwrap();
+    };
+    fs::remove_file(path(1)).unwrap();
+    // Its length, its content, and whose it is.
+    change(2, HEAD + 3, 0xff);
+    change(3, HEAD + 40, 0xff);
+    change(4, 9, 0xff);
+    let values = disk.values(1);
+    for position in &held[..4] {
+        assert_eq!(value(&values, *position), None, "{position:?}");
+    }
+    assert_eq!(value(&values, held[4]), Some(long(4)));
+}
