@@ -205,17 +205,21 @@ impl Span {
 /// The task within the input of a workflow or an agent: JSON that is a text, or an object that has one under `task`.
 fn task(input: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Input<'a> {
-        Text(#[serde(borrow)] Cow<'a, str>),
-        Task {
-            #[serde(borrow)]
-            task: Cow<'a, str>,
-        },
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    #[derive(Deserialize)]
+    struct Input<'a> {
+        #[serde(borrow)]
+        task: Text<'a>,
     }
-    match serde_json::from_str(input).ok()? {
-        Input::Text(text) | Input::Task { task: text } => Some(preview(&text).into_owned().into()),
-    }
+    let Text(text) = if input.starts_with('"') {
+        serde_json::from_str(input).ok()?
+    } else {
+        serde_json::from_str::<Input<'_>>(input).ok()?.task
+    };
+    Some(match text {
+        Cow::Borrowed(text) => preview(text),
+        Cow::Owned(text) => preview(&text).into_owned().into(),
+    })
 }
 
 fn preview(text: &str) -> Cow<'_, str> {
