@@ -163,12 +163,19 @@ impl Values {
         let values = Values {
             most,
             next: last.map_or(1, |(number, _)| number + 1),
+            // What nothing is left of goes with the next commit.
+            changed: segments
+                .iter()
+                .filter(|(_, segment)| segment.left == 0)
+                .map(|(number, _)| *number)
+                .collect(),
             segments,
             ..Self::to_read(database, identity)
         };
         for (number, path) in files(database).map_err(|error| failing(&error))? {
             if !values.segments.contains_key(&number) {
-                fs::remove_file(path).map_err(|error| failing(&error))?;
+                // One that stays is written over.
+                drop(fs::remove_file(path));
             }
         }
         Ok(values)
@@ -549,6 +556,11 @@ pub(super) fn file(database: &Path, number: u32) -> PathBuf {
 pub(super) fn files(database: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     let Some((directory, name)) = database.parent().zip(database.file_name()) else {
         return Ok(Vec::new());
+    };
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
     };
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {

@@ -111,10 +111,15 @@ fn a_segment_goes_with_the_last_of_its_values_and_not_before() {
     values.forget(held[2]);
     disk.commit(&mut values);
     assert_eq!(disk.segments(), [1, 3]);
-    hold(&mut values, 4, &long(1));
+    let next = hold(&mut values, 4, &long(1));
     disk.commit(&mut values);
     assert_eq!(disk.segments(), [1, 4]);
     assert_eq!(value(&values, held[0]), Some(long(1)));
+    values.forget(next);
+    disk.commit(&mut values);
+    let mut values = disk.values(1);
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [1], "nor longer than until the next start");
 }
 
 #[test]
