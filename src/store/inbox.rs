@@ -63,15 +63,32 @@ pub(super) struct Waiting {
     pub(super) gap: bool,
     pub(super) closed: bool,
     bytes: usize,
-    /// Nobody reads any more, or ever did.
-    deaf: bool,
+    reader: Reader,
+}
+
+/// What the writer does meanwhile.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Reader {
+    /// It looks by itself, within [`LINGER`]: whoever tells it something need not make the system call.
+    #[default]
+    Awake,
+    /// It has had nothing to do for a while, and has to be woken.
+    Asleep,
+    /// It reads nothing any more, or never did.
+    Gone,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.notes.is_empty() && self.questions.is_empty() && !self.closed
+    }
 }
 
 impl Inbox {
     /// One that nobody reads: what is told is left out, what is asked stays without an answer.
     pub(super) fn deaf() -> Self {
         let waiting = Waiting {
-            deaf: true,
+            reader: Reader::Gone,
             ..Waiting::default()
         };
         Inbox {
@@ -83,7 +100,7 @@ impl Inbox {
     pub(super) fn tell(&self, note: Note) {
         let weight = weight(&note);
         let mut waiting = self.lock();
-        if waiting.deaf {
+        if waiting.reader == Reader::Gone {
             return;
         }
         // What became of spans must not be forgotten, and takes next to nothing.
@@ -98,16 +115,16 @@ impl Inbox {
         waiting.bytes += weight;
         waiting.since.get_or_insert_with(Instant::now);
         waiting.notes.push(note);
-        let first = waiting.notes.len() == 1 && waiting.questions.is_empty();
+        let reader = std::mem::take(&mut waiting.reader);
         drop(waiting);
-        if first {
+        if reader == Reader::Asleep {
             self.changed.notify_one();
         }
     }
 
     pub(super) fn ask(&self, question: Question) {
         let mut waiting = self.lock();
-        if waiting.deaf {
+        if waiting.reader == Reader::Gone {
             return;
         }
         waiting.questions.push(question);
@@ -124,36 +141,52 @@ impl Inbox {
     /// Nobody reads any more.
     pub(super) fn end(&self) {
         *self.lock() = Waiting {
-            deaf: true,
+            reader: Reader::Gone,
             closed: true,
             ..Waiting::default()
         };
     }
 
-    /// All that waits, as soon as something does and a little later; nothing after `most`.
+    /// All that waits, a little after the first of it came; nothing after `most`.
     pub(super) fn take(&self, most: Duration) -> Waiting {
-        let nothing = |waiting: &mut Waiting| {
-            waiting.notes.is_empty() && waiting.questions.is_empty() && !waiting.closed
+        let waiting = self.lock();
+        let until = match waiting.since {
+            Some(since) => since + LINGER,
+            None => Instant::now() + LINGER.min(most),
         };
-        let (waiting, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), most, nothing)
-            .unwrap_or_else(PoisonError::into_inner);
-        let until = waiting.since.map(|since| since + LINGER);
-        let hurried = |waiting: &mut Waiting| {
-            waiting.questions.is_empty() && !waiting.closed && !waiting.notes.is_empty()
-        };
-        let left = until.map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(Instant::now())
-        });
-        let (mut waiting, _) = self
-            .changed
-            .wait_timeout_while(waiting, left, hurried)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.gather(waiting, until);
+        if waiting.is_empty() {
+            waiting.reader = Reader::Asleep;
+            let (woken, _) = self
+                .changed
+                .wait_timeout_while(waiting, most, |waiting| waiting.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            waiting = woken;
+            waiting.reader = Reader::Awake;
+            if let Some(since) = waiting.since {
+                waiting = self.gather(waiting, since + LINGER);
+            }
+        }
         let closed = waiting.closed;
         let taken = std::mem::take(&mut *waiting);
         waiting.closed = closed;
         taken
+    }
+
+    /// Waits until then, or until there is something that cannot wait.
+    fn gather<'a>(
+        &self,
+        waiting: MutexGuard<'a, Waiting>,
+        until: Instant,
+    ) -> MutexGuard<'a, Waiting> {
+        let left = until.saturating_duration_since(Instant::now());
+        let (waiting, _) = self
+            .changed
+            .wait_timeout_while(waiting, left, |waiting| {
+                waiting.questions.is_empty() && !waiting.closed
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -197,7 +197,7 @@ impl Values {
         if value.length() <= SHORT {
             return Ok(Held::Here(value.written()));
         }
-        let position = self.append(Among::New, owner, &value.head(), value.rest())?;
+        let position = self.append(Among::New, owner, value.head(), value.rest())?;
         Ok(Held::Beside(position))
     }
 
@@ -205,7 +205,7 @@ impl Values {
     pub(super) fn move_on(&mut self, owner: Owner, from: Position) -> Outcome<Held> {
         let written = self.read(from)?;
         match written.split_first_chunk() {
-            Some((head, rest)) => self
+            Some((&head, rest)) => self
                 .append(Among::Moved, owner, head, rest)
                 .map(Held::Beside),
             None => Ok(Held::Here(written)),
@@ -216,14 +216,14 @@ impl Values {
         &mut self,
         among: Among,
         owner: Owner,
-        head: &[u8; blob::HEAD],
+        head: [u8; blob::HEAD],
         rest: &[u8],
     ) -> Outcome<Position> {
         let too_long = |_| Trouble::Failing("a value is too long to be written".to_owned());
         let length = u32::try_from(head.len() + rest.len()).map_err(too_long)?;
         let (current, segment) = self.current(among)?;
         let offset = u32::try_from(segment.end).map_err(too_long)?;
-        current.append(&[&length.to_le_bytes(), head], rest)?;
+        current.append(&[&length.to_le_bytes(), &head], rest)?;
         segment.end += LENGTH as u64 + u64::from(length);
         segment.add(owner);
         let segment = current.number;
