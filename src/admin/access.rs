@@ -35,8 +35,7 @@ impl Seal {
     /// A new one; none when the system gives no random bytes, and then nobody can sign in.
     pub(super) fn new() -> Option<Self> {
         let mut bytes = [0; 32];
-        let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-        random.fill(&mut bytes).ok()?;
+        getrandom::fill(&mut bytes).ok()?;
         Some(Seal(bytes))
     }
 
