@@ -3,6 +3,7 @@
 //! The conversation of a call is an attribute whose text is JSON, and in a post of JSON that text is a string. A message in it is escaped
 //! twice, in one pass and without a copy between. The spelling is `serde_json`'s.
 
+use super::sink::decimal;
 use crate::openai::Quoted;
 
 /// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for; and where
@@ -120,6 +121,14 @@ impl Members<'_, '_> {
         if let Some(text) = text {
             self.name(name);
             self.json.text(text);
+        }
+    }
+
+    /// Adds a member that is a number, if there is one. `name` needs no escapes.
+    pub fn number(&mut self, name: &'static str, number: Option<u64>) {
+        if let Some(number) = number {
+            self.name(name);
+            decimal(self.json.out, number);
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::capture::Exchange;
 use crate::runs::Made;
 use crate::span::exchange::{name, span_id, went_wrong};
+use crate::span::json::Json;
 use crate::span::{Place, Span, SpanId, Status, Value, key};
 
 /// Characters of a preview.
@@ -33,55 +34,68 @@ pub enum Kind {
     Task,
 }
 
+impl Kind {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Workflow => "workflow",
+            Kind::Agent => "agent",
+            Kind::Chat => "chat",
+            Kind::Tool => "tool",
+            Kind::Task => "task",
+        }
+    }
+}
+
 /// A span in a few words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Summary<'a> {
     /// What it is.
     pub kind: Kind,
     /// Its id.
     pub span: SpanId,
     /// The span it happened in; none for a root.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub parent: Option<SpanId>,
     /// Its name.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
     /// The name of the agent, tool or workflow; none of a call.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub entity: Option<Cow<'a, str>>,
     /// Nanoseconds since the Unix epoch.
     pub start: u64,
     /// Nanoseconds since the Unix epoch.
     pub end: u64,
     /// It did not go well.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub failed: bool,
     /// The conversation.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub thread: Option<Cow<'a, str>>,
     /// The customer.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub customer: Option<Cow<'a, str>>,
     /// The environment.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub environment: Option<Cow<'a, str>>,
     /// The agent whose it is.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub agent: Option<Cow<'a, str>>,
     /// The model that was asked for.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub asked: Option<Cow<'a, str>>,
     /// The model that answered.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub answered: Option<Cow<'a, str>>,
     /// Tokens of the request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub input: Option<u64>,
     /// Tokens of the answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub output: Option<u64>,
     /// How the task begins.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub preview: Option<Cow<'a, str>>,
 }
 
@@ -169,9 +183,31 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// As it is written.
+    /// As it is written: a JSON object without the members that say nothing.
     pub fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let mut json = Vec::with_capacity(512);
+        Json::new(&mut json, false).object(|members| {
+            members.text("kind", Some(self.kind.name()));
+            members.text("span", str::from_utf8(&self.span.digits()).ok());
+            if let Some(parent) = self.parent {
+                members.text("parent", str::from_utf8(&parent.digits()).ok());
+            }
+            members.text("name", Some(&self.name));
+            members.text("entity", self.entity.as_deref());
+            members.number("start", Some(self.start));
+            members.number("end", Some(self.end));
+            members.written("failed", self.failed.then_some("true"));
+            members.text("thread", self.thread.as_deref());
+            members.text("customer", self.customer.as_deref());
+            members.text("environment", self.environment.as_deref());
+            members.text("agent", self.agent.as_deref());
+            members.text("asked", self.asked.as_deref());
+            members.text("answered", self.answered.as_deref());
+            members.number("input", self.input);
+            members.number("output", self.output);
+            members.text("preview", self.preview.as_deref());
+        });
+        String::from_utf8(json).unwrap_or_default()
     }
 
     /// As it was written.
@@ -240,6 +276,13 @@ fn owned<'a>(text: String) -> Cow<'a, str> {
 
 /// The first so many characters.
 fn cut(text: &str, characters: usize) -> Cow<'_, str> {
+    // None takes less than a byte, and most take one.
+    if text.len() <= characters {
+        return text.into();
+    }
+    if text.as_bytes()[..characters].is_ascii() {
+        return text[..characters].into();
+    }
     match text.char_indices().nth(characters) {
         Some((end, _)) => text[..end].into(),
         None => text.into(),
