@@ -27,7 +27,7 @@
 //! | `asked` | the body (V) of a request that was not whole by then | when it is | with its span |
 //! | `ended` | how an exchange ended, and the reply (V) | when it did | with its span |
 //! | `released` | numbers of exchanges, from the first to the last, that are done with; any other is told again at the start (without `ended`, as recovered) | when they are | when it becomes part of another, or its exchanges are gone |
-//! | `spans` | a span: a call's place, its content being its exchange's; any other span whole (V); a summary for lists (JSON), and its weight in bytes | when it is made | when room is needed, or it is too old |
+//! | `spans` | a span: a call's place (V), its content being its exchange's; any other span whole (V); a summary for lists (JSON), and its weight in bytes | when it is made | when room is needed, or it is too old |
 //! | `settled` | numbers of spans, from the first to the last, that were accepted, refused or dropped; any other is yet to be sent | when they are | when it becomes part of another, or its spans are gone; divided by a span that is sent again |
 //! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, it is too old, or on a replay |
 //! | `agents` | the name of the agents that have a system message, by its hash; none where several have it | when it is learned | never |

@@ -1,8 +1,8 @@
 //! Writes the log back into the database, on a thread and a connection of its own: it waits for the disk, and the journal must not. Before
-//! that, it sees to it that the disk has the values that the rows of the log have beside them.
+//! that, it sees to it that the disk has the values that the rows of the log have beside them; after that, values can go in whose place they
+//! are.
 
-use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -10,16 +10,18 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
+use super::values::Work;
+
 /// How often it is tried to get at a moment in which the log is written back as a whole, so that it begins anew.
 const TRIES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     /// Dropped to end the thread.
-    wanted: Option<SyncSender<BTreeSet<PathBuf>>>,
+    wanted: Option<SyncSender<Work>>,
     thread: Option<JoinHandle<()>>,
-    /// Files of which the thread does not know yet.
-    unsynced: BTreeSet<PathBuf>,
+    /// Of what the thread does not know yet.
+    work: Work,
 }
 
 impl Checkpoint {
@@ -33,19 +35,19 @@ impl Checkpoint {
         Some(Checkpoint {
             wanted: Some(wanted),
             thread: Some(thread),
-            unsynced: BTreeSet::new(),
+            work: Work::default(),
         })
     }
 
-    /// The log is long, and the disk may not have these files.
-    pub(super) fn wanted(&mut self, unsynced: Vec<PathBuf>) {
-        self.unsynced.extend(unsynced);
+    /// The log is to be written back, and this done on the way.
+    pub(super) fn wanted(&mut self, work: Work) {
+        self.work.sync.extend(work.sync);
+        self.work.remove.extend(work.remove);
         // Asked again before it is done, it is asked once.
         if let Some(wanted) = &self.wanted
-            && let Err(TrySendError::Full(unsynced)) =
-                wanted.try_send(mem::take(&mut self.unsynced))
+            && let Err(TrySendError::Full(work)) = wanted.try_send(mem::take(&mut self.work))
         {
-            self.unsynced = unsynced;
+            self.work = work;
         }
     }
 }
@@ -56,21 +58,27 @@ impl Drop for Checkpoint {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+        // What is to be removed is removed at the next start.
+        sync(&self.work.sync);
     }
 }
 
-fn run(database: &Path, asked: &Receiver<BTreeSet<PathBuf>>) {
+fn run(database: &Path, asked: &Receiver<Work>) {
     let mut connection = None;
-    while let Ok(unsynced) = asked.recv() {
-        sync(&unsynced);
+    while let Ok(work) = asked.recv() {
+        sync(&work.sync);
         if connection.is_none() {
             connection = Connection::open(database).ok();
         }
-        let Some(open) = &connection else { continue };
         // Whatever goes wrong here, the writer meets it, too, and says it.
-        if written_back(open).is_err() {
+        let done = connection
+            .as_ref()
+            .is_some_and(|open| written_back(open).is_ok());
+        if !done {
             connection = None;
+            continue;
         }
+        remove(&work.remove);
     }
 }
 
@@ -78,6 +86,13 @@ fn run(database: &Path, asked: &Receiver<BTreeSet<PathBuf>>) {
 pub(super) fn sync<'a>(files: impl IntoIterator<Item = &'a PathBuf>) {
     for file in files {
         drop(File::open(file).and_then(|file| file.sync_data()));
+    }
+}
+
+/// Removes these files. One that stays is removed at the next start.
+pub(super) fn remove<'a>(files: impl IntoIterator<Item = &'a PathBuf>) {
+    for file in files {
+        drop(fs::remove_file(file));
     }
 }
 

@@ -4,7 +4,7 @@
 //! grow. What an exchange holds is written once, when it is known, and never rewritten, but to make room.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row as Columns};
 
@@ -12,7 +12,7 @@ use super::book::Book;
 use super::group::Group;
 use super::record::Rows;
 use super::schema;
-use super::values::{Held, Sparse, Values};
+use super::values::{Held, Sparse, Values, Work};
 use crate::capture::ExchangeId;
 use crate::span::{SpanId, TraceId};
 
@@ -48,7 +48,7 @@ impl From<rusqlite::Error> for Trouble {
 
 /// The least and the most of what is written and done away with at once: a segment of values, and the log.
 const LEAST_SEGMENT: u64 = 64 << 10;
-const MOST_AT_ONCE: u64 = 16 << 20;
+pub(super) const MOST_AT_ONCE: u64 = 16 << 20;
 
 pub(super) type Outcome<T> = Result<T, Trouble>;
 
@@ -302,11 +302,25 @@ impl Database {
         Ok(unsigned(pages * number("PRAGMA page_size")?) + values)
     }
 
-    /// Files beside the database that the disk may not have yet.
-    pub(super) fn take_unsynced(&mut self) -> Vec<PathBuf> {
+    /// What is to be done with the files beside the database.
+    pub(super) fn take_work(&mut self) -> Work {
         self.values
             .as_mut()
-            .map_or_else(Vec::new, Values::take_unsynced)
+            .map(Values::take_work)
+            .unwrap_or_default()
+    }
+
+    /// Files wait to be removed.
+    pub(super) fn has_doomed(&self) -> bool {
+        self.values.as_ref().is_some_and(Values::has_doomed)
+    }
+
+    /// Undoes what was not committed.
+    pub(super) fn roll_back(&self) {
+        if !self.connection.is_autocommit() {
+            // Where this fails, what is read next fails, too.
+            drop(self.connection.execute_batch("ROLLBACK"));
+        }
     }
 
     /// A segment of values that takes much room for little.

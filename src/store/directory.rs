@@ -94,16 +94,20 @@ impl Directory {
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Moves the database out of the way, with what belongs to it, in place of the one before. Gives where it is now.
+    /// Moves the database out of the way, with what belongs to it, in place of the one before. Gives where it is now, if somebody has not
+    /// taken it away already.
     pub(super) fn move_aside(&self) -> io::Result<PathBuf> {
         self.remove_damaged()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let name = format!("{DAMAGED}{}", now.map_or(0, |now| now.as_millis()));
         let to = self.path.join(name);
-        fs::rename(self.database(), &to)?;
-        let segments = values::files(&self.database())?;
-        for (number, from) in segments {
-            fs::rename(from, values::file(&to, number))?;
+        match fs::rename(self.database(), &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for (number, from) in values::files(&self.database()).unwrap_or_default() {
+            // What stays behind does not read, and is counted.
+            drop(fs::rename(from, values::file(&to, number)));
         }
         for beside in BESIDE {
             let from = self.path.join(format!("{DATABASE}{beside}"));

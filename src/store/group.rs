@@ -10,7 +10,7 @@ use super::database::{Outcome, numbered_weight, signed, unsigned};
 use super::ranges::Ranges;
 use super::record;
 use super::summary::Summary;
-use super::values::{Held, Numbers, Owner, Position, Sparse, Values};
+use super::values::{Among, Held, Numbers, Owner, Position, Sparse, Values};
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
 
@@ -100,9 +100,9 @@ impl<'a> Group<'a> {
     }
 
     /// Takes in what may be long for a row.
-    fn hold(&mut self, owner: Owner, value: &Blob<'_>) -> Outcome<Held> {
+    fn hold(&mut self, among: Among, owner: Owner, value: &Blob<'_>) -> Outcome<Held> {
         match &mut self.values {
-            Some(values) => values.hold(owner, value),
+            Some(values) => values.hold(among, owner, value),
             None => Ok(Held::Here(value.written())),
         }
     }
@@ -126,7 +126,7 @@ impl<'a> Group<'a> {
         let n = self.book.last_n;
         let request = body
             .and_then(|body| record::request(opening, body))
-            .map(|request| self.hold(Owner::Exchange(n), &request))
+            .map(|request| self.hold(Among::New, Owner::Exchange(n), &request))
             .transpose()?;
         self.insert_begun.execute(params![
             signed(n),
@@ -154,7 +154,7 @@ impl<'a> Group<'a> {
         if let (Some(&Row { n, .. }), Some(body)) = (row, record::request(opening, body))
             && !self.has("SELECT 1 FROM asked WHERE n = ?1", n)?
         {
-            let body = self.hold(Owner::Exchange(n), &body)?;
+            let body = self.hold(Among::New, Owner::Exchange(n), &body)?;
             self.connection
                 .prepare_cached("INSERT INTO asked VALUES (?1, ?2)")?
                 .execute(params![signed(n), body])?;
@@ -188,7 +188,7 @@ impl<'a> Group<'a> {
     }
 
     fn insert_ended(&mut self, n: u64, exchange: &Exchange) -> Outcome<()> {
-        let end = self.hold(Owner::Exchange(n), &record::end(exchange))?;
+        let end = self.hold(Among::New, Owner::Exchange(n), &record::end(exchange))?;
         self.insert_ended
             .execute(params![signed(n), signed(exchange.ended_ns()), end])?;
         Ok(())
@@ -211,7 +211,7 @@ impl<'a> Group<'a> {
             }
             Made::Span(span) => (None, span.trace_id, Blob::facts(&**span)),
         };
-        let record = self.hold(Owner::Span(seq), &record)?;
+        let record = self.hold(Among::New, Owner::Span(seq), &record)?;
         let summary = Summary::of(made);
         self.insert_span.execute(params![
             signed(seq),
@@ -344,8 +344,8 @@ impl<'a> Group<'a> {
     }
 
     fn rewrite(&mut self, column: &Column, number: u64, value: &Blob<'_>) -> Outcome<()> {
-        self.forget(column, number, number)?;
-        let held = self.hold(column.owner(number), value)?;
+        self.give_up(column, number, number, Values::replace)?;
+        let held = self.hold(Among::Old, column.owner(number), value)?;
         self.update(column, number, &held)
     }
 
@@ -357,8 +357,18 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// These rows give up what they have beside the database.
+    /// These rows go, and with them what they have beside the database.
     fn forget(&mut self, column: &Column, first: u64, last: u64) -> Outcome<()> {
+        self.give_up(column, first, last, Values::forget)
+    }
+
+    fn give_up(
+        &mut self,
+        column: &Column,
+        first: u64,
+        last: u64,
+        each: fn(&mut Values, Position),
+    ) -> Outcome<()> {
         let Some(values) = &mut self.values else {
             return Ok(());
         };
@@ -368,7 +378,7 @@ impl<'a> Group<'a> {
         ))?;
         let positions = statement.query_map([first, last].map(signed), |row| row.get(0))?;
         for position in positions {
-            values.forget(position?);
+            each(values, position?);
         }
         Ok(())
     }
@@ -390,7 +400,6 @@ impl<'a> Group<'a> {
         let mut moved = Vec::with_capacity(found.len());
         for (column, number, from) in found {
             let to = values.move_on(column.owner(number), from)?;
-            values.forget(from);
             moved.push((column, number, to));
         }
         moved

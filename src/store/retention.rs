@@ -46,7 +46,7 @@ struct Sweep {
 /// What may be kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Bytes of the database, its free pages aside.
+    /// Bytes of the database, its free pages aside, and of the values beside it.
     pub(super) bytes: u64,
     pub(super) age: Duration,
 }

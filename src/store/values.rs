@@ -11,7 +11,7 @@
 //! rows have, their values can be moved: into segments of their own, since what outlived its neighbours once will do so again.
 //!
 //! Values are written before the rows that have them are committed. What a crash leaves behind them belongs to no row. A power cut may take
-//! values of the last seconds, but gives none for another: what is not there, or was changed, does not read.
+//! values of the last seconds, but gives none for another: no number is given twice, and what is not there, or was changed, does not read.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::blob::{self, Blob};
 use super::database::{Outcome, Trouble, signed, unsigned};
@@ -40,7 +40,7 @@ const HEAD: usize = 16;
 const LENGTH: usize = size_of::<u32>();
 /// Between the database's name and a segment's number.
 const INFIX: &str = "-values-";
-/// One in so many of a segment's values may be left when they are moved.
+/// One in so many of a segment's values may be held when they are moved.
 const FEW: u64 = 4;
 
 /// Where a value is.
@@ -81,11 +81,20 @@ struct Segment {
     /// Its length, in bytes.
     end: u64,
     /// How many values were written to it.
-    all: u64,
-    /// Of how many of them rows know.
-    left: u64,
+    written: u64,
+    /// How many of them rows have.
+    held: u64,
     exchanges: Numbers,
     spans: Numbers,
+}
+
+/// What is to be done with files, by whoever may wait for the disk.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// The disk may not have all of these.
+    pub(super) sync: BTreeSet<PathBuf>,
+    /// These can go when it has, and has the log, too.
+    pub(super) remove: BTreeSet<PathBuf>,
 }
 
 /// A segment that few rows have something of.
@@ -105,23 +114,30 @@ pub(super) struct Values {
     /// A segment of so many bytes gets no further value.
     most: u64,
     segments: BTreeMap<u32, Segment>,
-    /// The number of the next segment: none that is read now, or was, has it.
-    next: u32,
+    /// The number of the segment that was begun last, and whether the database knows it.
+    last: u32,
+    last_is_written: bool,
     /// Segments of which the database does not say yet what is here.
     changed: BTreeSet<u32>,
+    /// Segments whose values were moved, or written anew: they must not go before the disk has what is in their place.
+    moved: BTreeSet<u32>,
+    /// Such segments of which nothing is left.
+    doomed: BTreeSet<u32>,
     /// Segments that the disk may not have yet.
     unsynced: BTreeSet<u32>,
-    /// The segments that are written: of new values, and of moved ones.
+    /// The segments that are written: of new values, and of old ones.
     current: [Option<Current>; 2],
     /// The segment that was read last.
     read: RefCell<Option<(u32, File)>>,
 }
 
-/// Which of the current segments a value goes into.
-#[derive(Clone, Copy)]
-enum Among {
+/// Whose neighbour a value becomes: those that come together go together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Among {
+    /// Of values of what has just happened.
     New,
-    Moved,
+    /// Of values that are written once more, as they are or with less in them.
+    Old,
 }
 
 /// A segment that is written.
@@ -143,8 +159,11 @@ impl Values {
             identity,
             most: 0,
             segments: BTreeMap::new(),
-            next: 1,
+            last: 0,
+            last_is_written: true,
             changed: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            doomed: BTreeSet::new(),
             unsynced: BTreeSet::new(),
             current: [None, None],
             read: RefCell::new(None),
@@ -159,14 +178,13 @@ impl Values {
         connection: &Connection,
     ) -> Outcome<Self> {
         let segments = read_segments(connection)?;
-        let last = segments.last_key_value();
         let values = Values {
             most,
-            next: last.map_or(1, |(number, _)| number + 1),
+            last: read_last(connection)?,
             // What nothing is left of goes with the next commit.
             changed: segments
                 .iter()
-                .filter(|(_, segment)| segment.left == 0)
+                .filter(|(_, segment)| segment.held == 0)
                 .map(|(number, _)| *number)
                 .collect(),
             segments,
@@ -192,22 +210,21 @@ impl Values {
         self.segments.values().map(|segment| segment.end).sum()
     }
 
-    /// Takes in a value for a row: behind the others, if it is long.
-    pub(super) fn hold(&mut self, owner: Owner, value: &Blob<'_>) -> Outcome<Held> {
+    /// Takes in a value for a row: beside the database, if it is long.
+    pub(super) fn hold(&mut self, among: Among, owner: Owner, value: &Blob<'_>) -> Outcome<Held> {
         if value.length() <= SHORT {
             return Ok(Held::Here(value.written()));
         }
-        let position = self.append(Among::New, owner, value.head(), value.rest())?;
+        let position = self.append(among, owner, value.head(), value.rest())?;
         Ok(Held::Beside(position))
     }
 
-    /// Writes a value once more, among those that were moved. One that is not there is not there any more.
+    /// Writes a value once more, for the same row. One that cannot be read is not there any more: it would be in the way for good.
     pub(super) fn move_on(&mut self, owner: Owner, from: Position) -> Outcome<Held> {
-        let written = self.read(from)?;
+        let written = self.read(from).unwrap_or_default();
+        self.replace(from);
         match written.split_first_chunk() {
-            Some((&head, rest)) => self
-                .append(Among::Moved, owner, head, rest)
-                .map(Held::Beside),
+            Some((&head, rest)) => self.append(Among::Old, owner, head, rest).map(Held::Beside),
             None => Ok(Held::Here(written)),
         }
     }
@@ -253,8 +270,8 @@ impl Values {
             // Nothing may be left of it by now.
             self.changed.insert(full.number);
         }
-        let number = self.next;
-        self.next += 1;
+        let number = self.last + 1;
+        (self.last, self.last_is_written) = (number, false);
         let path = self.path(number);
         let file = File::options()
             .create(true)
@@ -277,15 +294,21 @@ impl Values {
     /// A row does not have this value any more.
     pub(super) fn forget(&mut self, position: Position) {
         if let Some(segment) = self.segments.get_mut(&position.segment) {
-            segment.left = segment.left.saturating_sub(1);
+            segment.held = segment.held.saturating_sub(1);
             self.changed.insert(position.segment);
         }
+    }
+
+    /// Another value will be in the place of this one.
+    pub(super) fn replace(&mut self, position: Position) {
+        self.forget(position);
+        self.moved.insert(position.segment);
     }
 
     /// No row has any value of this segment.
     pub(super) fn forget_all(&mut self, number: u32) {
         if let Some(segment) = self.segments.get_mut(&number) {
-            segment.left = 0;
+            segment.held = 0;
             self.changed.insert(number);
         }
     }
@@ -293,7 +316,7 @@ impl Values {
     /// The oldest segment that few rows have something of, and that gets no further value.
     pub(super) fn sparse(&self) -> Option<Sparse> {
         let mut done = self.segments.iter().filter(|(number, segment)| {
-            !self.is_current(**number) && segment.left * FEW <= segment.all
+            !self.is_current(**number) && segment.held * FEW <= segment.written
         });
         done.next().map(|(number, segment)| Sparse {
             number: *number,
@@ -309,13 +332,25 @@ impl Values {
 
     fn is_gone(&self, number: u32) -> bool {
         let segment = self.segments.get(&number);
-        !self.is_current(number) && segment.is_none_or(|segment| segment.left == 0)
+        !self.is_current(number) && segment.is_none_or(|segment| segment.held == 0)
     }
 
     /// Writes what waits, and what is known of the segments. To be called before the rows are committed.
     pub(super) fn write(&mut self, connection: &Connection) -> Outcome<()> {
-        for current in self.current.iter_mut().flatten() {
-            current.write()?;
+        for current in &mut self.current {
+            let Some(open) = current else { continue };
+            let segment = self.segments.get(&open.number);
+            if segment.is_some_and(|segment| segment.held == 0) {
+                // It would stay until there is another.
+                *current = None;
+            } else {
+                open.write()?;
+            }
+        }
+        if !std::mem::replace(&mut self.last_is_written, true) {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('segment', ?1)")?
+                .execute([self.last])?;
         }
         for number in &self.changed {
             match self.segments.get(number) {
@@ -335,23 +370,42 @@ impl Values {
     /// The rows are committed: files of which they have nothing can go.
     pub(super) fn committed(&mut self) {
         for number in std::mem::take(&mut self.changed) {
-            if self.is_gone(number) {
-                self.segments.remove(&number);
-                self.unsynced.remove(&number);
+            if !self.is_gone(number) {
+                continue;
+            }
+            self.segments.remove(&number);
+            self.unsynced.remove(&number);
+            if self.moved.remove(&number) {
+                self.doomed.insert(number);
+            } else {
                 // One that stays is removed at the next start.
                 drop(fs::remove_file(self.path(number)));
             }
+            // Open, it would keep its room.
+            let mut read = self.read.borrow_mut();
+            read.take_if(|(last, _)| *last == number);
         }
     }
 
-    /// Files that the disk may not have yet, to be synced by whoever asks.
-    pub(super) fn take_unsynced(&mut self) -> Vec<PathBuf> {
-        let unsynced = std::mem::take(&mut self.unsynced);
+    /// What is to be done with the files, once.
+    pub(super) fn take_work(&mut self) -> Work {
+        let paths = |numbers: &mut BTreeSet<u32>| {
+            let numbers = std::mem::take(numbers).into_iter();
+            numbers.map(|number| file(&self.database, number)).collect()
+        };
+        let work = Work {
+            sync: paths(&mut self.unsynced),
+            remove: paths(&mut self.doomed),
+        };
         // More will come.
         let current = self.current.iter().flatten();
         self.unsynced.extend(current.map(|current| current.number));
-        let paths = unsynced.into_iter().map(|number| self.path(number));
-        paths.collect()
+        work
+    }
+
+    /// Files wait to be removed.
+    pub(super) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
     }
 
     /// What was written there; empty where nothing is, or what is not a value's.
@@ -443,15 +497,15 @@ impl Numbers {
 impl Segment {
     const EMPTY: Segment = Segment {
         end: HEAD as u64,
-        all: 0,
-        left: 0,
+        written: 0,
+        held: 0,
         exchanges: Numbers::NONE,
         spans: Numbers::NONE,
     };
 
     fn add(&mut self, owner: Owner) {
-        self.all += 1;
-        self.left += 1;
+        self.written += 1;
+        self.held += 1;
         match owner {
             Owner::Exchange(n) => self.exchanges.add(n),
             Owner::Span(seq) => self.spans.add(seq),
@@ -519,8 +573,8 @@ fn read_segments(connection: &Connection) -> Outcome<BTreeMap<u32, Segment>> {
         };
         let segment = Segment {
             end: number(1)?,
-            all: number(2)?,
-            left: number(3)?,
+            written: number(2)?,
+            held: number(3)?,
             exchanges: numbers(4, 5)?,
             spans: numbers(6, 7)?,
         };
@@ -529,14 +583,24 @@ fn read_segments(connection: &Connection) -> Outcome<BTreeMap<u32, Segment>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The number of the segment that was begun last.
+fn read_last(connection: &Connection) -> Outcome<u32> {
+    let last = connection
+        .query_row("SELECT value FROM meta WHERE key = 'segment'", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(last.unwrap_or(0))
+}
+
 fn write_segment(connection: &Connection, number: u32, segment: &Segment) -> Outcome<()> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
             number,
             signed(segment.end),
-            signed(segment.all),
-            signed(segment.left),
+            signed(segment.written),
+            signed(segment.held),
             signed(segment.exchanges.first),
             signed(segment.exchanges.last),
             signed(segment.spans.first),

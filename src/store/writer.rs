@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::checkpoint::{self, Checkpoint};
-use super::database::{Database, Outcome, Trouble};
+use super::database::{Database, MOST_AT_ONCE, Outcome, Trouble};
 use super::directory::Directory;
 use super::inbox::{Note, Question};
 use super::retention::{Bounds, Retention};
@@ -28,8 +28,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const ROOM_TIME: Duration = Duration::from_millis(3);
 /// Bytes of spans that are written again at once.
 const CATCH_UP: usize = 1 << 20;
-/// The most that the log beside the database grows to before it is written back.
-const MOST_LOG: u64 = 16 << 20;
 
 pub(super) struct Writer {
     store: Arc<Store>,
@@ -123,8 +121,8 @@ impl Writer {
         }
         drop(self.checkpoint.take());
         if let Some(database) = &mut self.database {
-            checkpoint::sync(&database.take_unsynced());
-            // What is left of the log is read at the next start.
+            // What is left of the log is read at the next start, which removes what could go.
+            checkpoint::sync(&database.take_work().sync);
             drop(
                 database
                     .connection()
@@ -239,19 +237,22 @@ impl Writer {
                 .free_bytes()
                 .map_or(u64::MAX, |free| free.saturating_add(total));
             let capacity = self.settings.max_size.min(room / 10 * 9);
-            let allowance = (capacity / 8).min(MOST_LOG);
+            let allowance = (capacity / 8).min(MOST_AT_ONCE);
             // The log overshoots before it is written back.
             bounds.bytes = capacity.saturating_sub(3 * allowance);
             if log >= allowance
                 && let Some(checkpoint) = &mut self.checkpoint
             {
-                checkpoint.wanted(database.take_unsynced());
+                checkpoint.wanted(database.take_work());
             }
             // Never long enough alone with it, or nothing was written since: then the journal waits for once.
-            if log >= 4 * allowance {
+            if log >= 3 * allowance {
+                let work = database.take_work();
+                checkpoint::sync(&work.sync);
                 database
                     .connection()
                     .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+                checkpoint::remove(&work.remove);
             }
         }
         self.store.uses(total);
@@ -274,6 +275,11 @@ impl Writer {
             if began.elapsed() > ROOM_TIME {
                 break;
             }
+        }
+        if database.has_doomed()
+            && let Some(checkpoint) = &mut self.checkpoint
+        {
+            checkpoint.wanted(database.take_work());
         }
         Ok(())
     }
@@ -330,6 +336,7 @@ impl Writer {
         let database = self.database.take();
         self.checkpoint = None;
         if let Some(database) = &database {
+            database.roll_back();
             self.open_before = database.open_ids();
         }
         self.fall_behind();

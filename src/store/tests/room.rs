@@ -9,6 +9,14 @@ async fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Bytes of all files.
+fn size(dir: &std::path::Path) -> u64 {
+    let files = std::fs::read_dir(dir).unwrap();
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
+}
+
 /// A text that does not compress.
 fn noise(bytes: usize) -> String {
     (0..bytes).map(|_| fastrand::alphanumeric()).collect()
@@ -48,8 +56,7 @@ async fn keeps_its_size(begins: fn(&Store, &Arc<Exchange>)) {
     assert_eq!(store.state().content_shed, 0);
     store.close();
     writing.finish();
-    let size = dir.path().join("spangate.db").metadata().unwrap().len();
-    assert!(size <= 3 << 20, "{size}");
+    assert!(size(dir.path()) <= 3 << 20, "{}", size(dir.path()));
 }
 
 #[tokio::test]
@@ -75,11 +82,7 @@ async fn what_was_refused_is_kept_although_all_around_it_goes() {
     wait_until(|| store.state().bytes > 0 && store.state().bytes <= 1 << 20).await;
     store.close();
     writing.finish();
-    let files = std::fs::read_dir(dir.path()).unwrap();
-    let on_disk: u64 = files
-        .map(|file| file.unwrap().metadata().unwrap().len())
-        .sum();
-    assert!(on_disk <= 3 << 20, "{on_disk}");
+    assert!(size(dir.path()) <= 3 << 20, "{}", size(dir.path()));
     let (store, writing) = open(settings(dir.path()));
     assert_eq!(store.replay(usize::MAX).await, Some(20));
     for span in disk::spans(&store).await {
@@ -123,6 +126,43 @@ async fn what_waits_loses_its_content_first_and_then_goes_counted() {
     assert!(bare > 100, "{bare}");
     let counts = store.counts();
     assert_eq!(counts.exported + counts.dropped(DropReason::StoreFull), 400);
+    store.close();
+    writing.finish();
+}
+
+#[tokio::test]
+async fn of_what_waits_no_more_loses_its_content_than_there_is_no_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(Settings {
+        max_size: 4 << 20,
+        max_memory: 1 << 20,
+        ..settings(dir.path())
+    });
+    for _ in 0..1000 {
+        let exchange = exchange(&noise(10_000), "");
+        begin(&store, &exchange);
+        store.ended(&exchange);
+        store.add(call(&exchange));
+        store.released(vec![exchange.opening.id]);
+        written(&store).await;
+    }
+    wait_until(|| size(dir.path()) <= 6 << 20).await;
+    let mut whole = Vec::new();
+    while let Some(batch) = store.take(32, usize::MAX) {
+        let batch = batch.load().await.unwrap();
+        for made in batch.spans() {
+            let span = made.span();
+            let mut names = span.attributes.iter().map(|(name, _)| name);
+            whole.push(names.all(|name| name != crate::span::key::CUT));
+        }
+        batch.settle(&accepted());
+    }
+    assert_eq!(store.counts().dropped_in_all(), 0);
+    assert_eq!(whole.len(), 1000);
+    let bare = whole.iter().filter(|whole| !**whole).count();
+    assert!(bare <= 950, "{bare}");
+    // What goes first to Respan is in memory; of the rest the oldest lose theirs.
+    assert!(whole[960..].iter().all(|whole| *whole), "{bare}");
     store.close();
     writing.finish();
 }

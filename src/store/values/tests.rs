@@ -42,7 +42,7 @@ impl Disk {
 /// Holds a value that is long for a row.
 fn hold(values: &mut Values, number: u64, value: &[u8]) -> Position {
     match values
-        .hold(Owner::Exchange(number), &Blob::of(value))
+        .hold(Among::New, Owner::Exchange(number), &Blob::of(value))
         .unwrap()
     {
         Held::Beside(position) => position,
@@ -71,7 +71,7 @@ proptest! {
             .into_iter()
             .map(|length| {
                 let value: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
-                let held = values.hold(Owner::Span(1), &Blob::of(&value)).unwrap();
+                let held = values.hold(Among::New, Owner::Span(1), &Blob::of(&value)).unwrap();
                 (value, held)
             })
             .collect();
@@ -107,19 +107,19 @@ fn a_segment_goes_with_the_last_of_its_values_and_not_before() {
     );
     disk.commit(&mut values);
     assert_eq!(disk.segments(), [1, 3]);
-    // The one that is written stays until there is another.
+    // Also the one that is still written.
     values.forget(held[2]);
     disk.commit(&mut values);
-    assert_eq!(disk.segments(), [1, 3]);
-    let next = hold(&mut values, 4, &long(1));
+    assert_eq!(disk.segments(), [1]);
+    // And no number is given twice, also after a start.
+    hold(&mut values, 4, &long(1));
     disk.commit(&mut values);
     assert_eq!(disk.segments(), [1, 4]);
-    assert_eq!(value(&values, held[0]), Some(long(1)));
-    values.forget(next);
-    disk.commit(&mut values);
     let mut values = disk.values(1);
+    hold(&mut values, 5, &long(1));
     disk.commit(&mut values);
-    assert_eq!(disk.segments(), [1], "nor longer than until the next start");
+    assert_eq!(disk.segments(), [1, 4, 5]);
+    assert_eq!(value(&values, held[0]), Some(long(1)));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_segment_is_sparse_when_few_rows_have_something_of_it() {
     let held: Vec<_> = (10..18)
         .map(|number| hold(&mut values, number, &long(1)))
         .collect();
-    held[..6]
+    held[..7]
         .iter()
         .for_each(|position| values.forget(*position));
     assert_eq!(values.sparse(), None, "it is still written");
@@ -165,11 +165,15 @@ fn a_segment_is_sparse_when_few_rows_have_something_of_it() {
             }
         )
     );
-    let moved = values.move_on(Owner::Exchange(16), held[6]).unwrap();
-    values.forget(held[6]);
-    values.forget(held[7]);
+    let moved = values.move_on(Owner::Exchange(17), held[7]).unwrap();
     disk.commit(&mut values);
-    assert_eq!(disk.segments(), [2]);
+    // It can go when the disk has what is in its place.
+    assert_eq!(disk.segments(), [1, 2]);
+    assert!(values.has_doomed());
+    let path = |number: u32| file(&disk.dir.path().join(NAME), number);
+    let work = values.take_work();
+    assert_eq!(work.sync, [path(2)].into());
+    assert_eq!(work.remove, [path(1)].into());
     let Held::Beside(moved) = moved else {
         panic!("{moved:?}")
     };
