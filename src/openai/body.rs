@@ -2,6 +2,7 @@
 
 use super::assemble::Assembly;
 use crate::encoding::readable;
+use crate::special::near;
 
 /// The bytes of a body so far, and where in its JSON value they end.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Body {
             let next = match self.place {
                 Place::End => return,
                 Place::Escape => (!bytes.is_empty()).then_some(0),
-                Place::Text => memchr::memchr2(b'"', b'\\', bytes),
+                Place::Text => text_end(bytes),
                 Place::Between => bytes
                     .iter()
                     .position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']')),
@@ -94,4 +95,12 @@ impl Body {
             assembly.error_text(text);
         }
     }
+}
+
+/// Where the inside of a text has its next quote or backslash.
+fn text_end(bytes: &[u8]) -> Option<usize> {
+    // Control characters have no place in a text, but do not end it.
+    near(bytes)
+        .filter(|near| bytes[*near] >= b' ')
+        .or_else(|| memchr::memchr2(b'"', b'\\', bytes))
 }

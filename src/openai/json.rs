@@ -8,8 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// So many bytes of a string are looked at one by one before many are looked at at once.
-const NEAR: usize = 16;
+use crate::special::near;
 
 /// The text is no JSON, or ends before its value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,12 +326,9 @@ impl<'a> Json<'a> {
     fn inside(&mut self) -> Result<Escapes, Malformed> {
         let bytes = self.bytes();
         let (mut at, mut escapes) = (self.at, Escapes::None);
-        // Most strings are names and words, over before a leap has begun.
-        let near = &bytes[at..bytes.len().min(at + NEAR)];
-        let near = near.iter().position(|byte| ENDS[usize::from(*byte)]);
-        let mut leaped = near.map_or_else(|| leap(&bytes[at..]), Ok);
         loop {
-            at += leaped?;
+            // Most strings are names and words, over before a leap has begun; and where there is an escape, there are more.
+            at += near(&bytes[at..]).map_or_else(|| leap(&bytes[at..]), Ok)?;
             match bytes[at] {
                 b'"' => break,
                 b'\\' => {}
@@ -347,7 +343,6 @@ impl<'a> Json<'a> {
             };
             escapes = escapes.max(kind);
             at += length;
-            leaped = leap(&bytes[at..]);
         }
         self.at = at;
         Ok(escapes)
@@ -392,19 +387,6 @@ impl<'a> Json<'a> {
         Ok(digits)
     }
 }
-
-/// What ends the run of a string's characters: a quote, a backslash, and control characters, which have no place in it.
-const ENDS: [bool; 256] = {
-    let mut ends = [false; 256];
-    let mut control = 0;
-    while control < b' ' {
-        ends[control as usize] = true;
-        control += 1;
-    }
-    ends[b'"' as usize] = true;
-    ends[b'\\' as usize] = true;
-    ends
-};
 
 /// How far it is to the next quote or backslash, with no control character before it.
 fn leap(bytes: &[u8]) -> Result<usize, Malformed> {

@@ -4,11 +4,10 @@
 //! twice, in one pass and without a copy between. The spelling is `serde_json`'s.
 
 use crate::openai::Quoted;
+use crate::special::{WORD, is_special, plain_length};
 
-/// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for; and where
-/// something has.
+/// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for.
 const BLOCK: usize = 32;
-const WORD: usize = 8;
 
 /// JSON under way.
 #[derive(Debug)]
@@ -178,30 +177,10 @@ pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
     }
 }
 
-/// Whether a JSON string cannot have it as it is.
-fn is_special(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
-}
-
 fn is_plain(block: &[u8; BLOCK]) -> bool {
     // With no way out in the middle and in this form, it becomes a few vector instructions.
     let marks = block.map(|byte| if is_special(byte) { 0xff } else { 0_u8 });
     marks.iter().fold(0, |any, mark| any | mark) == 0
-}
-
-/// How many bytes come before the first special one: what [`is_special`] says, of all of them at once.
-fn plain_length(word: [u8; WORD]) -> usize {
-    const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; WORD])
-    }
-    // Sets the highest bit of each byte below `end`, exact up to the first: from there a borrow may run on.
-    let below = |word: u64, end: u8| word.wrapping_sub(each(end)) & !word;
-    let word = u64::from_le_bytes(word);
-    let control = below(word, b' ');
-    let quote = below(word ^ each(b'"'), 1);
-    let backslash = below(word ^ each(b'\\'), 1);
-    let found = (control | quote | backslash) & each(0x80);
-    found.trailing_zeros() as usize / 8
 }
 
 /// What is written for a byte that has to be escaped.
