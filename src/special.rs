@@ -1,34 +1,34 @@
-//! Bytes that a JSON string cannot have as they are. Readers of JSON look for them, and writers: several bytes at once, as nearly none is one.
+//! Bytes that a JSON string cannot have as they are. Readers of JSON look for them, and writers: many bytes at once, as few are such.
 
-/// So many bytes are looked at at once.
-pub(crate) const WORD: usize = 8;
+use wide::u8x16;
 
-/// Whether a JSON string cannot have it as it is: quotes, backslashes, and control characters.
-pub(crate) fn is_special(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
-}
+const LANES: usize = 16;
+/// So many bytes are looked at together.
+const BLOCK: usize = 2 * LANES;
 
-/// How many bytes come before the first special one.
-pub(crate) fn plain_length(word: [u8; WORD]) -> usize {
-    const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; WORD])
+/// Where the first quote, backslash or control character is.
+pub(crate) fn first_special(bytes: &[u8]) -> Option<usize> {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    for (place, block) in blocks.iter().enumerate() {
+        let marks = marks(block);
+        if marks != 0 {
+            return Some(place * BLOCK + marks.trailing_zeros() as usize);
+        }
     }
-    // Sets the highest bit of each byte below `end`, exact up to the first: from there a borrow may run on.
-    let below = |word: u64, end: u8| word.wrapping_sub(each(end)) & !word;
-    let word = u64::from_le_bytes(word);
-    let control = below(word, b' ');
-    let quote = below(word ^ each(b'"'), 1);
-    let backslash = below(word ^ each(b'\\'), 1);
-    let found = (control | quote | backslash) & each(0x80);
-    found.trailing_zeros() as usize / 8
+    let mut block = [b' '; BLOCK];
+    block[..rest.len()].copy_from_slice(rest);
+    let marks = marks(&block);
+    (marks != 0).then(|| bytes.len() - rest.len() + marks.trailing_zeros() as usize)
 }
 
-/// Where the first special byte is, when it is among the first few: most strings are names and words.
-pub(crate) fn near(bytes: &[u8]) -> Option<usize> {
-    let words = bytes.as_chunks().0.iter().take(2);
-    words.enumerate().find_map(|(place, word)| {
-        let plain = plain_length(*word);
-        (plain < WORD).then_some(place * WORD + plain)
+/// A bit for each byte, the first one the lowest.
+fn marks(block: &[u8; BLOCK]) -> u32 {
+    let lanes = block.as_chunks::<LANES>().0.iter();
+    lanes.rev().fold(0, |later, lanes| {
+        let bytes = u8x16::new(*lanes);
+        let is = |byte| bytes.simd_eq(u8x16::splat(byte));
+        let control = bytes.min(u8x16::splat(b' ' - 1)).simd_eq(bytes);
+        later << LANES | (control | is(b'"') | is(b'\\')).to_bitmask()
     })
 }
 
@@ -37,22 +37,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_special_byte_is_found_where_it_is() {
+    fn every_special_byte_is_found_at_every_place() {
         for byte in 0..=u8::MAX {
-            for place in 0..WORD {
-                let mut word = *b"ab\x7f\x80\xff!#]";
-                word[place] = byte;
-                let first = word.iter().position(|byte| is_special(*byte));
-                assert_eq!(plain_length(word), first.unwrap_or(WORD), "{word:?}");
-                let twice = [*b"12345678", word].concat();
-                assert_eq!(near(&twice), first.map(|first| WORD + first));
+            let special = byte < b' ' || byte == b'"' || byte == b'\\';
+            for length in 1..3 * BLOCK {
+                for place in [0, length / 2, length - 1] {
+                    let mut bytes = b"ab\x7f\x80\xff!#]".repeat(BLOCK);
+                    bytes.truncate(length);
+                    bytes[place] = byte;
+                    assert_eq!(first_special(&bytes), special.then_some(place));
+                    // The first of several.
+                    bytes[length - 1] = b'"';
+                    let first = if special { place } else { length - 1 };
+                    assert_eq!(first_special(&bytes), Some(first));
+                }
             }
         }
-    }
-
-    #[test]
-    fn what_is_far_is_not_looked_for() {
-        assert_eq!(near(b"0123456789abcdef\""), None);
-        assert_eq!(near(b"0123\""), None);
+        assert_eq!(first_special(b""), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::assemble::Assembly;
 use crate::encoding::readable;
-use crate::special::near;
+use crate::special::first_special;
 
 /// The bytes of a body so far, and where in its JSON value they end.
 #[derive(Debug, Default)]
@@ -99,8 +99,13 @@ impl Body {
 
 /// Where the inside of a text has its next quote or backslash.
 fn text_end(bytes: &[u8]) -> Option<usize> {
-    // Control characters have no place in a text, but do not end it.
-    near(bytes)
-        .filter(|near| bytes[*near] >= b' ')
-        .or_else(|| memchr::memchr2(b'"', b'\\', bytes))
+    let mut from = 0;
+    loop {
+        let at = from + first_special(&bytes[from..])?;
+        // Control characters have no place in a text, but do not end it.
+        if bytes[at] >= b' ' {
+            return Some(at);
+        }
+        from = at + 1;
+    }
 }

@@ -120,7 +120,9 @@ impl<'s> Scene<'s> {
             // A reply that is the only line is the whole.
             let within = lines::all(&entry.text)
                 .filter(|line| line.len() < entry.text.len())
-                .flat_map(|line| self.found(Key::Says(hash::of(line))))
+                .map(|line| Key::Says(hash::of(line)))
+                .filter(|key| self.known.has(*key))
+                .flat_map(|key| self.found(key))
                 .filter(|call| holds(&entry.text, call));
             let mut calls: Vec<_> = whole
                 .chain(within)

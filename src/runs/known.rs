@@ -65,6 +65,11 @@ impl Known {
         self.calls.get_mut(&id).map(Box::as_mut)
     }
 
+    /// Whether any call is found under `key`.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.found_by.contains_key(&key)
+    }
+
     /// Takes in a call that has just come.
     pub(super) fn insert(&mut self, call: Call) {
         let id = call.id;

@@ -1,6 +1,6 @@
 //! Lines of texts: under its first line a text is found in longer ones. Histories have hundreds of kilobytes, so line ends are leapt to.
 
-use std::iter;
+use std::{iter, mem};
 
 /// Before a colon, what is longer is no name.
 const LONGEST_NAME: usize = 128;
@@ -14,14 +14,19 @@ pub(super) fn first(text: &str) -> &str {
 
 /// The lines of a text, each also without a name before it: `writer: Waves roll on.`
 pub(super) fn all(text: &str) -> impl Iterator<Item = &str> {
-    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain(iter::once(text.len()));
-    let mut start = 0;
-    ends.map(move |end| text[std::mem::replace(&mut start, end + 1)..end].trim())
-        .filter(|line| !line.is_empty())
-        .flat_map(|line| {
-            let said = name_end(line).map(|end| line[end + 2..].trim());
-            [Some(line), said].into_iter().flatten()
-        })
+    let mut ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain(iter::once(text.len()));
+    let (mut start, mut said) = (0, None);
+    iter::from_fn(move || {
+        if said.is_some() {
+            return said.take();
+        }
+        let line = ends.find_map(|end| {
+            let line = text[mem::replace(&mut start, end + 1)..end].trim();
+            (!line.is_empty()).then_some(line)
+        })?;
+        said = name_end(line).map(|end| line[end + 2..].trim());
+        Some(line)
+    })
 }
 
 /// Where a name before a line may end.

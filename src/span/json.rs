@@ -4,10 +4,7 @@
 //! twice, in one pass and without a copy between. The spelling is `serde_json`'s.
 
 use crate::openai::Quoted;
-use crate::special::{WORD, is_special, plain_length};
-
-/// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for.
-const BLOCK: usize = 32;
+use crate::special::first_special;
 
 /// JSON under way.
 #[derive(Debug)]
@@ -147,40 +144,12 @@ pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
         Depth::StringInString => &TWICE,
     };
     let mut rest = text.as_bytes();
-    loop {
-        while let Some((block, after)) = rest.split_first_chunk()
-            && is_plain(block)
-        {
-            out.extend_from_slice(block);
-            rest = after;
-        }
-        let Some((word, after)) = rest.split_first_chunk() else {
-            break;
-        };
-        // All of it, and back to where it is plain: copies of one length cost next to nothing.
-        out.extend_from_slice(word);
-        let plain = plain_length(*word);
-        if plain == WORD {
-            rest = after;
-        } else {
-            out.truncate(out.len() - (WORD - plain));
-            forms[usize::from(word[plain])].write(out);
-            rest = &rest[plain + 1..];
-        }
+    while let Some(at) = first_special(rest) {
+        out.extend_from_slice(&rest[..at]);
+        forms[usize::from(rest[at])].write(out);
+        rest = &rest[at + 1..];
     }
-    for byte in rest {
-        if is_special(*byte) {
-            forms[usize::from(*byte)].write(out);
-        } else {
-            out.push(*byte);
-        }
-    }
-}
-
-fn is_plain(block: &[u8; BLOCK]) -> bool {
-    // With no way out in the middle and in this form, it becomes a few vector instructions.
-    let marks = block.map(|byte| if is_special(byte) { 0xff } else { 0_u8 });
-    marks.iter().fold(0, |any, mark| any | mark) == 0
+    out.extend_from_slice(rest);
 }
 
 /// What is written for a byte that has to be escaped.
