@@ -130,6 +130,26 @@ fn call(bytes: usize) -> (Runs, Arc<Exchange>, Instant) {
     (runs, task(100), now)
 }
 
+/// So many runs of a lone agent, with nothing in flight, and when they are over.
+fn idle_runs(number: u64) -> (Runs, Instant) {
+    let settings = runs::Settings {
+        infer: true,
+        idle: Duration::from_secs(1),
+        max_open: 1_000,
+        max_memory: 1 << 30,
+        max_age: Duration::from_secs(1),
+    };
+    let (mut runs, now) = (Runs::new(settings, Vec::new()), Instant::now());
+    let body = body(1 << 10);
+    for number in 0..number {
+        let own =
+            format!(r#""You help."}},{{"role":"user","name":"user","content":"Task {number}"}}"#);
+        let body = body.replacen(r#""You help."}"#, &own, 1);
+        runs.settled(samples::exchange(number, body), now);
+    }
+    (runs, now + Duration::from_secs(1))
+}
+
 // What a function is given it gives back, so that freeing it is not counted.
 
 #[library_benchmark]
@@ -163,6 +183,14 @@ fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, Ve
     let (mut runs, exchange, now) = given;
     let made = runs.settled(black_box(Arc::clone(&exchange)), now);
     (runs, exchange, made)
+}
+
+#[library_benchmark]
+#[bench::hundred(args = (100), setup = idle_runs)]
+fn close_runs(given: (Runs, Instant)) -> (Runs, Vec<Made>) {
+    let (mut runs, now) = given;
+    let made = runs.expired(black_box(now));
+    (runs, made)
 }
 
 #[library_benchmark]
@@ -201,6 +229,7 @@ library_benchmark_group!(
         parse_request,
         assemble_reply,
         place_call,
+        close_runs,
         encode_json,
         encode_protobuf,
         post_json,

@@ -25,7 +25,16 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// Bytes as text; what is no UTF-8 in them becomes U+FFFD. Looking for what is wrong takes several times as long as seeing that nothing is, and
 /// nearly always nothing is.
 pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
-    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+    simdutf8::basic::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+/// The text that bytes begin with, and whether it is all of them.
+pub(crate) fn text_before_damage(bytes: &[u8]) -> (&str, bool) {
+    if let Ok(all) = simdutf8::basic::from_utf8(bytes) {
+        return (all, true);
+    }
+    let first = bytes.utf8_chunks().next();
+    (first.map_or("", |chunk| chunk.valid()), false)
 }
 
 /// Why a decoder gives nothing more.

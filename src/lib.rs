@@ -73,6 +73,7 @@ pub mod redact;
 pub mod runs;
 pub mod server;
 pub mod span;
+mod special;
 pub mod sse;
 pub mod store;
 pub mod tail;

@@ -18,6 +18,7 @@ mod evidence;
 mod hash;
 mod kind;
 mod known;
+mod lines;
 mod link;
 mod made;
 mod names;
@@ -216,7 +217,7 @@ impl Runs {
     /// that it shows to be over, and of runs.
     pub fn settled(&mut self, exchange: Arc<Exchange>, now: Instant) -> Vec<Made> {
         let mut made = Vec::new();
-        let mut place = told_place(&exchange);
+        let mut standing = None;
         if let Some(retrying) = exchange.retrying() {
             self.retries.claim(&retrying);
         }
@@ -231,15 +232,15 @@ impl Runs {
             // All that can have caused what began before its end has been told by now.
             let known = exchange.ended_ns().saturating_sub(CLOSE_NS);
             self.place_until(scope, exchange.started_ns.max(known), now, &mut made);
-            let standing = self.in_scope(scope, |scope, _| scope.settle(&exchange));
-            if let Some(standing) = standing {
-                place.trace_id = standing.trace_id;
-                place.parent_span_id = standing.parent_span_id;
-                place.notes.extend(standing.notes);
-                (place.model, place.task) = (standing.model, standing.task);
-                self.watch_idle(standing.run, now);
-            }
+            standing = self.in_scope(scope, |scope, _| scope.settle(&exchange));
         }
+        let place = match standing {
+            Some((run, place)) => {
+                self.watch_idle(run, now);
+                place
+            }
+            None => told_place(&exchange),
+        };
         self.model.clone_from(&place.model);
         made.extend(self.retries.settle(exchange, place, now));
         self.release_told();
@@ -371,7 +372,8 @@ impl Runs {
 
     /// A run that is known.
     fn run(&self, run: RunId) -> Option<&Run> {
-        self.scopes.get(&scope_of(run))?.runs.get(&run)
+        let run = self.scopes.get(&scope_of(run))?.runs.get(&run)?;
+        Some(run)
     }
 
     fn watch_idle(&mut self, id: RunId, now: Instant) {
@@ -452,5 +454,10 @@ impl Runs {
     fn forget(&mut self, run: RunId, made: &mut Vec<Made>) {
         self.close_early(run, made);
         self.in_scope(scope_of(run), |scope, _| scope.forget(run));
+        while let Some((_, first)) = self.begun.front()
+            && self.run(*first).is_none()
+        {
+            self.begun.pop_front();
+        }
     }
 }

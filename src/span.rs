@@ -91,7 +91,7 @@ pub enum Status {
     Error(String),
 }
 
-/// An attribute's name: nearly always one of [`key`], seldom made (`gen_ai.prompt.3.content`).
+/// An attribute's name: nearly always one of [`key`], and only those are borrowed; seldom made (`gen_ai.prompt.3.content`).
 pub type Key = Cow<'static, str>;
 
 /// An attribute's value: a primitive or a list of texts, as Respan's contract asks.

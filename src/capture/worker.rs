@@ -128,12 +128,11 @@ fn handle(
         Event::Looked => {}
         Event::Settled { mut exchange, last } => {
             let assembly = open.remove(&exchange.opening.id);
-            let answer = exchange.answer.clone();
             let max_body = exchange.opening.max_body;
-            exchange.reading = answer.and_then(|answer| {
+            exchange.reading = exchange.answer.as_ref().and_then(|answer| {
                 unharmed(move || {
                     let mut assembly = assembly.map_or_else(
-                        || Assembly::new(&answer, max_body, Arc::clone(budget)),
+                        || Assembly::new(answer, max_body, Arc::clone(budget)),
                         |assembly| *assembly,
                     );
                     assembly.take(&last);

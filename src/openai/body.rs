@@ -2,6 +2,7 @@
 
 use super::assemble::Assembly;
 use crate::encoding::readable;
+use crate::special::first_special;
 
 /// The bytes of a body so far, and where in its JSON value they end.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Body {
             let next = match self.place {
                 Place::End => return,
                 Place::Escape => (!bytes.is_empty()).then_some(0),
-                Place::Text => memchr::memchr2(b'"', b'\\', bytes),
+                Place::Text => text_end(bytes),
                 Place::Between => bytes
                     .iter()
                     .position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']')),
@@ -93,5 +94,18 @@ impl Body {
         } else {
             assembly.error_text(text);
         }
+    }
+}
+
+/// Where the inside of a text has its next quote or backslash.
+fn text_end(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + first_special(&bytes[from..])?;
+        // Control characters have no place in a text, but do not end it.
+        if bytes[at] >= b' ' {
+            return Some(at);
+        }
+        from = at + 1;
     }
 }

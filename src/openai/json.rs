@@ -8,8 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// So many bytes of a string are looked at one by one before many are looked at at once.
-const NEAR: usize = 16;
+use crate::special::first_special;
 
 /// The text is no JSON, or ends before its value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,12 +326,8 @@ impl<'a> Json<'a> {
     fn inside(&mut self) -> Result<Escapes, Malformed> {
         let bytes = self.bytes();
         let (mut at, mut escapes) = (self.at, Escapes::None);
-        // Most strings are names and words, over before a leap has begun.
-        let near = &bytes[at..bytes.len().min(at + NEAR)];
-        let near = near.iter().position(|byte| ENDS[usize::from(*byte)]);
-        let mut leaped = near.map_or_else(|| leap(&bytes[at..]), Ok);
         loop {
-            at += leaped?;
+            at += first_special(&bytes[at..]).ok_or(Malformed)?;
             match bytes[at] {
                 b'"' => break,
                 b'\\' => {}
@@ -347,7 +342,6 @@ impl<'a> Json<'a> {
             };
             escapes = escapes.max(kind);
             at += length;
-            leaped = leap(&bytes[at..]);
         }
         self.at = at;
         Ok(escapes)
@@ -393,36 +387,26 @@ impl<'a> Json<'a> {
     }
 }
 
-/// What ends the run of a string's characters: a quote, a backslash, and control characters, which have no place in it.
-const ENDS: [bool; 256] = {
-    let mut ends = [false; 256];
-    let mut control = 0;
-    while control < b' ' {
-        ends[control as usize] = true;
-        control += 1;
-    }
-    ends[b'"' as usize] = true;
-    ends[b'\\' as usize] = true;
-    ends
-};
-
-/// How far it is to the next quote or backslash, with no control character before it.
-fn leap(bytes: &[u8]) -> Result<usize, Malformed> {
-    let end = memchr::memchr2(b'"', b'\\', bytes).ok_or(Malformed)?;
-    // Without a branch for each byte, so that many are looked at at once.
-    let least = bytes[..end].iter().copied().fold(u8::MAX, u8::min);
-    if least < b' ' {
-        return Err(Malformed);
-    }
-    Ok(end)
-}
-
 /// What becomes of an array's element that the text breaks off in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     Kept,
     Dropped,
 }
+
+/// What escapes of one character mean, by that character: quotes, backslashes and slashes themselves. A table, for they come in no order
+/// that a processor could foresee.
+const MEANS: [u8; 256] = {
+    let mut means = [0; 256];
+    let known = *b"\"\"\\\\//b\x08f\x0cn\nr\rt\t";
+    let (pairs, _) = known.as_chunks::<2>();
+    let mut at = 0;
+    while at < pairs.len() {
+        means[pairs[at][0] as usize] = pairs[at][1];
+        at += 1;
+    }
+    means
+};
 
 /// The inside of a string as its text.
 pub(super) fn plain(inner: &str, escapes: Escapes) -> Cow<'_, str> {
@@ -431,23 +415,17 @@ pub(super) fn plain(inner: &str, escapes: Escapes) -> Cow<'_, str> {
     }
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+    // Of what is special, only backslashes are within.
+    while let Some(at) = first_special(rest.as_bytes()) {
         text.push_str(&rest[..at]);
         let (code, after) = rest.as_bytes()[at + 1..].split_at(1);
         rest = &rest[at + 2..];
-        text.push(match code {
-            b"b" => '\u{8}',
-            b"f" => '\u{c}',
-            b"n" => '\n',
-            b"r" => '\r',
-            b"t" => '\t',
-            b"u" => {
-                let (character, length) = unicode(after);
-                rest = &rest[length..];
-                character
-            }
-            // A quote, a backslash or a slash.
-            other => char::from(other[0]),
+        text.push(if code == b"u" {
+            let (character, length) = unicode(after);
+            rest = &rest[length..];
+            character
+        } else {
+            char::from(MEANS[usize::from(code[0])])
         });
     }
     text.push_str(rest);

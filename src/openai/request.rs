@@ -12,6 +12,8 @@ use std::fmt;
 
 pub use quoted::Quoted;
 
+use crate::encoding::text_before_damage;
+
 use super::json::{self, Broken, Json, Members, Raw, Read};
 
 /// A request for a chat completion. Everything may be missing.
@@ -137,13 +139,7 @@ impl<'a> ChatRequest<'a> {
     ///
     /// [`NotAnObject`] when the body does not begin with `{`.
     pub fn parse(body: &'a [u8]) -> Result<Self, NotAnObject> {
-        let (text, all) = match str::from_utf8(body) {
-            Ok(text) => (text, true),
-            Err(error) => (
-                str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default(),
-                false,
-            ),
-        };
+        let (text, all) = text_before_damage(body);
         let text = text.trim_start_matches('\u{FEFF}').trim_start();
         if !text.starts_with('{') {
             return Err(NotAnObject);

@@ -208,10 +208,11 @@ impl Reply {
             return Reply::default();
         };
         let text = choice.content.as_deref().unwrap_or_default().trim();
+        let hash = hash::of_said(text);
         Reply {
             text: text.into(),
-            hash: hash::of_said(text),
-            parts: parts(text),
+            hash,
+            parts: parts(text, hash),
             tools: choice
                 .tool_calls
                 .iter()
@@ -225,11 +226,11 @@ impl Reply {
     }
 }
 
-fn parts(text: &str) -> Vec<Hash> {
+fn parts(text: &str, hash: Hash) -> Vec<Hash> {
     if text.is_empty() {
         return Vec::new();
     }
-    let mut parts = vec![hash::of_said(text)];
+    let mut parts = vec![hash];
     if text.starts_with(['{', '['])
         && let Ok(value) = serde_json::from_str::<Value>(text)
     {

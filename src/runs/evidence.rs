@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use super::call::{Call, CallId, RunId, Speaker, argument_texts};
 use super::hash::{self, Hash, Map, Set};
 use super::kind::{Kind, is_choice};
-use super::known::{Key, Known, lines};
+use super::known::{Key, Known};
+use super::lines;
 use super::transcript::{Author, Entry, NOTHING, Transcript};
 
 /// Shortest reply, in bytes, that is recognised within a longer text.
@@ -116,8 +117,12 @@ impl<'s> Scene<'s> {
             let whole = self
                 .found(Key::Says(entry.hash))
                 .filter(|call| call.reply.parts.binary_search(&entry.hash).is_ok());
-            let within = lines(&entry.text)
-                .flat_map(|line| self.found(Key::Says(hash::of(line))))
+            // A reply that is the only line is the whole.
+            let within = lines::all(&entry.text)
+                .filter(|line| line.len() < entry.text.len())
+                .map(|line| Key::Says(hash::of(line)))
+                .filter(|key| self.known.has(*key))
+                .flat_map(|key| self.found(key))
                 .filter(|call| holds(&entry.text, call));
             let mut calls: Vec<_> = whole
                 .chain(within)
@@ -140,7 +145,7 @@ impl<'s> Scene<'s> {
         }
         let prompt = self.transcript.whole();
         let mut calls: Vec<_> = Vec::new();
-        for line in lines(&prompt) {
+        for line in lines::all(&prompt) {
             let line = hash::of(line);
             calls.extend(
                 self.speaking(Key::Says(line)).filter(|call| {
@@ -150,7 +155,7 @@ impl<'s> Scene<'s> {
             calls.extend(self.found(Key::WorksOn(line)));
         }
         // What the conversation began with is in it: a task, or what another agent said.
-        let openings: Set<Hash> = lines(&prompt)
+        let openings: Set<Hash> = lines::all(&prompt)
             .map(|line| hash::then(NOTHING, hash::of_said(line)))
             .collect();
         calls.retain(|call| match &call.task {
@@ -261,8 +266,8 @@ impl<'s> Scene<'s> {
         };
         let task = &*task;
         let whole = matches!(self.kind, Kind::Agent | Kind::Bare);
-        let first = whole.then(|| task.lines().next().unwrap_or_default().trim());
-        let of_prompt = (!whole).then(|| lines(task)).into_iter().flatten();
+        let first = whole.then(|| lines::first(task));
+        let of_prompt = (!whole).then(|| lines::all(task)).into_iter().flatten();
         let mut fits: Vec<(&Call, usize)> = Vec::new();
         for line in first.into_iter().chain(of_prompt) {
             for call in self

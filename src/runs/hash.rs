@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet};
 use rapidhash::fast::RandomState;
 use rapidhash::v3::rapidhash_v3;
 
+use super::lines;
+
 /// A text, or a sequence of texts.
 pub(super) type Hash = u64;
 
@@ -41,5 +43,5 @@ pub(super) fn then(before: Hash, text: Hash) -> Hash {
 
 /// Of the first line of a text: under it texts are found in longer ones.
 pub(super) fn of_first_line(text: &str) -> Hash {
-    of(text.trim().lines().next().unwrap_or_default().trim())
+    of(lines::first(text))
 }

@@ -31,7 +31,7 @@ const ORCHESTRATOR_OPENINGS: [&str; 6] = [
     "We are working on the following task:",
 ];
 /// Most bytes of an answer that can be an agent's name: AutoGen's names are Python identifiers.
-const LONGEST_NAME: usize = 64;
+pub(super) const LONGEST_NAME: usize = 64;
 
 impl Kind {
     /// By what a request shows. `may_be_agent` says that its client is the one that agents have.

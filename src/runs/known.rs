@@ -1,17 +1,17 @@
 //! The calls of one scope, and under what they are found: every piece of evidence is a lookup, not a search.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 
 use super::call::{Call, CallId, Reply, RunId, argument_texts};
 use super::hash::{self, Hash, Map};
 use super::kind::Kind;
+use super::lines;
 
 /// Of several calls found under one key, the latest so many are looked at: beyond that they are alike.
 const MOST: usize = 64;
 /// On the way to those of one run, so many others are passed.
 const MOST_PASSED: usize = 1024;
-/// Before a colon, what is longer is no name.
-const LONGEST_NAME: usize = 128;
 /// A reply and the request that it causes may be stamped in the wrong order, by so many nanoseconds.
 pub(super) const CLOSE_NS: u64 = 2_000_000;
 
@@ -34,12 +34,20 @@ pub(super) enum Key {
     WorksOn(Hash),
 }
 
+/// Calls that are found under one key. Nearly always there is but one, and it takes no memory of its own.
+#[derive(Debug)]
+enum List {
+    One(CallId),
+    /// The one that came last at the end.
+    Several(VecDeque<CallId>),
+}
+
 /// The calls of one scope.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    calls: Map<CallId, Call>,
-    /// The one that came last at the end.
-    found_by: Map<Key, VecDeque<CallId>>,
+    /// Each in a place of its own: a table of them would be moved whole whenever it grows.
+    calls: Map<CallId, Box<Call>>,
+    found_by: Map<Key, List>,
     weight: usize,
 }
 
@@ -50,11 +58,16 @@ impl Known {
     }
 
     pub(super) fn get(&self, id: CallId) -> Option<&Call> {
-        self.calls.get(&id)
+        self.calls.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        self.calls.get_mut(&id)
+        self.calls.get_mut(&id).map(Box::as_mut)
+    }
+
+    /// Whether any call is found under `key`.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.found_by.contains_key(&key)
     }
 
     /// Takes in a call that has just come.
@@ -65,10 +78,10 @@ impl Known {
             keys.push(Key::WorksOn(hash::of_first_line(task)));
         }
         if let Some(prompt) = &call.prompt {
-            keys.extend(lines(prompt).map(|line| Key::Shown(hash::of(line))));
+            keys.extend(lines::all(prompt).map(|line| Key::Shown(hash::of(line))));
         }
         self.weight += call.weight();
-        self.calls.insert(id, call);
+        self.calls.insert(id, Box::new(call));
         self.add(id, keys);
     }
 
@@ -106,13 +119,12 @@ impl Known {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        keys.retain(|key| {
-            let list = self.found_by.entry(*key).or_default();
-            let is_new = list.back() != Some(&id);
-            if is_new {
-                list.push_back(id);
+        keys.retain(|key| match self.found_by.entry(*key) {
+            Entry::Vacant(place) => {
+                place.insert(List::One(id));
+                true
             }
-            is_new
+            Entry::Occupied(mut list) => list.get_mut().push(id),
         });
         self.weight -= call.weight();
         call.keys.extend(keys);
@@ -143,16 +155,10 @@ impl Known {
 
     fn unlist(&mut self, id: CallId, keys: Vec<Key>) {
         for key in keys {
-            if let Some(list) = self.found_by.get_mut(&key) {
-                // What goes came last, or first.
-                if list.back() == Some(&id) {
-                    list.pop_back();
-                } else if let Some(place) = list.iter().position(|listed| *listed == id) {
-                    list.remove(place);
-                }
-                if list.is_empty() {
-                    self.found_by.remove(&key);
-                }
+            if let Entry::Occupied(mut list) = self.found_by.entry(key)
+                && list.get_mut().remove(id)
+            {
+                list.remove();
             }
         }
     }
@@ -179,8 +185,8 @@ impl Known {
         let listed = self.found_by.get(&key);
         listed
             .into_iter()
-            .flat_map(|listed| listed.iter().rev())
-            .filter_map(|id| self.calls.get(id))
+            .flat_map(List::latest)
+            .filter_map(|id| self.get(id))
             .filter(move |call| {
                 call.ended_ns
                     .is_some_and(|ended_ns| ended_ns <= started_ns.saturating_add(CLOSE_NS))
@@ -200,20 +206,43 @@ impl Known {
     }
 }
 
-/// The lines of a text, each also without a name before it: `writer: Waves roll on.`
-pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .flat_map(|line| {
-            let said = name_end(line).map(|end| line[end + 2..].trim());
-            [Some(line), said].into_iter().flatten()
-        })
-}
+impl List {
+    /// Adds a call; whether it was not the last already.
+    fn push(&mut self, id: CallId) -> bool {
+        match self {
+            List::One(last) if *last == id => return false,
+            List::One(first) => *self = List::Several([*first, id].into()),
+            List::Several(ids) if ids.back() == Some(&id) => return false,
+            List::Several(ids) => ids.push_back(id),
+        }
+        true
+    }
 
-/// Where a name before a line may end.
-fn name_end(line: &str) -> Option<usize> {
-    let bytes = line.as_bytes();
-    let mut colons = memchr::memchr_iter(b':', &bytes[..bytes.len().min(LONGEST_NAME)]);
-    colons.find(|colon| bytes.get(colon + 1) == Some(&b' '))
+    /// Takes out a call; whether nothing is left.
+    fn remove(&mut self, id: CallId) -> bool {
+        match self {
+            List::One(only) => *only == id,
+            List::Several(ids) => {
+                // What goes came last, or first.
+                if ids.back() == Some(&id) {
+                    ids.pop_back();
+                } else if let Some(place) = ids.iter().position(|listed| *listed == id) {
+                    ids.remove(place);
+                }
+                ids.is_empty()
+            }
+        }
+    }
+
+    /// The latest first.
+    fn latest(&self) -> impl Iterator<Item = CallId> {
+        let (one, several) = match self {
+            List::One(only) => (Some(*only), None),
+            List::Several(ids) => (None, Some(ids)),
+        };
+        let several = several
+            .into_iter()
+            .flat_map(|ids| ids.iter().rev().copied());
+        one.into_iter().chain(several)
+    }
 }

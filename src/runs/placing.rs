@@ -36,6 +36,8 @@ struct Decision {
     /// Whose replies it sums up.
     members: Vec<CallId>,
     task: Option<Arc<str>>,
+    /// By which other runs know the agent.
+    known_by: Option<Prompt>,
 }
 
 impl Scope {
@@ -121,6 +123,12 @@ impl Scope {
             speaker.learn(name, NameRule::Told);
         }
         names::learn(&scene, link, run, &speaker);
+        // Whoever asked before had the same instructions.
+        let known_by = match own {
+            _ if scene.kind != Kind::Agent => None,
+            Some(own) => own.known_by,
+            None => Prompt::of(&identity.credential, &transcript.system),
+        };
         Decision {
             kind: scene.kind,
             link,
@@ -133,6 +141,7 @@ impl Scope {
                 same.filter(|same| **same == *task.text)
                     .unwrap_or_else(|| kept(&task.text))
             }),
+            known_by,
             speaker,
         }
     }
@@ -230,7 +239,7 @@ impl Scope {
             hears_others: entries.any(|entry| entry.agent().is_some()),
             hands_over: shows_handoffs(transcript),
             content: arrival.opening.content,
-            known_by: Prompt::of(&arrival.opening.identity.credential, &transcript.system),
+            known_by: decision.known_by,
             speaker: decision.speaker,
             rule: decision.link.rule,
             ambiguous: decision.link.ambiguous,
@@ -270,26 +279,24 @@ impl Scope {
         let id = self.next_run;
         self.next_run += 1;
         self.open += 1;
-        self.runs.insert(
+        let run = Run {
             id,
-            Run {
-                id,
-                trace_id,
-                opening: Arc::clone(opening),
-                told_name: None,
-                calls: Vec::new(),
-                turns: Vec::new(),
-                levels: vec![Level::of(root)],
-                societies: Vec::new(),
-                next: Map::default(),
-                is_swarm: false,
-                in_flight: 0,
-                last_ns: arrival.started_ns,
-                closed: false,
-                is_lone: false,
-                exchanges: Vec::new(),
-            },
-        );
+            trace_id,
+            opening: Arc::clone(opening),
+            told_name: None,
+            calls: Vec::new(),
+            turns: Vec::new(),
+            levels: vec![Level::of(root)],
+            societies: Vec::new(),
+            next: Map::default(),
+            is_swarm: false,
+            in_flight: 0,
+            last_ns: arrival.started_ns,
+            closed: false,
+            is_lone: false,
+            exchanges: Vec::new(),
+        };
+        self.runs.insert(id, Box::new(run));
         id
     }
 

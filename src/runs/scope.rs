@@ -16,7 +16,7 @@ use super::run::{Extent, Run};
 use super::tree;
 use super::{Asker, Made};
 use crate::capture::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
-use crate::span::{Key, SpanId, TraceId, Value, key};
+use crate::span::{Key, Place, Value, key};
 
 /// A request that is whole.
 #[derive(Clone, Debug)]
@@ -31,7 +31,8 @@ pub(super) struct Arrival {
 pub(super) struct Scope {
     pub(super) asker: Asker,
     pub(super) known: Known,
-    pub(super) runs: BTreeMap<RunId, Run>,
+    /// Each in a place of its own: taking one out moves those beside it.
+    pub(super) runs: BTreeMap<RunId, Box<Run>>,
     /// How many of them are not closed.
     pub(super) open: usize,
     /// Not placed yet, by when they began.
@@ -42,17 +43,6 @@ pub(super) struct Scope {
     failed: Map<CallKey, VecDeque<(CallId, u32, u64)>>,
     pub(super) next_call: CallId,
     pub(super) next_run: RunId,
-}
-
-/// Where the span of a call stands.
-#[derive(Clone, Debug)]
-pub(super) struct Standing {
-    pub(super) run: RunId,
-    pub(super) trace_id: TraceId,
-    pub(super) parent_span_id: Option<SpanId>,
-    pub(super) notes: Vec<(Key, Value)>,
-    pub(super) model: Option<Arc<str>>,
-    pub(super) task: Option<Arc<str>>,
 }
 
 impl Scope {
@@ -153,8 +143,8 @@ impl Scope {
         self.attempts.insert(exchange, call);
     }
 
-    /// An exchange is over. Gives where its span stands; none where the request could not be read.
-    pub(super) fn settle(&mut self, exchange: &Exchange) -> Option<Standing> {
+    /// An exchange is over. Gives its run, and where its span stands; none where the request could not be read.
+    pub(super) fn settle(&mut self, exchange: &Exchange) -> Option<(RunId, Place)> {
         let id = self.attempts.remove(&exchange.opening.id)?;
         let reading = exchange.reading.as_ref();
         let reply = reading
@@ -237,14 +227,16 @@ impl Scope {
                 notes.push((key::AMBIGUOUS.into(), Value::Text("true".to_owned())));
             }
         }
-        Some(Standing {
-            run: call.run,
+        let place = Place {
             trace_id: run.trace_id,
             parent_span_id,
+            start_ns: exchange.started_ns,
+            events: Vec::new(),
             notes,
             model: call.model.clone(),
             task: call.task.clone(),
-        })
+        };
+        Some((call.run, place))
     }
 
     /// Nothing more is waited for in a run: the spans that were kept until now. What is known of it stays, for calls that come all the same.

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::hash::{self, Hash};
-use super::kind::is_name;
+use super::kind::{LONGEST_NAME, is_name};
 use super::tool::{hands_over_to, is_handoff_text};
 use crate::openai::{ChatRequest, Content, Message};
 
@@ -262,8 +262,11 @@ fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        Cow::Owned(mut text) => {
+            text.truncate(text.trim_end().len());
+            text.drain(..text.len() - text.trim_start().len());
+            Cow::Owned(text)
+        }
     }
 }
 
@@ -294,8 +297,11 @@ fn called<'a>(message: &'a Message<'a>) -> Option<Vec<Called<'a>>> {
 
 /// The name that a client with `add_name_prefixes` writes into the text, and the rest: `writer said:`, then a line of its own.
 fn without_prefix<'a>(text: &'a str, name: Option<&str>) -> Option<(&'a str, &'a str)> {
-    let (first, rest) = text.split_once('\n')?;
-    let prefix = first.strip_suffix(" said:")?;
+    const SAID: &str = " said:";
+    let start = &text.as_bytes()[..text.len().min(LONGEST_NAME + SAID.len() + 1)];
+    let end = memchr::memchr(b'\n', start)?;
+    let (first, rest) = text.split_at(end);
+    let prefix = first.strip_suffix(SAID)?;
     (is_name(prefix) && name.is_none_or(|name| name == prefix)).then(|| (prefix, rest.trim()))
 }
 

@@ -5,11 +5,7 @@
 
 use super::sink::decimal;
 use crate::openai::Quoted;
-
-/// Bytes that are copied together where nothing among them has to be escaped, as many as vector instructions have use for; and where
-/// something has.
-const BLOCK: usize = 32;
-const WORD: usize = 8;
+use crate::special::first_special;
 
 /// JSON under way.
 #[derive(Debug)]
@@ -157,60 +153,12 @@ pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
         Depth::StringInString => &TWICE,
     };
     let mut rest = text.as_bytes();
-    loop {
-        while let Some((block, after)) = rest.split_first_chunk()
-            && is_plain(block)
-        {
-            out.extend_from_slice(block);
-            rest = after;
-        }
-        let Some((word, after)) = rest.split_first_chunk() else {
-            break;
-        };
-        // All of it, and back to where it is plain: copies of one length cost next to nothing.
-        out.extend_from_slice(word);
-        let plain = plain_length(*word);
-        if plain == WORD {
-            rest = after;
-        } else {
-            out.truncate(out.len() - (WORD - plain));
-            forms[usize::from(word[plain])].write(out);
-            rest = &rest[plain + 1..];
-        }
+    while let Some(at) = first_special(rest) {
+        out.extend_from_slice(&rest[..at]);
+        forms[usize::from(rest[at])].write(out);
+        rest = &rest[at + 1..];
     }
-    for byte in rest {
-        if is_special(*byte) {
-            forms[usize::from(*byte)].write(out);
-        } else {
-            out.push(*byte);
-        }
-    }
-}
-
-/// Whether a JSON string cannot have it as it is.
-fn is_special(byte: u8) -> bool {
-    byte < b' ' || byte == b'"' || byte == b'\\'
-}
-
-fn is_plain(block: &[u8; BLOCK]) -> bool {
-    // With no way out in the middle and in this form, it becomes a few vector instructions.
-    let marks = block.map(|byte| if is_special(byte) { 0xff } else { 0_u8 });
-    marks.iter().fold(0, |any, mark| any | mark) == 0
-}
-
-/// How many bytes come before the first special one: what [`is_special`] says, of all of them at once.
-fn plain_length(word: [u8; WORD]) -> usize {
-    const fn each(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; WORD])
-    }
-    // Sets the highest bit of each byte below `end`, exact up to the first: from there a borrow may run on.
-    let below = |word: u64, end: u8| word.wrapping_sub(each(end)) & !word;
-    let word = u64::from_le_bytes(word);
-    let control = below(word, b' ');
-    let quote = below(word ^ each(b'"'), 1);
-    let backslash = below(word ^ each(b'\\'), 1);
-    let found = (control | quote | backslash) & each(0x80);
-    found.trailing_zeros() as usize / 8
+    out.extend_from_slice(rest);
 }
 
 /// What is written for a byte that has to be escaped.

@@ -161,7 +161,10 @@ impl Tell for Span {
 /// Tells attributes that were collected before.
 pub fn tell_all(collected: &[(Key, Value)], put: &mut impl Attributes) {
     for (key, value) in collected {
-        let name = Name::Any(key);
+        let name = match key {
+            Cow::Borrowed(fixed) => Name::Fixed(fixed),
+            Cow::Owned(made) => Name::Any(made),
+        };
         match value {
             Value::Text(text) => put.put(name, ValueRef::Text(text)),
             Value::Int(number) => put.put(name, ValueRef::Int(*number)),

@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// As many bytes as are looked at together.
+const BLOCK: usize = 32;
+
 fn escaped_by_us(text: &str, depth: Depth) -> String {
     let mut out = Vec::new();
     escape(&mut out, text, depth);
