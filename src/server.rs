@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -128,9 +128,10 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    let server = Arc::new(protocol(Tracked(tasks.clone()), &listener.terms));
+    let protocols = Arc::new(Protocols::new(Tracked(tasks.clone()), &listener.terms));
     let admit = |stream: TcpStream| {
-        let (app, server, shutdown) = (app.clone(), Arc::clone(&server), shutdown.clone());
+        let (app, protocols) = (app.clone(), Arc::clone(&protocols));
+        let shutdown = shutdown.clone();
         let (tls, patience) = (listener.tls.load_full(), listener.terms.patience);
         tasks.spawn(async move {
             tune(&stream);
@@ -139,7 +140,7 @@ where
                 () = shutdown.cutting() => None,
             };
             let Some(transport) = secured else { return };
-            connection(transport, patience, &server, app, shutdown).await;
+            connection(transport, patience, &protocols, app, shutdown).await;
         });
     };
     loop {
@@ -163,28 +164,34 @@ where
     }
 }
 
-fn protocol(tasks: Tracked, terms: &Terms) -> auto::Builder<Tracked> {
-    let mut server = auto::Builder::new(tasks);
-    // The upstream's Date is passed on; none is made up.
-    server
-        .http1()
-        .auto_date_header(false)
-        .max_headers(terms.max_headers + HEADERS_ABOVE)
-        .max_buf_size(LEAST_BUFFER.max(terms.max_head + HEAD_ABOVE))
-        .header_read_timeout(None)
-        .timer(TokioTimer::new());
-    server
-        .http2()
-        .auto_date_header(false)
-        .max_concurrent_streams(1000)
-        .max_header_list_size(u32::try_from(terms.max_head + HEAD_ABOVE).unwrap_or(u32::MAX))
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(8 * 1024 * 1024)
-        .max_send_buf_size(64 * 1024)
-        .keep_alive_interval(Duration::from_mins(1))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .timer(TokioTimer::new());
-    server
+/// How the protocols are spoken.
+struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<Tracked>,
+}
+
+impl Protocols {
+    fn new(tasks: Tracked, terms: &Terms) -> Self {
+        let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(tasks));
+        // The upstream's Date is passed on; none is made up.
+        http1
+            .auto_date_header(false)
+            .max_headers(terms.max_headers + HEADERS_ABOVE)
+            .max_buf_size(LEAST_BUFFER.max(terms.max_head + HEAD_ABOVE))
+            .header_read_timeout(None)
+            .timer(TokioTimer::new());
+        http2
+            .auto_date_header(false)
+            .max_concurrent_streams(1000)
+            .max_header_list_size(u32::try_from(terms.max_head + HEAD_ABOVE).unwrap_or(u32::MAX))
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(8 * 1024 * 1024)
+            .max_send_buf_size(64 * 1024)
+            .keep_alive_interval(Duration::from_mins(1))
+            .keep_alive_timeout(Duration::from_secs(20))
+            .timer(TokioTimer::new());
+        Protocols { http1, http2 }
+    }
 }
 
 /// Sends small writes at once, and notices clients that vanished without a word.
@@ -222,7 +229,7 @@ async fn secure(
 async fn connection<S, B>(
     transport: Transport,
     patience: Patience,
-    server: &auto::Builder<Tracked>,
+    protocols: &Protocols,
     app: S,
     shutdown: Shutdown,
 ) where
@@ -243,25 +250,55 @@ async fn connection<S, B>(
             respond(request, app.clone(), Arc::clone(&shared), shutdown.clone())
         })
     };
-    let mut serving =
-        pin!(server.serve_connection_with_upgrades(TokioIo::new(socket.clone()), service));
+    let speaks_http2 = tokio::select! {
+        biased;
+        speaks = socket.speaks_http2() => speaks,
+        () = shutdown.closing() => return,
+    };
+    let stream = TokioIo::new(socket.clone());
+    match speaks_http2 {
+        Ok(true) => {
+            let serving = protocols.http2.serve_connection(stream, service);
+            let retire = http2::Connection::graceful_shutdown;
+            drive(serving, retire, &shared, &socket, &shutdown).await;
+        }
+        Ok(false) => {
+            let serving = protocols.http1.serve_connection(stream, service);
+            let retire = http1::UpgradeableConnection::graceful_shutdown;
+            drive(serving.with_upgrades(), retire, &shared, &socket, &shutdown).await;
+        }
+        Err(error) => log_end(&Err(error)),
+    }
+}
+
+/// Serves a connection until it ends, `retire` asking it to when no more requests shall come.
+async fn drive<C>(
+    serving: C,
+    retire: fn(Pin<&mut C>),
+    shared: &Connection,
+    socket: &Socket,
+    shutdown: &Shutdown,
+) where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut serving = pin!(serving);
     // In this order: whether the client is watched is known only after the connection was polled.
     tokio::select! {
         biased;
         ended = serving.as_mut() => return log_end(&ended),
         () = shutdown.closing() => {}
-        () = client_gone(&shared, &socket) => return,
+        () = client_gone(shared, socket) => return,
     }
-    serving.as_mut().graceful_shutdown();
+    retire(serving.as_mut());
     tokio::select! {
         biased;
         ended = serving.as_mut() => log_end(&ended),
         () = shutdown.cutting() => {}
-        () = client_gone(&shared, &socket) => {}
+        () = client_gone(shared, socket) => {}
     }
 }
 
-fn log_end(ended: &Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+fn log_end(ended: &Result<(), impl std::error::Error>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended badly");
     }

@@ -1,14 +1,15 @@
-//! The socket of one client connection: what hyper reads and writes, with the clocks that hyper lacks.
+//! The socket of one client connection: what hyper reads and writes, with the clocks that hyper lacks, and which protocol it carries.
 //!
-//! hyper has one timer for a request's head, and it runs on an idle keep-alive connection too, while the sniffing of HTTP/1 or 2 before
-//! the first byte has none. Here are three: until the first byte of a connection, from a head's first byte to its request, and
-//! between requests. None of these runs while a request is in flight; one more does while a client takes nothing of its response. They cost nothing where heads arrive in one piece.
+//! hyper has one timer for a request's head, and it runs on an idle keep-alive connection too. Here are three: until the first byte of a
+//! connection, from a head's first byte to its request, and between requests. None of these runs while a request is in flight; one more does while
+//! a client takes nothing of its response. They cost nothing where heads arrive in one piece.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -97,7 +98,7 @@ struct State {
     transport: Transport,
     connection: Arc<Connection>,
     patience: Patience,
-    read: Preface,
+    preface: Preface,
     waits: Wait,
     since: Instant,
     dispatched: usize,
@@ -120,6 +121,9 @@ enum Wait {
 struct Preface {
     length: usize,
     differs: bool,
+    /// The first `held` of them were read to tell, and are still to be given.
+    bytes: [u8; HTTP2_PREFACE.len()],
+    held: usize,
     /// Bytes came that no request was dispatched for yet.
     undispatched: bool,
 }
@@ -136,8 +140,21 @@ impl Preface {
         self.length = self.length.saturating_add(bytes.len());
     }
 
+    /// Nothing that is still to come changes what they tell.
+    fn is_clear(&self) -> bool {
+        self.differs || self.length >= HTTP2_PREFACE.len()
+    }
+
     fn is_http2(&self) -> bool {
-        !self.differs && self.length >= HTTP2_PREFACE.len()
+        self.is_clear() && !self.differs
+    }
+
+    /// As many of the held bytes as fit.
+    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
+        let given = self.held.min(buffer.remaining());
+        buffer.put_slice(&self.bytes[..given]);
+        self.bytes.copy_within(given..self.held, 0);
+        self.held -= given;
     }
 }
 
@@ -151,13 +168,36 @@ impl Socket {
             transport,
             connection,
             patience,
-            read: Preface::default(),
+            preface: Preface::default(),
             waits: Wait::FirstByte,
             since: Instant::now(),
             dispatched: 0,
             timer: None,
             stall: None,
         })))
+    }
+
+    /// Whether the client speaks HTTP/2, as soon as its bytes tell. They stay to be read, with what came right behind them: a server that got
+    /// the few of them alone would double its buffer for the rest.
+    pub(super) async fn speaks_http2(&self) -> io::Result<bool> {
+        poll_fn(|context| {
+            let mut guard = self.state();
+            let state = &mut *guard;
+            while !state.preface.is_clear() {
+                let mut bytes = state.preface.bytes;
+                let mut buffer = ReadBuf::new(&mut bytes);
+                buffer.advance(state.preface.held);
+                ready!(state.poll_read(context, &mut buffer))?;
+                let read = buffer.filled().len();
+                let ended = read == state.preface.held;
+                (state.preface.bytes, state.preface.held) = (bytes, read);
+                if ended {
+                    break;
+                }
+            }
+            Poll::Ready(Ok(state.preface.is_http2()))
+        })
+        .await
     }
 
     /// Whether the client has closed its side. Reads nothing.
@@ -181,19 +221,41 @@ impl Socket {
 }
 
 impl State {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        };
+        self.connection
+            .watched
+            .store(polled.is_pending(), Ordering::Relaxed);
+        if polled.is_pending() {
+            return self.check_patience(context).map(Err);
+        }
+        self.preface.take(&buffer.filled()[before..]);
+        // While a request is in flight these are its body's bytes.
+        self.preface.undispatched |= !self.connection.is_busy();
+        polled
+    }
+
     /// Fails when what is waited for did not come in time. Called whenever there is nothing to read.
     fn check_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let dispatched = self.connection.dispatched.load(Ordering::Relaxed);
         let moved = dispatched != self.dispatched;
         if moved {
             self.dispatched = dispatched;
-            self.read.undispatched = false;
+            self.preface.undispatched = false;
         }
         let waits = if self.connection.is_busy() {
             Wait::Nothing
-        } else if self.read.length == 0 {
+        } else if self.preface.length == 0 {
             Wait::FirstByte
-        } else if self.read.undispatched && !self.read.is_http2() {
+        } else if self.preface.undispatched && !self.preface.is_http2() {
             Wait::Head
         } else {
             Wait::Request
@@ -233,22 +295,16 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let before = buffer.filled().len();
-        let polled = match &mut state.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        state
-            .connection
-            .watched
-            .store(polled.is_pending(), Ordering::Relaxed);
-        if polled.is_pending() {
-            return state.check_patience(context).map(Err);
+        if state.preface.held == 0 {
+            return state.poll_read(context, buffer);
         }
-        state.read.take(&buffer.filled()[before..]);
-        // While a request is in flight these are its body's bytes.
-        state.read.undispatched |= !state.connection.is_busy();
-        polled
+        state.preface.give(buffer);
+        if buffer.remaining() > 0 && state.poll_read(context, buffer)?.is_pending() {
+            // Who got bytes may have no reason to read on.
+            let watched = &state.connection.watched;
+            watched.store(false, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

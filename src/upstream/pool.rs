@@ -14,7 +14,7 @@ use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper::rt::Executor;
+use hyper::rt::{Executor, Read, Write};
 use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
@@ -43,7 +43,7 @@ pub(super) struct Pool<B> {
 /// The connections that can take a call.
 struct Waiting<B> {
     /// Those over HTTP/1 that carry none, the one used last at the end.
-    single: VecDeque<(http1::SendRequest<B>, Instant)>,
+    single: VecDeque<(http1::SendRequest<Box<B>>, Instant)>,
     /// Those over HTTP/2, with as many calls as they may carry or fewer.
     shared: Vec<Shared<B>>,
     /// Whether the upstream chose HTTP/2 when it was last asked. Unknown before.
@@ -51,7 +51,7 @@ struct Waiting<B> {
 }
 
 struct Shared<B> {
-    sender: http2::SendRequest<B>,
+    sender: http2::SendRequest<Box<B>>,
     calls: Arc<Calls>,
 }
 
@@ -76,9 +76,9 @@ impl Calls {
 
 /// The connection of one call.
 enum Taken<B> {
-    Single(http1::SendRequest<B>),
+    Single(http1::SendRequest<Box<B>>),
     Shared(
-        http2::SendRequest<B>,
+        http2::SendRequest<Box<B>>,
         #[expect(dead_code, reason = "its end is what counts")] Call,
     ),
 }
@@ -140,8 +140,10 @@ where
     /// Sends a request whose URI is a path and a query, and gives the response's head with the place that its body needs.
     pub(super) async fn send(
         self: &Arc<Self>,
-        mut request: Request<B>,
+        request: Request<B>,
     ) -> Result<(Response<Incoming>, Place<B>), CallError> {
+        // Each connection has room for 32 requests in hyper, bodies included: 14 KB, were they not boxed.
+        let mut request = request.map(Box::new);
         loop {
             let waited = self.waiting().take();
             let (mut taken, is_new) = match waited {
@@ -208,16 +210,15 @@ where
         let stream: Stream = self.connector.connect().await?;
         let speaks_http2 = stream.connected().is_negotiated_h2();
         self.waiting().speaks_http2 = Some(speaks_http2);
-        let broke = |error| CallError::Broke(explain(&error));
-        if !speaks_http2 {
-            let (sender, connection) = http1::Builder::new()
-                .max_headers(MAX_HEADERS)
-                .handshake(stream)
-                .await
-                .map_err(broke)?;
-            run(connection.with_upgrades());
-            return Ok(Taken::Single(sender));
+        // Each as what it is, so that one in the clear takes no room for TLS.
+        match stream {
+            Stream::Https(tls) if speaks_http2 => self.shared(tls).await,
+            Stream::Https(tls) => single(tls).await,
+            Stream::Http(tcp) => single(tcp).await,
         }
+    }
+
+    async fn shared(&self, stream: impl Transport) -> Result<Taken<B>, CallError> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(MAX_HEADER_LIST)
@@ -241,6 +242,30 @@ where
         self.waiting().shared.push(shared);
         Ok(taken)
     }
+}
+
+/// What a connection is made of.
+trait Transport: Read + Write + Unpin + Send + 'static {}
+
+impl<T: Read + Write + Unpin + Send + 'static> Transport for T {}
+
+async fn single<B>(stream: impl Transport) -> Result<Taken<B>, CallError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .handshake(stream)
+        .await
+        .map_err(broke)?;
+    run(connection.with_upgrades());
+    Ok(Taken::Single(sender))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an error is mapped by value")]
+fn broke(error: hyper::Error) -> CallError {
+    CallError::Broke(explain(&error))
 }
 
 /// A connection lives as a task of its own; how it ends is told to the call that it carries.
@@ -305,9 +330,9 @@ where
 {
     async fn send(
         &mut self,
-        mut request: Request<B>,
+        mut request: Request<Box<B>>,
         origin: &Origin,
-    ) -> Result<Response<Incoming>, TrySendError<Request<B>>> {
+    ) -> Result<Response<Incoming>, TrySendError<Request<Box<B>>>> {
         match self {
             Taken::Single(sender) => {
                 // One that was meant for HTTP/2 before names the upstream in its URI.

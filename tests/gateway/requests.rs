@@ -349,3 +349,30 @@ async fn a_client_of_http_1_0_is_served() {
     );
     assert_eq!(client.rest(&mut Framing::UntilClose).await.0, b"abc");
 }
+
+/// The preface of HTTP/2 is a head of HTTP/1 as far as its second line.
+#[tokio::test]
+async fn the_first_bytes_tell_the_protocol_wherever_they_are_cut() {
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let upstream = Upstream::always(OK).await;
+    let gateway = Gateway::before(&upstream).await;
+    for cut in [1, 4, PREFACE.len() - 1, PREFACE.len()] {
+        let settings = [&[0; 3][..], &[4], &[0; 5]].concat();
+        let mut wire = Wire::connect(gateway.address).await;
+        wire.send(&PREFACE[..cut]).await;
+        wire.send(&PREFACE[cut..]).await;
+        wire.send(settings).await;
+        assert_eq!(wire.exactly(9).await[3], 4, "settings come first");
+    }
+    for (first, rest) in [
+        ("P", "RI /v1/models HTTP/1.1\r\nHost: g\r\n\r\n"),
+        ("PRI /", "v1/models HTTP/1.1\r\nHost: g\r\n\r\n"),
+        ("PRI /v1/models HTTP/1.1\r\nHost: g\r\n\r\n", ""),
+    ] {
+        let mut wire = Wire::connect(gateway.address).await;
+        wire.send(first).await;
+        wire.send(rest).await;
+        assert_eq!(wire.reply("PRI").await.status, 200, "{first:?}");
+    }
+    assert_eq!(upstream.requests(), 3);
+}
