@@ -299,8 +299,10 @@ impl AsyncRead for Socket {
             return state.poll_read(context, buffer);
         }
         state.preface.give(buffer);
-        if buffer.remaining() > 0 && state.poll_read(context, buffer)?.is_pending() {
-            // Who got bytes may have no reason to read on.
+        // An error comes again. Without one, who got bytes may have no reason to read on.
+        if buffer.remaining() > 0
+            && !matches!(state.poll_read(context, buffer), Poll::Ready(Ok(())))
+        {
             let watched = &state.connection.watched;
             watched.store(false, Ordering::Relaxed);
         }

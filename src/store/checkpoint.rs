@@ -3,6 +3,7 @@
 //! are.
 
 use std::fs::{self, File};
+use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -65,46 +66,56 @@ impl Drop for Checkpoint {
 
 fn run(database: &Path, asked: &Receiver<Work>) {
     let mut connection = None;
+    let mut left = Work::default();
     while let Ok(work) = asked.recv() {
-        sync(&work.sync);
+        left.sync.extend(work.sync);
+        left.remove.extend(work.remove);
+        if sync(&left.sync) {
+            left.sync.clear();
+        }
         if connection.is_none() {
             connection = Connection::open(database).ok();
         }
         // Whatever goes wrong here, the writer meets it, too, and says it.
-        let done = connection
-            .as_ref()
-            .is_some_and(|open| written_back(open).is_ok());
-        if !done {
-            connection = None;
-            continue;
+        match connection.as_ref().map(written_back) {
+            Some(Ok(whole)) if whole && left.sync.is_empty() => {
+                remove(&mem::take(&mut left.remove));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => connection = None,
         }
-        remove(&work.remove);
     }
 }
 
-/// Waits until the disk has these files, as far as they are there. What it does not have in the end does not read, and is counted then.
-pub(super) fn sync<'a>(files: impl IntoIterator<Item = &'a PathBuf>) {
+/// Waits until the disk has these files, as far as they are there; false where it does not take one.
+pub(super) fn sync<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> bool {
+    let mut all = true;
     for file in files {
-        drop(File::open(file).and_then(|file| file.sync_data()));
+        match File::open(file).and_then(|file| file.sync_data()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => all = false,
+            _ => {}
+        }
     }
+    all
 }
 
 /// Removes these files. One that stays is removed at the next start.
-pub(super) fn remove<'a>(files: impl IntoIterator<Item = &'a PathBuf>) {
+fn remove<'a>(files: impl IntoIterator<Item = &'a PathBuf>) {
     for file in files {
         drop(fs::remove_file(file));
     }
 }
 
-fn written_back(connection: &Connection) -> rusqlite::Result<()> {
+/// Whether all of the log is written back.
+fn written_back(connection: &Connection) -> rusqlite::Result<bool> {
     for _ in 0..TRIES {
-        let (log, done): (i64, i64) =
+        let (busy, log, done): (bool, i64, i64) =
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-                Ok((row.get(1)?, row.get(2)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
-        if log == done {
-            break;
+        if !busy && log == done {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }

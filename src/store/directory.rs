@@ -94,16 +94,18 @@ impl Directory {
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Moves the database out of the way, with what belongs to it, in place of the one before. Gives where it is now, if somebody has not
-    /// taken it away already.
-    pub(super) fn move_aside(&self) -> io::Result<PathBuf> {
-        self.remove_damaged()?;
+    /// Moves the database out of the way, with what belongs to it, in place of the one before. Gives where it is now, and whether it is:
+    /// somebody may have taken it away already, and left what belongs to it.
+    pub(super) fn move_aside(&self) -> io::Result<(PathBuf, bool)> {
+        let is_there = self.file().is_some();
+        if is_there {
+            self.remove_damaged()?;
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let name = format!("{DAMAGED}{}", now.map_or(0, |now| now.as_millis()));
         let to = self.path.join(name);
-        match fs::rename(self.database(), &to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if is_there {
+            fs::rename(self.database(), &to)?;
         }
         for (number, from) in values::files(&self.database()).unwrap_or_default() {
             // What stays behind does not read, and is counted.
@@ -118,7 +120,7 @@ impl Directory {
                 fs::remove_file(&from)?;
             }
         }
-        Ok(to)
+        Ok((to, is_there))
     }
 
     /// A disk that damages one file after the other must not fill with them.

@@ -11,7 +11,7 @@
 //! rows have, their values can be moved: into segments of their own, since what outlived its neighbours once will do so again.
 //!
 //! Values are written before the rows that have them are committed. What a crash leaves behind them belongs to no row. A power cut may take
-//! values of the last seconds, but gives none for another: no number is given twice, and what is not there, or was changed, does not read.
+//! values that were written or moved in the last seconds, but gives none for another: no number is given twice, and what is not there, or was changed, does not read.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,7 +170,8 @@ impl Values {
         }
     }
 
-    /// The same for writing, too, in segments of about `most` bytes. Files of which the database knows nothing are removed: a crash left them.
+    /// The same for writing, too, in segments of about `most` bytes. Files of which the database knows nothing are removed: a crash left them,
+    /// or they were to go when the disk has what is in their place. Whether it has, nobody knows any more.
     pub(super) fn to_write(
         database: &Path,
         identity: i64,
@@ -178,9 +179,12 @@ impl Values {
         connection: &Connection,
     ) -> Outcome<Self> {
         let segments = read_segments(connection)?;
-        let values = Values {
+        let known: BTreeSet<u32> = segments.keys().copied().collect();
+        let mut values = Values {
             most,
-            last: read_last(connection)?,
+            last: read_last(connection)?.max(known.last().copied().unwrap_or(0)),
+            moved: known.clone(),
+            unsynced: known,
             // What nothing is left of goes with the next commit.
             changed: segments
                 .iter()
@@ -191,9 +195,11 @@ impl Values {
             ..Self::to_read(database, identity)
         };
         for (number, path) in files(database).map_err(|error| failing(&error))? {
-            if !values.segments.contains_key(&number) {
+            if number > values.last {
                 // One that stays is written over.
                 drop(fs::remove_file(path));
+            } else if !values.segments.contains_key(&number) {
+                values.doomed.insert(number);
             }
         }
         Ok(values)
@@ -219,9 +225,15 @@ impl Values {
         Ok(Held::Beside(position))
     }
 
-    /// Writes a value once more, for the same row. One that cannot be read is not there any more: it would be in the way for good.
+    /// Writes a value once more, for the same row. One that the disk does not give is not there any more: it would be in the way for good.
     pub(super) fn move_on(&mut self, owner: Owner, from: Position) -> Outcome<Held> {
-        let written = self.read(from).unwrap_or_default();
+        const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+        let written = match self.read_file(from) {
+            Err(error) if !is_absent(&error) && error.raw_os_error() != Some(EIO) => {
+                return Err(failing(&error));
+            }
+            read => read.unwrap_or_default(),
+        };
         self.replace(from);
         match written.split_first_chunk() {
             Some((&head, rest)) => self.append(Among::Old, owner, head, rest).map(Held::Beside),
@@ -410,11 +422,10 @@ impl Values {
 
     /// What was written there; empty where nothing is, or what is not a value's.
     pub(super) fn read(&self, position: Position) -> Outcome<Vec<u8>> {
-        self.read_file(position)
-            .or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
-                _ => Err(failing(&error)),
-            })
+        match self.read_file(position) {
+            Err(error) if !is_absent(&error) => Err(failing(&error)),
+            read => Ok(read.unwrap_or_default()),
+        }
     }
 
     fn read_file(&self, position: Position) -> io::Result<Vec<u8>> {
@@ -654,6 +665,14 @@ fn read_at(file: &File, offset: u32) -> io::Result<Vec<u8>> {
     let mut value = vec![0; length as usize];
     file.read_exact_at(&mut value, at)?;
     Ok(value)
+}
+
+/// There is no such file, or it is not so long.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn failing(error: &io::Error) -> Trouble {

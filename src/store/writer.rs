@@ -240,19 +240,18 @@ impl Writer {
             let allowance = (capacity / 8).min(MOST_AT_ONCE);
             // The log overshoots before it is written back.
             bounds.bytes = capacity.saturating_sub(3 * allowance);
-            if log >= allowance
-                && let Some(checkpoint) = &mut self.checkpoint
-            {
-                checkpoint.wanted(database.take_work());
-            }
-            // Never long enough alone with it, or nothing was written since: then the journal waits for once.
-            if log >= 3 * allowance {
+            if log >= allowance {
                 let work = database.take_work();
-                checkpoint::sync(&work.sync);
-                database
-                    .connection()
-                    .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
-                checkpoint::remove(&work.remove);
+                // Never long enough alone with it, or nothing was written since: then the journal waits for once.
+                if log >= 3 * allowance {
+                    checkpoint::sync(&work.sync);
+                    database
+                        .connection()
+                        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+                }
+                if let Some(checkpoint) = &mut self.checkpoint {
+                    checkpoint.wanted(work);
+                }
             }
         }
         self.store.uses(total);

@@ -23,11 +23,11 @@ impl Writer {
         let mut aside = None;
         if let Some(directory) = &mut self.directory {
             directory.ensure().map_err(Trouble::Failing)?;
-            let to = directory.move_aside().map_err(failing)?;
+            let (to, is_there) = directory.move_aside().map_err(failing)?;
             if let Some(old) = &mut old {
                 old.moved_to(&to);
             }
-            aside = Some(to);
+            aside = is_there.then_some(to);
         }
         let mut database = self.opened()?;
         let old = old.or_else(|| Database::open(Some(aside.as_deref()?), 0).ok());
