@@ -21,7 +21,7 @@
 //!                                      ┊        runs: calls become runs, turns of agents, tools
 //!                                      ┊          │ ended, span
 //!                                      ▼          ▼
-//!                                    store (SQLite: exchanges under way, spans not yet accepted) ──► traces ──► admin (people)
+//!                                    store (disk: exchanges under way, spans not yet accepted) ──► traces ──► admin (people)
 //!                                                 │
 //!                                                 ▼
 //!                                               export: batch, encode, post, retry ──► Respan

@@ -15,6 +15,7 @@ use crate::span::SpanId;
 use crate::span::exchange::told_place;
 use crate::span::{Span, Status, TraceId};
 
+mod damaged;
 mod disk;
 mod model;
 mod room;

@@ -13,80 +13,33 @@
 //! Values are written before the rows that have them are committed. What a crash leaves behind them belongs to no row. A power cut may take
 //! values that were written or moved in the last seconds, but gives none for another: no number is given twice, and what is not there, or was changed, does not read.
 
+mod file;
+mod known;
+mod place;
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::Connection;
 
 use super::blob::{self, Blob};
-use super::database::{Outcome, Trouble, signed, unsigned};
+use super::database::{Outcome, Trouble};
+use file::{Current, LENGTH, failing, is_absent, read_at};
+use known::{Segment, read_last, read_segments, write_segment};
+
+pub(super) use file::{file, files};
+pub(super) use known::Numbers;
+pub(super) use place::{Held, Owner, Position};
 
 /// Values up to here stay in their rows.
 const SHORT: usize = 256;
-/// Values from here on are written from where they are, shorter ones together.
-const LONG: usize = 16 << 10;
-/// Bytes that are written together.
-const TOGETHER: usize = 128 << 10;
-const MAGIC: [u8; 8] = *b"spangate";
-/// Bytes before the first value.
-const HEAD: usize = 16;
-/// Bytes before each value.
-const LENGTH: usize = size_of::<u32>();
-/// Between the database's name and a segment's number.
-const INFIX: &str = "-values-";
 /// One in so many of a segment's values may be held when they are moved.
 const FEW: u64 = 4;
-
-/// Where a value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    segment: u32,
-    offset: u32,
-}
-
-/// What a row has of a value.
-#[derive(Debug)]
-pub(super) enum Held {
-    /// The value, as `blob` writes it.
-    Here(Vec<u8>),
-    /// Where it is.
-    Beside(Position),
-}
-
-/// Whose value it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Owner {
-    /// The exchange's of this number.
-    Exchange(u64),
-    /// The span's of this number.
-    Span(u64),
-}
-
-/// Numbers from the first to the last; none where the first is the larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Numbers {
-    pub(super) first: u64,
-    pub(super) last: u64,
-}
-
-/// What is known of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Segment {
-    /// Its length, in bytes.
-    end: u64,
-    /// How many values were written to it.
-    written: u64,
-    /// How many of them rows have.
-    held: u64,
-    exchanges: Numbers,
-    spans: Numbers,
-}
 
 /// What is to be done with files, by whoever may wait for the disk.
 #[derive(Debug, Default)]
@@ -138,17 +91,6 @@ pub(super) enum Among {
     New,
     /// Of values that are written once more, as they are or with less in them.
     Old,
-}
-
-/// A segment that is written.
-#[derive(Debug)]
-struct Current {
-    number: u32,
-    file: File,
-    /// Bytes that the file has.
-    written: u64,
-    /// What is to be written next.
-    waiting: Vec<u8>,
 }
 
 impl Values {
@@ -284,21 +226,7 @@ impl Values {
         }
         let number = self.last + 1;
         (self.last, self.last_is_written) = (number, false);
-        let path = self.path(number);
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|error| Trouble::Failing(format!("{}: {error}", path.display())))?;
-        let mut current = Current {
-            number,
-            file,
-            written: 0,
-            waiting: Vec::with_capacity(TOGETHER + LONG),
-        };
-        current.append(&[&MAGIC, &self.identity.to_le_bytes()], &[])?;
+        let current = Current::begin(&self.path(number), number, self.identity)?;
         self.unsynced.insert(number);
         Ok(current)
     }
@@ -437,90 +365,13 @@ impl Values {
         let mut read = self.read.borrow_mut();
         let (_, file) = match read.take() {
             Some(read_last) if read_last.0 == segment => read.insert(read_last),
-            _ => read.insert((segment, self.open(segment)?)),
+            _ => read.insert((segment, file::open(&self.path(segment), self.identity)?)),
         };
         read_at(file, offset)
     }
 
-    fn open(&self, number: u32) -> io::Result<File> {
-        let file = File::open(self.path(number))?;
-        let mut head = [0; HEAD];
-        file.read_exact_at(&mut head, 0)?;
-        if head == *[MAGIC, self.identity.to_le_bytes()].as_flattened() {
-            Ok(file)
-        } else {
-            // It is another database's.
-            Err(io::ErrorKind::NotFound.into())
-        }
-    }
-
     fn path(&self, number: u32) -> PathBuf {
         file(&self.database, number)
-    }
-}
-
-impl Current {
-    fn append(&mut self, head: &[&[u8]], rest: &[u8]) -> Outcome<()> {
-        for part in head {
-            self.waiting.extend_from_slice(part);
-        }
-        if rest.len() >= LONG {
-            self.write()?;
-            return self.write_all(rest);
-        }
-        self.waiting.extend_from_slice(rest);
-        if self.waiting.len() >= TOGETHER {
-            self.write()?;
-        }
-        Ok(())
-    }
-
-    /// Writes what waits.
-    fn write(&mut self) -> Outcome<()> {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        self.write_all(&waiting)?;
-        waiting.clear();
-        self.waiting = waiting;
-        Ok(())
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> Outcome<()> {
-        self.file
-            .write_all_at(bytes, self.written)
-            .map_err(|error| failing(&error))?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-}
-
-impl Numbers {
-    const NONE: Numbers = Numbers {
-        first: u64::MAX,
-        last: 0,
-    };
-
-    fn add(&mut self, number: u64) {
-        self.first = self.first.min(number);
-        self.last = self.last.max(number);
-    }
-}
-
-impl Segment {
-    const EMPTY: Segment = Segment {
-        end: HEAD as u64,
-        written: 0,
-        held: 0,
-        exchanges: Numbers::NONE,
-        spans: Numbers::NONE,
-    };
-
-    fn add(&mut self, owner: Owner) {
-        self.written += 1;
-        self.held += 1;
-        match owner {
-            Owner::Exchange(n) => self.exchanges.add(n),
-            Owner::Span(seq) => self.spans.add(seq),
-        }
     }
 }
 
@@ -533,151 +384,3 @@ impl Sparse {
         })
     }
 }
-
-impl ToSql for Position {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let integer = i64::from(self.segment) << 32 | i64::from(self.offset);
-        Ok(integer.into())
-    }
-}
-
-impl FromSql for Position {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let integer = value.as_i64()?;
-        let [segment, offset] = [integer >> 32, integer & i64::from(u32::MAX)].map(u32::try_from);
-        match (segment, offset) {
-            (Ok(segment), Ok(offset)) => Ok(Position { segment, offset }),
-            _ => Err(FromSqlError::OutOfRange(integer)),
-        }
-    }
-}
-
-impl ToSql for Held {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        match self {
-            Held::Here(value) => value.to_sql(),
-            Held::Beside(position) => position.to_sql(),
-        }
-    }
-}
-
-impl FromSql for Held {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value {
-            ValueRef::Integer(_) => Position::column_result(value).map(Held::Beside),
-            _ => Ok(Held::Here(value.as_blob()?.to_vec())),
-        }
-    }
-}
-
-fn read_segments(connection: &Connection) -> Outcome<BTreeMap<u32, Segment>> {
-    let mut statement = connection.prepare(
-        "SELECT number, end, written, held, first_n, last_n, first_seq, last_seq FROM segments",
-    )?;
-    let rows = statement.query_map([], |row| {
-        let number = |column| row.get(column).map(unsigned);
-        let numbers = |first, last| -> rusqlite::Result<Numbers> {
-            Ok(Numbers {
-                first: number(first)?,
-                last: number(last)?,
-            })
-        };
-        let segment = Segment {
-            end: number(1)?,
-            written: number(2)?,
-            held: number(3)?,
-            exchanges: numbers(4, 5)?,
-            spans: numbers(6, 7)?,
-        };
-        Ok((row.get(0)?, segment))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The number of the segment that was begun last.
-fn read_last(connection: &Connection) -> Outcome<u32> {
-    let last = connection
-        .query_row("SELECT value FROM meta WHERE key = 'segment'", [], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    Ok(last.unwrap_or(0))
-}
-
-fn write_segment(connection: &Connection, number: u32, segment: &Segment) -> Outcome<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-        .execute(params![
-            number,
-            signed(segment.end),
-            signed(segment.written),
-            signed(segment.held),
-            signed(segment.exchanges.first),
-            signed(segment.exchanges.last),
-            signed(segment.spans.first),
-            signed(segment.spans.last),
-        ])?;
-    Ok(())
-}
-
-/// The file of a segment.
-pub(super) fn file(database: &Path, number: u32) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(format!("{INFIX}{number}"));
-    path.into()
-}
-
-/// The segments of the database at `database` that are there, and their numbers.
-pub(super) fn files(database: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
-    let Some((directory, name)) = database.parent().zip(database.file_name()) else {
-        return Ok(Vec::new());
-    };
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if let Some(number) = path.file_name().and_then(|file| number_of(name, file)) {
-            files.push((number, path));
-        }
-    }
-    Ok(files)
-}
-
-fn number_of(database: &OsStr, segment: &OsStr) -> Option<u32> {
-    let rest = segment.to_str()?.strip_prefix(database.to_str()?)?;
-    rest.strip_prefix(INFIX)?.parse().ok()
-}
-
-/// The value whose length is at `offset`.
-fn read_at(file: &File, offset: u32) -> io::Result<Vec<u8>> {
-    let mut length = [0; LENGTH];
-    let at = u64::from(offset);
-    file.read_exact_at(&mut length, at)?;
-    let (length, at) = (u32::from_le_bytes(length), at + LENGTH as u64);
-    // A length that was changed must not cost memory.
-    if at + u64::from(length) > file.metadata()?.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let mut value = vec![0; length as usize];
-    file.read_exact_at(&mut value, at)?;
-    Ok(value)
-}
-
-/// There is no such file, or it is not so long.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
-    )
-}
-
-fn failing(error: &io::Error) -> Trouble {
-    Trouble::Failing(error.to_string())
-}
-
-#[cfg(test)]
-mod tests;

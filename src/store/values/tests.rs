@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::file::{HEAD, LONG};
 use super::*;
 use crate::store::schema;
 

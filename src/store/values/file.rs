@@ -1,0 +1,155 @@
+//! A file of values: its name, how it is written at its end and read anywhere.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::store::database::{Outcome, Trouble};
+
+/// Values from here on are written from where they are, shorter ones together.
+pub(super) const LONG: usize = 16 << 10;
+/// Bytes that are written together.
+const TOGETHER: usize = 128 << 10;
+const MAGIC: [u8; 8] = *b"spangate";
+/// Bytes before the first value.
+pub(super) const HEAD: usize = 16;
+/// Bytes before each value.
+pub(super) const LENGTH: usize = size_of::<u32>();
+/// Between the database's name and a segment's number.
+const INFIX: &str = "-values-";
+/// A segment that is written.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) number: u32,
+    pub(super) file: File,
+    /// Bytes that the file has.
+    written: u64,
+    /// What is to be written next.
+    waiting: Vec<u8>,
+}
+
+impl Current {
+    /// Begins a file at `path`, whatever was there.
+    pub(super) fn begin(path: &Path, number: u32, identity: i64) -> Outcome<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|error| Trouble::Failing(format!("{}: {error}", path.display())))?;
+        let mut current = Current {
+            number,
+            file,
+            written: 0,
+            waiting: Vec::with_capacity(TOGETHER + LONG),
+        };
+        current.append(&[&MAGIC, &identity.to_le_bytes()], &[])?;
+        Ok(current)
+    }
+
+    pub(super) fn append(&mut self, head: &[&[u8]], rest: &[u8]) -> Outcome<()> {
+        for part in head {
+            self.waiting.extend_from_slice(part);
+        }
+        if rest.len() >= LONG {
+            self.write()?;
+            return self.write_all(rest);
+        }
+        self.waiting.extend_from_slice(rest);
+        if self.waiting.len() >= TOGETHER {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits.
+    pub(super) fn write(&mut self) -> Outcome<()> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        self.write_all(&waiting)?;
+        waiting.clear();
+        self.waiting = waiting;
+        Ok(())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> Outcome<()> {
+        self.file
+            .write_all_at(bytes, self.written)
+            .map_err(|error| failing(&error))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// The file of a segment.
+pub(in crate::store) fn file(database: &Path, number: u32) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!("{INFIX}{number}"));
+    path.into()
+}
+
+/// The segments of the database at `database` that are there, and their numbers.
+pub(in crate::store) fn files(database: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let Some((directory, name)) = database.parent().zip(database.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if let Some(number) = path.file_name().and_then(|file| number_of(name, file)) {
+            files.push((number, path));
+        }
+    }
+    Ok(files)
+}
+
+fn number_of(database: &OsStr, segment: &OsStr) -> Option<u32> {
+    let rest = segment.to_str()?.strip_prefix(database.to_str()?)?;
+    rest.strip_prefix(INFIX)?.parse().ok()
+}
+
+/// Opens a file to read it; as if it were not there where it is another database's.
+pub(super) fn open(path: &Path, identity: i64) -> io::Result<File> {
+    let file = File::open(path)?;
+    let mut head = [0; HEAD];
+    file.read_exact_at(&mut head, 0)?;
+    if head == *[MAGIC, identity.to_le_bytes()].as_flattened() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// The value whose length is at `offset`.
+pub(super) fn read_at(file: &File, offset: u32) -> io::Result<Vec<u8>> {
+    let mut length = [0; LENGTH];
+    let at = u64::from(offset);
+    file.read_exact_at(&mut length, at)?;
+    let (length, at) = (u32::from_le_bytes(length), at + LENGTH as u64);
+    // A length that was changed must not cost memory.
+    if at + u64::from(length) > file.metadata()?.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut value = vec![0; length as usize];
+    file.read_exact_at(&mut value, at)?;
+    Ok(value)
+}
+
+/// There is no such file, or it is not so long.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+    )
+}
+
+pub(super) fn failing(error: &io::Error) -> Trouble {
+    Trouble::Failing(error.to_string())
+}
