@@ -1,5 +1,7 @@
 //! What goes when there is no room, and in which order.
 
+use std::io::ErrorKind;
+
 use super::disk::{begin, open, settings, written};
 use super::*;
 
@@ -9,11 +11,15 @@ async fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Bytes of all files.
+/// Bytes of all files. One that is removed while they are counted has none.
 fn size(dir: &std::path::Path) -> u64 {
     let files = std::fs::read_dir(dir).unwrap();
     files
-        .map(|file| file.unwrap().metadata().unwrap().len())
+        .map(|file| match file.unwrap().metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => panic!("{error}"),
+        })
         .sum()
 }
 
