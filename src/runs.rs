@@ -14,6 +14,7 @@
 //! good; only names are filled in later. All ids are made of the ids of exchanges, so what is rebuilt after a crash is the same.
 
 mod call;
+mod digest;
 mod evidence;
 mod hash;
 mod kind;
@@ -47,6 +48,7 @@ use crate::span::TraceId;
 use crate::span::exchange::told_place;
 
 use call::RunId;
+use digest::Digests;
 use hash::Map;
 use known::CLOSE_NS;
 use retries::Retries;
@@ -60,6 +62,9 @@ pub use sketch::{Change, Sketch, Sketches};
 
 /// A request that did not settle by then is placed all the same: what it follows has ended long ago.
 const PLACED_AFTER: Duration = Duration::from_secs(1);
+
+/// One part in so many of the memory for runs may be digests of texts.
+const DIGESTS: usize = 16;
 
 /// Names a scope.
 type ScopeId = u64;
@@ -92,7 +97,7 @@ pub struct Settings {
 pub struct Runs {
     settings: Settings,
     retries: Retries,
-    prompts: Prompts,
+    shared: Shared,
     scopes: Map<ScopeId, Scope>,
     askers: Map<Asker, ScopeId>,
     /// No number comes twice.
@@ -111,7 +116,15 @@ pub struct Runs {
     /// What the exchange that settled last asked for.
     model: Option<Arc<str>>,
     counts: Counts,
+    /// Of all scopes.
     weight: usize,
+}
+
+/// What is known beyond one scope: nothing of it says who is whose.
+#[derive(Debug)]
+struct Shared {
+    prompts: Prompts,
+    digests: Digests,
 }
 
 /// How many runs there are.
@@ -163,7 +176,10 @@ impl Runs {
         Runs {
             settings,
             retries: Retries::new(settings.idle),
-            prompts,
+            shared: Shared {
+                prompts,
+                digests: Digests::new(settings.max_memory / DIGESTS),
+            },
             scopes: Map::default(),
             askers: Map::default(),
             next_scope: 0,
@@ -292,7 +308,7 @@ impl Runs {
 
     /// Names of agents that were learned since this was asked last: for a system message a name, or none where several have it.
     pub fn learned(&mut self) -> Vec<(Prompt, Option<String>)> {
-        self.prompts.learned()
+        self.shared.prompts.learned()
     }
 
     /// The model that the exchange settled last asked for, where its request was read to group it: reading it again would cost as much.
@@ -311,11 +327,10 @@ impl Runs {
         let mut made = self.retries.close();
         self.release_told();
         for scope in self.scopes.values_mut() {
-            let prompts = &mut self.prompts;
-            scope.place_until(u64::MAX, prompts, &mut made, &mut Vec::new());
+            scope.place_until(u64::MAX, &mut self.shared, &mut made, &mut Vec::new());
             let runs: Vec<RunId> = scope.runs.keys().copied().collect();
             for run in runs {
-                scope.close(run, prompts, &mut made);
+                scope.close(run, &mut self.shared.prompts, &mut made);
             }
         }
         made
@@ -327,9 +342,9 @@ impl Runs {
 
     fn place_until(&mut self, scope: ScopeId, started_ns: u64, now: Instant, made: &mut Vec<Made>) {
         let mut placed = Vec::new();
-        let (begun, over) = self.in_scope(scope, |scope, prompts| {
+        let (begun, over) = self.in_scope(scope, |scope, shared| {
             let before = scope.next_run;
-            let over = scope.place_until(started_ns, prompts, made, &mut placed);
+            let over = scope.place_until(started_ns, shared, made, &mut placed);
             (before..scope.next_run, over)
         });
         for exchange in placed {
@@ -354,13 +369,13 @@ impl Runs {
     fn in_scope<T: Default>(
         &mut self,
         id: ScopeId,
-        work: impl FnOnce(&mut Scope, &mut Prompts) -> T,
+        work: impl FnOnce(&mut Scope, &mut Shared) -> T,
     ) -> T {
         let Some(scope) = self.scopes.get_mut(&id) else {
             return T::default();
         };
         let (weight, open) = (scope.weight(), scope.open);
-        let result = work(scope, &mut self.prompts);
+        let result = work(scope, &mut self.shared);
         self.weight = (self.weight + scope.weight()).saturating_sub(weight);
         self.counts.open = (self.counts.open + scope.open).saturating_sub(open);
         if scope.is_empty() {
@@ -386,7 +401,9 @@ impl Runs {
 
     fn close_run(&mut self, run: RunId, made: &mut Vec<Made>) {
         let scope = scope_of(run);
-        let exchanges = self.in_scope(scope, |scope, prompts| scope.close(run, prompts, made));
+        let exchanges = self.in_scope(scope, |scope, shared| {
+            scope.close(run, &mut shared.prompts, made)
+        });
         self.closed.push_back(run);
         for exchange in exchanges {
             self.release(exchange, |unreleased| unreleased.run = false);
@@ -423,18 +440,23 @@ impl Runs {
             self.close_early(run, made);
         }
         while let Some(run) = self.closed.front().copied()
-            && (self.weight > self.settings.max_memory || self.is_closed(run) != Some(true))
+            && (self.weight() > self.settings.max_memory || self.is_closed(run) != Some(true))
         {
             self.closed.pop_front();
             if self.is_closed(run) == Some(true) {
                 self.forget(run, made);
             }
         }
-        while self.weight > self.settings.max_memory
+        while self.weight() > self.settings.max_memory
             && let Some((_, run)) = self.begun.pop_front()
         {
             self.forget(run, made);
         }
+    }
+
+    /// About how many bytes all that is known takes.
+    fn weight(&self) -> usize {
+        self.weight + self.shared.digests.weight()
     }
 
     /// Whether a run is closed; none of one that is not known any more.

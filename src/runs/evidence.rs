@@ -118,12 +118,13 @@ impl<'s> Scene<'s> {
                 .found(Key::Says(entry.hash))
                 .filter(|call| call.reply.parts.binary_search(&entry.hash).is_ok());
             // A reply that is the only line is the whole.
-            let within = lines::all(&entry.text)
-                .filter(|line| line.len() < entry.text.len())
-                .map(|line| Key::Says(hash::of(line)))
+            let lines = entry.lines();
+            let within = lines
+                .iter()
+                .map(|line| Key::Says(*line))
                 .filter(|key| self.known.has(*key))
                 .flat_map(|key| self.found(key))
-                .filter(|call| holds(&entry.text, call));
+                .filter(|call| holds(entry.text(), call));
             let mut calls: Vec<_> = whole
                 .chain(within)
                 .filter(|call| {
@@ -214,7 +215,7 @@ impl<'s> Scene<'s> {
         let Some(last) = entries.last() else {
             return Vec::new();
         };
-        self.found(Key::Shown(hash::of_first_line(&last.text)))
+        self.found(Key::Shown(hash::of_first_line(last.text())))
             .filter(|call| call.ended_ns.is_some_and(|ended| ended >= not_before_ns))
             .filter(|call| {
                 call.prompt.as_deref().is_some_and(|prompt| {
@@ -260,7 +261,7 @@ impl<'s> Scene<'s> {
     /// **Agent as tool.** The request's task was passed to a tool that has not answered yet. Gives which of the reply's tools it is.
     pub(super) fn passed_to_tool(&self, task: Option<&Entry<'_>>) -> Option<(Found, usize)> {
         let task = match (self.kind, task) {
-            (Kind::Agent | Kind::Bare, Some(task)) => Cow::Borrowed(&*task.text),
+            (Kind::Agent | Kind::Bare, Some(task)) => Cow::Borrowed(task.text()),
             (Kind::Selector | Kind::Orchestrator, _) => Cow::Owned(self.transcript.whole()),
             _ => return None,
         };
@@ -392,15 +393,15 @@ fn holds(text: &str, call: &Call) -> bool {
 /// Both show their task, and it is not the same.
 fn other_task(call: &Call, task: Option<&Entry<'_>>) -> bool {
     call.kind == Kind::Agent
-        && matches!((&call.task, task), (Some(one), Some(other)) if **one != *other.text)
+        && matches!((&call.task, task), (Some(one), Some(other)) if **one != *other.text())
 }
 
 fn in_order(entries: &[Entry<'_>], mut text: &str) -> bool {
     entries.iter().all(|entry| {
-        let Some(at) = text.find(&*entry.text) else {
+        let Some(at) = text.find(entry.text()) else {
             return false;
         };
-        text = &text[at + entry.text.len()..];
+        text = &text[at + entry.text().len()..];
         true
     })
 }

@@ -46,8 +46,10 @@ impl Kind {
                 Kind::Bare
             };
         };
-        let first = &transcript.entries[0].text;
-        if is_selector(&transcript.system) || transcript.system.is_empty() && is_selector(first) {
+        let first = &transcript.entries[0];
+        if is_selector(&transcript.system)
+            || transcript.system.is_empty() && is_selector(first.text())
+        {
             return Kind::Selector;
         }
         if transcript.ends_in_system {
@@ -60,7 +62,7 @@ impl Kind {
         };
         if transcript.system.is_empty()
             && last.agent() == Some(ORCHESTRATOR)
-            && orchestrates(&last.text)
+            && orchestrates(last.text())
         {
             return Kind::Orchestrator;
         }

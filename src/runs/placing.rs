@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use super::Made;
 use super::call::{Asked, Call, CallId, Name, NameRule, Reply, RunId, Speaker};
 use super::evidence::{SELECTORS, Scene};
 use super::hash::{self, Hash, Map};
 use super::kind::Kind;
 use super::link::{Link, To, link};
 use super::names;
-use super::prompts::{Prompt, Prompts};
+use super::prompts::Prompt;
 use super::run::{Extent, Level, Run, Turn};
 use super::scope::{Arrival, Scope};
 use super::society;
-use super::tool::{self, Over, came, hands_over_to, is_handoff_text, takes_a_task};
+use super::tool::{self, Over, came, hands_over_to, takes_a_task};
 use super::transcript::{Entry, Transcript};
+use super::{Made, Shared};
 use crate::openai::ChatRequest;
 use crate::span::exchange::{own_trace, plain_body};
 use crate::span::operation::{Came, Operation, agent_id, inner_workflow_id, tool_id, workflow_id};
@@ -45,14 +45,14 @@ impl Scope {
     pub(super) fn place(
         &mut self,
         arrival: &Arrival,
-        prompts: &mut Prompts,
+        shared: &mut Shared,
         made: &mut Vec<Made>,
     ) -> Vec<RunId> {
         let body = plain_body(&arrival.opening, &arrival.body);
         let Ok(request) = ChatRequest::parse(&body) else {
             return Vec::new();
         };
-        let transcript = Transcript::of(&request);
+        let transcript = Transcript::of(&request, &mut shared.digests);
         let decision = self.decide(arrival, &transcript);
         let (run, before) = match decision.run {
             Some(run) => (run, None),
@@ -73,7 +73,7 @@ impl Scope {
         if let (Some(prompt), Some(Name { text, .. }), Kind::Agent) =
             (call.known_by, call.speaker.name(), call.kind)
         {
-            prompts.learn(prompt, text);
+            shared.prompts.learn(prompt, text);
         }
         self.began(arrival.opening.id, call.id);
         self.known.insert(call);
@@ -138,8 +138,8 @@ impl Scope {
             members: society::members(&scene, run),
             task: transcript.tasks().next().map(|task| {
                 let same = before.and_then(|before| before.task.clone());
-                same.filter(|same| **same == *task.text)
-                    .unwrap_or_else(|| kept(&task.text))
+                same.filter(|same| **same == *task.text())
+                    .unwrap_or_else(|| kept(task.text()))
             }),
             known_by,
             speaker,
@@ -311,7 +311,7 @@ impl Scope {
         let Some(run) = self.runs.get_mut(&run) else {
             return 0;
         };
-        let task = || transcript.tasks().next_back().map(|task| kept(&task.text));
+        let task = || transcript.tasks().next_back().map(|task| kept(task.text()));
         let level = match decision.link.to {
             To::Call(call) => self.known.get(call).map_or(0, |call| call.level),
             To::Tool(call, tool) => {
@@ -433,7 +433,7 @@ impl Run {
         transcript: &Transcript<'_>,
     ) -> usize {
         let identity = &arrival.opening.identity;
-        let input = transcript.entries.last().map(|last| kept(&last.text));
+        let input = transcript.entries.last().map(|last| kept(last.text()));
         self.turns.push(Turn {
             span_id: agent_id(arrival.opening.id),
             speaker: speaker.clone(),
@@ -454,7 +454,7 @@ impl Run {
 
 /// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
 fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
-    let told = |entry: &Entry<'_>| entry.agent().is_some() && is_handoff_text(&entry.text);
+    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff();
     let mut tools = transcript.tools.iter();
     tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
 }

@@ -14,7 +14,7 @@ use super::prompts::Prompts;
 use super::retries::is_repeatable;
 use super::run::{Extent, Run};
 use super::tree;
-use super::{Asker, Made};
+use super::{Asker, Made, Shared};
 use crate::capture::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
 use crate::span::{Key, Place, Value, key};
 
@@ -80,7 +80,7 @@ impl Scope {
     pub(super) fn place_until(
         &mut self,
         started_ns: u64,
-        prompts: &mut Prompts,
+        shared: &mut Shared,
         made: &mut Vec<Made>,
         placed: &mut Vec<ExchangeId>,
     ) -> Vec<RunId> {
@@ -91,7 +91,7 @@ impl Scope {
             let arrival = entry.remove();
             let id = arrival.opening.id;
             if !self.is_repeated(&arrival) {
-                over.extend(self.place(&arrival, prompts, made));
+                over.extend(self.place(&arrival, shared, made));
             }
             if self.attempts.contains_key(&id) {
                 placed.push(id);

@@ -120,7 +120,7 @@ impl Runs {
                 }
             }
         }
-        let so_far = tree::so_far(run, &scope.known, &self.prompts);
+        let so_far = tree::so_far(run, &scope.known, &self.shared.prompts);
         let last = |at: usize| {
             let level = run.turns[at].level;
             run.turns[at + 1..].iter().all(|turn| turn.level != level)

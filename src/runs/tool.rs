@@ -59,9 +59,9 @@ pub(super) fn over(
         let handoff = tools
             .clone()
             .position(|asked| hands_over_to(&asked.call.name).is_some());
-        let split = split_summary(&heard.text, call.reply.tools.len());
+        let split = split_summary(heard.text(), call.reply.tools.len());
         let parts: Vec<(usize, Option<&str>)> = match (handoff, split) {
-            (Some(tool), _) => vec![(tool, Some(&*heard.text))],
+            (Some(tool), _) => vec![(tool, Some(heard.text()))],
             (None, Some(parts)) => parts.into_iter().map(Some).enumerate().collect(),
             (None, None) => (0..tools.len()).map(|tool| (tool, None)).collect(),
         };

@@ -6,13 +6,16 @@
 //! one call follows another when its list begins with the other's and goes on with the other's reply.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::digest::{self, Digest, Digests};
 use super::hash::{self, Hash};
 use super::kind::{LONGEST_NAME, is_name};
 use super::tool::{hands_over_to, is_handoff_text};
-use crate::openai::{ChatRequest, Content, Message};
+use crate::openai::{ChatRequest, Content, Message, Quoted};
 
 /// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
 const MEMORY: &str = "Relevant memory content";
@@ -41,12 +44,21 @@ pub(super) struct Transcript<'a> {
 /// One thing that was said.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
-    pub(super) text: Cow<'a, str>,
+    words: Words<'a>,
+    /// Of a long one.
+    digest: Option<Arc<Digest>>,
     pub(super) hash: Hash,
     pub(super) author: Author,
     pub(super) name: Option<Cow<'a, str>>,
     /// Of all texts up to this one, itself included.
     pub(super) beginning: Hash,
+}
+
+/// What was said; where it is known already what it is to grouping, it is read only if somebody wants the words.
+#[derive(Debug)]
+enum Words<'a> {
+    Read(Cow<'a, str>),
+    Written(Quoted<'a>, OnceCell<String>),
 }
 
 /// Whose message it is, to the one who sends it.
@@ -64,6 +76,30 @@ pub(super) enum Author {
 pub(super) const NOTHING: Hash = 0;
 
 impl Entry<'_> {
+    /// What was said, without space around it.
+    pub(super) fn text(&self) -> &str {
+        match &self.words {
+            Words::Read(text) => text,
+            Words::Written(written, read) => read.get_or_init(|| said(*written).into_owned()),
+        }
+    }
+
+    /// As [`digest::hashes_of_lines`] has them.
+    pub(super) fn lines(&self) -> Cow<'_, [Hash]> {
+        match &self.digest {
+            Some(digest) => Cow::Borrowed(&digest.lines),
+            None => digest::hashes_of_lines(self.text()).collect(),
+        }
+    }
+
+    /// Whether a `Handoff` tells of itself so.
+    pub(super) fn tells_of_handoff(&self) -> bool {
+        match &self.digest {
+            Some(digest) => digest.tells_of_handoff,
+            None => is_handoff_text(self.text()),
+        }
+    }
+
     /// Of the user, or a task: nobody of the team.
     pub(super) fn is_from_outside(&self) -> bool {
         self.author == Author::Other && self.name.as_deref().is_none_or(|name| name == "user")
@@ -78,8 +114,8 @@ impl Entry<'_> {
 }
 
 impl<'a> Transcript<'a> {
-    /// Reads a request.
-    pub(super) fn of(request: &'a ChatRequest<'a>) -> Self {
+    /// Reads a request, with what is known of its texts.
+    pub(super) fn of(request: &'a ChatRequest<'a>, digests: &mut Digests) -> Self {
         let messages = &request.messages;
         let systems = messages
             .iter()
@@ -104,11 +140,11 @@ impl<'a> Transcript<'a> {
             reflects: false,
             tools: request.tools.as_deref().map(tool_names).unwrap_or_default(),
         };
-        transcript.read(&body);
+        transcript.read(&body, digests);
         transcript
     }
 
-    fn read(&mut self, body: &[&'a Message<'a>]) {
+    fn read(&mut self, body: &[&'a Message<'a>], digests: &mut Digests) {
         let mut at = 0;
         while let Some(message) = body.get(at) {
             at += 1;
@@ -122,7 +158,7 @@ impl<'a> Transcript<'a> {
                     Some("system" | "developer") => Author::System,
                     _ => Author::Other,
                 };
-                self.push(text(message), author, message.name.as_deref());
+                self.message(message, author, digests);
                 continue;
             };
             let answers = body[at..]
@@ -185,6 +221,38 @@ impl<'a> Transcript<'a> {
         }
     }
 
+    /// A message that says something. A long one is read only if nothing is known of it.
+    fn message(&mut self, message: &'a Message<'a>, author: Author, digests: &mut Digests) {
+        let name = message.name.as_deref();
+        let long = match message.content {
+            Some(Content::Text(text)) if text.written().len() >= digest::SHORTEST => text,
+            _ => return self.push(text(message), author, name),
+        };
+        let mut read = None;
+        let digest = digests.of(long.written(), || {
+            let text = read.insert(said(long));
+            without_prefix(text, None)
+                .is_none()
+                .then(|| Digest::of(text))
+        });
+        match (digest, read) {
+            (Some(digest), read) => {
+                let words = match read {
+                    Some(text) => Words::Read(text),
+                    None => Words::Written(long, OnceCell::new()),
+                };
+                self.add(
+                    words,
+                    digest.hash,
+                    Some(digest),
+                    author,
+                    name.map(Cow::Borrowed),
+                );
+            }
+            (None, read) => self.push(read.unwrap_or_else(|| said(long)), author, name),
+        }
+    }
+
     fn push(&mut self, text: Cow<'a, str>, author: Author, name: Option<&'a str>) {
         let prefixed = match author {
             Author::Other => without_prefix(&text, name),
@@ -196,9 +264,21 @@ impl<'a> Transcript<'a> {
             None => (name.map(Cow::Borrowed), text),
         };
         let hash = hash::of_said(&text);
+        self.add(Words::Read(text), hash, None, author, name);
+    }
+
+    fn add(
+        &mut self,
+        words: Words<'a>,
+        hash: Hash,
+        digest: Option<Arc<Digest>>,
+        author: Author,
+        name: Option<Cow<'a, str>>,
+    ) {
         let beginning = hash::then(self.beginning(self.entries.len()), hash);
         self.entries.push(Entry {
-            text,
+            words,
+            digest,
             hash,
             author,
             name,
@@ -226,7 +306,7 @@ impl<'a> Transcript<'a> {
         let mut whole = self.system.to_string();
         for entry in &self.entries {
             whole.push('\n');
-            whole.push_str(&entry.text);
+            whole.push_str(entry.text());
         }
         whole
     }
@@ -250,7 +330,7 @@ fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
     }
     match &message.content {
         None => Cow::Borrowed(""),
-        Some(Content::Text(text)) => trimmed(text.text()),
+        Some(Content::Text(text)) => said(*text),
         Some(Content::Json(json)) => {
             let parts: Vec<Part<'_>> = serde_json::from_str(json).unwrap_or_default();
             let texts: Vec<_> = parts.into_iter().filter_map(|part| part.text).collect();
@@ -259,8 +339,9 @@ fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
     }
 }
 
-fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
-    match text {
+/// What a text says, without space around it.
+fn said(text: Quoted<'_>) -> Cow<'_, str> {
+    match text.text() {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(mut text) => {
             text.truncate(text.trim_end().len());

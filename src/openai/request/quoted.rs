@@ -19,6 +19,11 @@ impl<'a> Quoted<'a> {
         Some(Quoted { inner, escapes })
     }
 
+    /// How it was written, without its quotes.
+    pub fn written(self) -> &'a str {
+        self.inner
+    }
+
     /// What it says.
     pub fn text(self) -> Cow<'a, str> {
         json::plain(self.inner, self.escapes)

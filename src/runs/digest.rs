@@ -1,0 +1,154 @@
+//! What grouping wants to know of a long text, worked out once. A history comes again with every call of its run, to each agent of a team;
+//! reading, taking apart and hashing all of it anew would be most of the work there is.
+//!
+//! Texts are known again by how they were written, hashed with secrets that are made at random for each process.
+
+use std::hash::BuildHasher;
+use std::mem;
+use std::sync::Arc;
+
+use rapidhash::fast::RandomState;
+
+use super::hash::{self, Hash, Map};
+use super::lines;
+use super::tool::is_handoff_text;
+
+/// Shortest text, in bytes as written, that is worth remembering.
+pub(super) const SHORTEST: usize = 512;
+
+/// What a text is to grouping.
+#[derive(Debug)]
+pub(super) struct Digest {
+    /// Of what it says.
+    pub(super) hash: Hash,
+    /// Whether a `Handoff` tells of itself so.
+    pub(super) tells_of_handoff: bool,
+    /// As [`hashes_of_lines`] has them.
+    pub(super) lines: Box<[Hash]>,
+}
+
+/// Of each line of a text, but not of one that is all of it: by its first line a reply is found in a longer text.
+pub(super) fn hashes_of_lines(text: &str) -> impl Iterator<Item = Hash> {
+    lines::all(text)
+        .filter(|line| line.len() < text.len())
+        .map(hash::of)
+}
+
+impl Digest {
+    /// Of a text without space around it.
+    pub(super) fn of(text: &str) -> Self {
+        Digest {
+            hash: hash::of_said(text),
+            tells_of_handoff: is_handoff_text(text),
+            lines: hashes_of_lines(text).collect(),
+        }
+    }
+
+    /// About how many bytes it takes, with its place in a table.
+    fn weight(&self) -> usize {
+        96 + size_of_val(&*self.lines)
+    }
+}
+
+/// Those of texts that were seen lately. What was not seen for as long as it takes to fill half of the room is forgotten.
+#[derive(Debug)]
+pub(super) struct Digests {
+    secrets: RandomState,
+    recent: Generation,
+    before: Generation,
+    max_memory: usize,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    digests: Map<u64, Arc<Digest>>,
+    weight: usize,
+}
+
+impl Digests {
+    pub(super) fn new(max_memory: usize) -> Self {
+        Digests {
+            secrets: RandomState::default(),
+            recent: Generation::default(),
+            before: Generation::default(),
+            max_memory,
+        }
+    }
+
+    /// The digest of a text that was written like that: remembered, or made, where `make` makes one.
+    pub(super) fn of(
+        &mut self,
+        written: &str,
+        make: impl FnOnce() -> Option<Digest>,
+    ) -> Option<Arc<Digest>> {
+        let key = self.secrets.hash_one(written);
+        if let Some(digest) = self.recent.digests.get(&key) {
+            return Some(Arc::clone(digest));
+        }
+        let digest = match self.before.digests.get(&key) {
+            Some(digest) => Arc::clone(digest),
+            None => Arc::new(make()?),
+        };
+        if self.recent.weight + digest.weight() > self.max_memory / 2 {
+            self.before = mem::take(&mut self.recent);
+        }
+        self.recent.weight += digest.weight();
+        self.recent.digests.insert(key, Arc::clone(&digest));
+        Some(digest)
+    }
+
+    /// About how many bytes all of them take.
+    pub(super) fn weight(&self) -> usize {
+        self.recent.weight + self.before.weight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digests_of(digests: &mut Digests, written: &str) -> (Arc<Digest>, bool) {
+        let mut made = false;
+        let digest = digests.of(written, || {
+            made = true;
+            Some(Digest::of(written))
+        });
+        (digest.unwrap(), made)
+    }
+
+    #[test]
+    fn a_text_is_read_once_as_long_as_it_comes_again() {
+        let mut digests = Digests::new(2000);
+        let (first, made) = digests_of(&mut digests, "a\nb");
+        assert!(made);
+        for other in 0..100 {
+            let (again, made) = digests_of(&mut digests, "a\nb");
+            assert!(!made && Arc::ptr_eq(&first, &again));
+            assert!(digests_of(&mut digests, &format!("other {other}")).1);
+            assert!(digests.weight() <= 2000);
+        }
+        let (_, made) = digests_of(&mut digests, "other 0");
+        assert!(made);
+    }
+
+    #[test]
+    fn what_none_is_made_of_is_asked_for_again() {
+        let mut digests = Digests::new(2000);
+        assert!(digests.of("a", || None).is_none());
+        assert!(digests_of(&mut digests, "a").1);
+    }
+
+    #[test]
+    fn a_line_that_is_all_of_a_text_is_not_within_it() {
+        assert!(Digest::of("only: one").lines.contains(&hash::of("one")));
+        assert!(
+            !Digest::of("only: one")
+                .lines
+                .contains(&hash::of("only: one"))
+        );
+        let several = Digest::of("a\nwriter: b");
+        for line in ["a", "writer: b", "b"] {
+            assert!(several.lines.contains(&hash::of(line)));
+        }
+    }
+}
