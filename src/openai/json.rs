@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::special::first_special;
+use crate::special::{Escaped, Marks, WIDE, first_special};
 
 /// The text is no JSON, or ends before its value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,26 +324,17 @@ impl<'a> Json<'a> {
 
     /// Goes on to the quote that ends the string around; what escapes there were before it.
     fn inside(&mut self) -> Result<Escapes, Malformed> {
-        let bytes = self.bytes();
-        let (mut at, mut escapes) = (self.at, Escapes::None);
-        loop {
-            at += first_special(&bytes[at..]).ok_or(Malformed)?;
-            match bytes[at] {
-                b'"' => break,
-                b'\\' => {}
-                _ => return Err(Malformed),
+        let rest = &self.bytes()[self.at..];
+        let first = first_special(rest).ok_or(Malformed)?;
+        let (length, escapes) = match rest[first] {
+            b'"' => (first, Escapes::None),
+            b'\\' => {
+                let (length, escapes) = escaped(&rest[first..])?;
+                (first + length, escapes)
             }
-            let (kind, length) = match bytes.get(at + 1) {
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                    (Escapes::Simple, 2)
-                }
-                Some(b'u') if unit(&bytes[at + 2..]).is_some() => (Escapes::Units, 6),
-                _ => return Err(Malformed),
-            };
-            escapes = escapes.max(kind);
-            at += length;
-        }
-        self.at = at;
+            _ => return Err(Malformed),
+        };
+        self.at += length;
         Ok(escapes)
     }
 
@@ -385,6 +376,38 @@ impl<'a> Json<'a> {
         }
         Ok(digits)
     }
+}
+
+/// How long the rest of a string is that goes on with an escape, and what escapes are in it.
+fn escaped(rest: &[u8]) -> Result<(usize, Escapes), Malformed> {
+    let (blocks, tail) = rest.as_chunks::<WIDE>();
+    let mut last = [b' '; WIDE];
+    last[..tail.len()].copy_from_slice(tail);
+    let (mut runs, mut escapes) = (Escaped::default(), Escapes::Simple);
+    for (place, block) in blocks.iter().chain([&last]).enumerate() {
+        let marks = Marks::of(block);
+        let escaped = runs.of(marks.backslashes);
+        let end = marks.quotes & !escaped;
+        let within = end.wrapping_sub(1) & !end;
+        if marks.controls & within != 0 {
+            return Err(Malformed);
+        }
+        // Quotes and line ends are nearly all that is escaped.
+        let mut others = escaped & within & !(marks.quotes | marks.line_ends);
+        while others != 0 {
+            let at = place * WIDE + others.trailing_zeros() as usize;
+            match rest.get(at) {
+                Some(b'\\' | b'/' | b'b' | b'f' | b'r' | b't') => {}
+                Some(b'u') if unit(&rest[at + 1..]).is_some() => escapes = Escapes::Units,
+                _ => return Err(Malformed),
+            }
+            others &= others - 1;
+        }
+        if end != 0 {
+            return Ok((place * WIDE + end.trailing_zeros() as usize, escapes));
+        }
+    }
+    Err(Malformed)
 }
 
 /// What becomes of an array's element that the text breaks off in.

@@ -172,6 +172,20 @@ proptest! {
         }
     }
 
+    // Several blocks long, so that runs of backslashes and the end come at every place of one.
+    #[test]
+    fn a_string_full_of_escapes_is_one_where_serde_json_says_so(inside in r#"(\\\\|\\"|\\n|\\t|\\/|\\u00e9|[a-zé n]{1,9}){0,90}"#, at in any::<prop::sample::Index>(), other in prop::sample::select(vec!["", "", "\\", "\"", "\n", "x", "\\u12"])) {
+        let mut written = format!("\"{inside}\"");
+        let at = written.floor_char_boundary(at.index(written.len()));
+        written.insert_str(at, other);
+        let says = serde_json::from_str::<String>(&written).ok();
+        prop_assert_eq!(reads(&written), says.is_some(), "{}", &written);
+        if let Some(says) = says {
+            let said = text(one(&written));
+            prop_assert_eq!(said.as_deref(), Some(&*says));
+        }
+    }
+
     #[test]
     fn damaged_json_is_refused_where_serde_json_refuses_it(value in any_json(), at in any::<prop::sample::Index>(), byte in 0_u8..128, cut in any::<bool>()) {
         let mut written = serde_json::to_string(&value).unwrap().into_bytes();
