@@ -8,6 +8,7 @@ mod asking;
 mod budget;
 mod exchange;
 mod observers;
+mod question;
 mod queue;
 pub mod worker;
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use super::question::Question;
+
 /// A limit in bytes that all copies share.
 #[derive(Debug)]
 pub struct Budget {
@@ -123,18 +125,17 @@ impl Copied {
 /// The copy of a body that does not grow any more. Clones share its bytes.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     cut: bool,
     reserved: Option<Arc<Reservation>>,
+    pub(super) question: Question,
 }
 
 impl Copied {
     pub(super) fn kept(self) -> Kept {
-        Kept {
-            bytes: self.bytes.into(),
-            cut: self.cut,
-            reserved: Some(Arc::new(self.reserved)),
-        }
+        let mut kept = Kept::new(self.bytes.into(), self.cut);
+        kept.reserved = Some(Arc::new(self.reserved));
+        kept
     }
 }
 
@@ -142,6 +143,7 @@ impl Kept {
     /// A copy that counts against no budget.
     pub fn new(bytes: Bytes, cut: bool) -> Self {
         Kept {
+            question: Question::of(&bytes),
             bytes,
             cut,
             reserved: None,
@@ -151,6 +153,11 @@ impl Kept {
     /// The bytes that were kept, from the first on.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Most bytes that it and what is read from it take.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes.len() + self.question.weight(&self.bytes)
     }
 
     /// Whether there were more.

@@ -182,7 +182,7 @@ impl Exchange {
             .reading
             .as_ref()
             .map_or(0, |reading| reading.reply.weight());
-        REST + self.request.bytes().len() + reply
+        REST + self.request.weight() + reply
     }
 
     /// What its other attempts have in common with it.

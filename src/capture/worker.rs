@@ -222,4 +222,4 @@ impl Assembly {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -386,14 +386,14 @@ fn escaped(rest: &[u8]) -> Result<(usize, Escapes), Malformed> {
     let (mut runs, mut escapes) = (Escaped::default(), Escapes::Simple);
     for (place, block) in blocks.iter().chain([&last]).enumerate() {
         let marks = Marks::of(block);
-        let escaped = runs.of(marks.backslashes);
-        let end = marks.quotes & !escaped;
+        let literal = runs.of(marks.backslashes);
+        let end = marks.quotes & !literal;
         let within = end.wrapping_sub(1) & !end;
         if marks.controls & within != 0 {
             return Err(Malformed);
         }
         // Quotes and line ends are nearly all that is escaped.
-        let mut others = escaped & within & !(marks.quotes | marks.line_ends);
+        let mut others = literal & within & !(marks.quotes | marks.line_ends);
         while others != 0 {
             let at = place * WIDE + others.trailing_zeros() as usize;
             match rest.get(at) {

@@ -17,7 +17,7 @@ use super::tool::{self, Over, came, hands_over_to, takes_a_task};
 use super::transcript::{Entry, Transcript};
 use super::{Made, Shared};
 use crate::openai::ChatRequest;
-use crate::span::exchange::{own_trace, plain_body};
+use crate::span::exchange::own_trace;
 use crate::span::operation::{Came, Operation, agent_id, inner_workflow_id, tool_id, workflow_id};
 
 /// Most bytes of a text that is kept to be told of a turn or a run.
@@ -48,11 +48,21 @@ impl Scope {
         shared: &mut Shared,
         made: &mut Vec<Made>,
     ) -> Vec<RunId> {
-        let body = plain_body(&arrival.opening, &arrival.body);
-        let Ok(request) = ChatRequest::parse(&body) else {
-            return Vec::new();
-        };
-        let transcript = Transcript::of(&request, &mut shared.digests);
+        arrival.body.asks(&arrival.opening, |request| {
+            request.map_or_else(Vec::new, |request| {
+                self.place_request(arrival, request, shared, made)
+            })
+        })
+    }
+
+    fn place_request(
+        &mut self,
+        arrival: &Arrival,
+        request: &ChatRequest<'_>,
+        shared: &mut Shared,
+        made: &mut Vec<Made>,
+    ) -> Vec<RunId> {
+        let transcript = Transcript::of(request, &mut shared.digests);
         let decision = self.decide(arrival, &transcript);
         let (run, before) = match decision.run {
             Some(run) => (run, None),

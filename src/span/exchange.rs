@@ -8,8 +8,7 @@ use super::chat;
 use super::{
     Attributes, Collect, Head, Name, Place, Sink, Span, SpanId, TraceId, ValueRef, key, tell_all,
 };
-use crate::capture::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
-use crate::encoding::Decoder;
+use crate::capture::{Ending, Exchange, ExchangeId, Opening, Reading};
 use crate::openai::{ChatReply, ChatRequest};
 
 /// What a client that left is recorded as, there being no status for it; nginx's word.
@@ -22,16 +21,27 @@ pub fn span(exchange: &Exchange) -> Span {
 
 /// Tells the span of `exchange`, standing at `place`. Everything in it is a function of the two.
 pub fn tell<S: Sink>(exchange: &Exchange, place: &Place, sink: S) -> S::Told {
+    let opening = &*exchange.opening;
+    if opening.chat {
+        let asked = &exchange.request;
+        asked.asks(opening, |request| {
+            tell_asked(exchange, place, request, sink)
+        })
+    } else {
+        tell_asked(exchange, place, None, sink)
+    }
+}
+
+fn tell_asked<S: Sink>(
+    exchange: &Exchange,
+    place: &Place,
+    request: Option<&ChatRequest<'_>>,
+    sink: S,
+) -> S::Told {
     let (opening, reading) = (&*exchange.opening, exchange.reading.as_ref());
     let outcome = Outcome::of(exchange, reading);
-    let body = opening.chat.then(|| plain_body(opening, &exchange.request));
-    let request = body
-        .as_deref()
-        .and_then(|body| ChatRequest::parse(body).ok());
     let answered = reading.and_then(|reading| reading.reply.model.as_deref());
-    let asked = request
-        .as_ref()
-        .and_then(|request| request.model.as_deref());
+    let asked = request.and_then(|request| request.model.as_deref());
     let head = Head {
         trace_id: place.trace_id,
         span_id: span_id(opening.id),
@@ -47,7 +57,7 @@ pub fn tell<S: Sink>(exchange: &Exchange, place: &Place, sink: S) -> S::Told {
             chat::kind_attributes(opening.system, put);
             set(put, key::ENTITY_NAME, "openai.chat");
             set(put, key::ENTITY_PATH, "openai.chat");
-            put_call(put, opening, request.as_ref(), reading);
+            put_call(put, opening, request, reading);
         } else {
             set(put, key::LOG_TYPE, "task");
             let called = format!("{} {}", opening.method, opening.path);
@@ -220,19 +230,6 @@ fn put_call(
     {
         set(put, key::TIME_TO_FIRST_TOKEN, first.as_secs_f64());
     }
-}
-
-/// The body of a request without its coding.
-pub fn plain_body<'a>(opening: &Opening, request: &'a Kept) -> Cow<'a, [u8]> {
-    if opening.content_encoding.is_none() {
-        return Cow::Borrowed(request.bytes());
-    }
-    let mut plain = Vec::new();
-    let mut decoder = Decoder::new(opening.content_encoding.as_deref(), opening.max_body);
-    decoder.push(request.bytes(), |decoded| {
-        plain.extend_from_slice(decoded);
-    });
-    Cow::Owned(plain)
 }
 
 fn put_transport(put: &mut impl Attributes, exchange: &Exchange, outcome: &Outcome<'_>) {

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use crate::capture::{Answer, Ending, Exchange, ExchangeId, Kept, Opening, Reading, kept_header};
 use crate::identity::Identity;
 use crate::openai::{ChatReply, ChatRequest};
-use crate::span::exchange::plain_body;
 
 use super::blob::{self, Blob, Unreadable};
 
@@ -95,9 +94,8 @@ pub(super) fn request<'a>(opening: &Opening, kept: &'a Kept) -> Option<Blob<'a>>
     if opening.content {
         return Some(Blob::of(kept.bytes()));
     }
-    let plain = plain_body(opening, kept);
-    let request = ChatRequest::parse(&plain).ok()?;
-    Some(Blob::of(request.without_content().into_bytes()))
+    let bare = kept.asks(opening, |request| request.map(ChatRequest::without_content))?;
+    Some(Blob::of(bare.into_bytes()))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use crate::capture::{Ending, Opening};
 use crate::identity::{self, Defaults};
 use crate::tap::{End, Observer};
 
-fn opening(path: &str) -> Opening {
+pub(in crate::capture) fn opening(path: &str) -> Opening {
     Opening {
         id: ExchangeId::new(),
         identity: identity::read(&HeaderMap::new(), &Defaults::default()),
