@@ -11,8 +11,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row as Colum
 use super::book::Book;
 use super::group::Group;
 use super::record::Rows;
+use super::retention::Bounds;
 use super::schema;
-use super::values::{Held, Sparse, Values, Work};
+use super::values::{Held, Most, Sparse, Values, Work};
 use crate::capture::ExchangeId;
 use crate::span::{SpanId, TraceId};
 
@@ -85,9 +86,8 @@ pub struct Refused {
 }
 
 impl Database {
-    /// Opens the file at `path`, or one in memory, and makes it where there is none. It is to be of `bytes` bytes at most, with all that is
-    /// beside it.
-    pub(super) fn open(path: Option<&Path>, bytes: u64) -> Outcome<Self> {
+    /// Opens the file at `path`, or one in memory, and makes it where there is none. With all that is beside it, it is to stay within `bounds`.
+    pub(super) fn open(path: Option<&Path>, bounds: Bounds) -> Outcome<Self> {
         let connection = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
@@ -104,7 +104,7 @@ impl Database {
         connection.pragma_update(
             None,
             "journal_size_limit",
-            signed((bytes / 16).min(MOST_AT_ONCE)),
+            signed((bounds.bytes / 16).min(MOST_AT_ONCE)),
         )?;
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.set_prepared_statement_cache_capacity(64);
@@ -113,9 +113,12 @@ impl Database {
             connection.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| {
                 row.get(0)
             })?;
-        let segment = (bytes / 64).clamp(LEAST_SEGMENT, MOST_AT_ONCE);
+        let most = Most {
+            bytes: (bounds.bytes / 64).clamp(LEAST_SEGMENT, MOST_AT_ONCE),
+            age: bounds.age / 8,
+        };
         let values = path
-            .map(|path| Values::to_write(path, identity, segment, &connection))
+            .map(|path| Values::to_write(path, identity, most, &connection))
             .transpose()?;
         let book = Book::read(&connection)?;
         Ok(Database {

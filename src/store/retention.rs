@@ -44,7 +44,7 @@ struct Sweep {
 }
 
 /// What may be kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bounds {
     /// Bytes of the database, its free pages aside, and of the values beside it.
     pub(super) bytes: u64,

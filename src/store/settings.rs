@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use std::{error, fmt, io};
 
+use super::retention::Bounds;
+
 /// Where the store is and how much it may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -15,6 +17,16 @@ pub struct Settings {
     pub max_age: Duration,
     /// Bytes of spans in memory, when the disk takes none.
     pub max_memory: usize,
+}
+
+impl Settings {
+    /// What of it may be kept.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            bytes: self.max_size,
+            age: self.max_age,
+        }
+    }
 }
 
 /// How the store is doing, at one moment.

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -40,6 +41,13 @@ pub(super) use place::{Held, Owner, Position};
 const SHORT: usize = 256;
 /// One in so many of a segment's values may be held when they are moved.
 const FEW: u64 = 4;
+
+/// When a segment gets no further value: what went is on the disk until its neighbours go, too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) bytes: u64,
+    pub(super) age: Duration,
+}
 
 /// What is to be done with files, by whoever may wait for the disk.
 #[derive(Debug, Default)]
@@ -64,8 +72,7 @@ pub(super) struct Sparse {
 pub(super) struct Values {
     database: PathBuf,
     identity: i64,
-    /// A segment of so many bytes gets no further value.
-    most: u64,
+    most: Most,
     segments: BTreeMap<u32, Segment>,
     /// The number of the segment that was begun last, and whether the database knows it.
     last: u32,
@@ -99,7 +106,10 @@ impl Values {
         Values {
             database: database.to_owned(),
             identity,
-            most: 0,
+            most: Most {
+                bytes: 0,
+                age: Duration::ZERO,
+            },
             segments: BTreeMap::new(),
             last: 0,
             last_is_written: true,
@@ -112,12 +122,12 @@ impl Values {
         }
     }
 
-    /// The same for writing, too, in segments of about `most` bytes. Files of which the database knows nothing are removed: a crash left them,
+    /// The same for writing, too, in segments of which each becomes about as large and old as `most` says. Files of which the database knows nothing are removed: a crash left them,
     /// or they were to go when the disk has what is in their place. Whether it has, nobody knows any more.
     pub(super) fn to_write(
         database: &Path,
         identity: i64,
-        most: u64,
+        most: Most,
         connection: &Connection,
     ) -> Outcome<Self> {
         let segments = read_segments(connection)?;
@@ -215,7 +225,7 @@ impl Values {
 
     fn has_room(&self, number: u32) -> bool {
         let segment = self.segments.get(&number);
-        segment.is_none_or(|segment| segment.end < self.most)
+        segment.is_none_or(|segment| segment.end < self.most.bytes)
     }
 
     fn begin_after(&mut self, full: Option<Current>) -> Outcome<Current> {
@@ -280,11 +290,13 @@ impl Values {
         for current in &mut self.current {
             let Some(open) = current else { continue };
             let segment = self.segments.get(&open.number);
-            if segment.is_some_and(|segment| segment.held == 0) {
-                // It would stay until there is another.
-                *current = None;
-            } else {
+            let is_empty = segment.is_some_and(|segment| segment.held == 0);
+            if !is_empty {
                 open.write()?;
+            }
+            // It would stay until there is another.
+            if is_empty || open.age() >= self.most.age {
+                *current = None;
             }
         }
         if !std::mem::replace(&mut self.last_is_written, true) {

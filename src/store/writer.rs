@@ -63,10 +63,7 @@ impl Writer {
             identity: None,
             checkpoint: None,
             retention: Retention::default(),
-            bounds: Bounds {
-                bytes: settings.max_size,
-                age: settings.max_age,
-            },
+            bounds: settings.bounds(),
             told_to: 0,
             behind: None,
             owed: Vec::new(),
@@ -222,10 +219,7 @@ impl Writer {
             return Ok(());
         };
         let used = database.used_bytes()?;
-        let mut bounds = Bounds {
-            bytes: self.settings.max_size,
-            age: self.settings.max_age,
-        };
+        let mut bounds = self.settings.bounds();
         let mut total = used;
         if let Some(directory) = &self.directory {
             if directory.file() != self.file {
@@ -360,10 +354,10 @@ impl Writer {
 
     fn opened(&mut self) -> Outcome<Database> {
         let Some(directory) = &mut self.directory else {
-            return Database::open(None, 0);
+            return Database::open(None, Bounds::default());
         };
         directory.ensure().map_err(Trouble::Failing)?;
-        Database::open(Some(&directory.database()), self.settings.max_size)
+        Database::open(Some(&directory.database()), self.settings.bounds())
     }
 
     /// Takes a database into use.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::store::database::{Outcome, Trouble};
 
@@ -19,11 +20,13 @@ pub(super) const HEAD: usize = 16;
 pub(super) const LENGTH: usize = size_of::<u32>();
 /// Between the database's name and a segment's number.
 const INFIX: &str = "-values-";
+
 /// A segment that is written.
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) number: u32,
     pub(super) file: File,
+    begun: Instant,
     /// Bytes that the file has.
     written: u64,
     /// What is to be written next.
@@ -43,11 +46,16 @@ impl Current {
         let mut current = Current {
             number,
             file,
+            begun: Instant::now(),
             written: 0,
             waiting: Vec::with_capacity(TOGETHER + LONG),
         };
         current.append(&[&MAGIC, &identity.to_le_bytes()], &[])?;
         Ok(current)
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     pub(super) fn append(&mut self, head: &[&[u8]], rest: &[u8]) -> Outcome<()> {

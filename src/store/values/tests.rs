@@ -22,7 +22,14 @@ impl Disk {
         Disk { dir, connection }
     }
 
-    fn values(&self, most: u64) -> Values {
+    fn values(&self, bytes: u64) -> Values {
+        self.values_with(Most {
+            bytes,
+            age: Duration::MAX,
+        })
+    }
+
+    fn values_with(&self, most: Most) -> Values {
         Values::to_write(&self.dir.path().join(NAME), 7, most, &self.connection).unwrap()
     }
 
@@ -121,6 +128,27 @@ fn a_segment_goes_with_the_last_of_its_values_and_not_before() {
     disk.commit(&mut values);
     assert_eq!(disk.segments(), [1, 4, 5]);
     assert_eq!(value(&values, held[0]), Some(long(1)));
+}
+
+#[test]
+fn a_segment_that_is_old_gets_no_further_value_and_goes_with_its_own() {
+    let disk = Disk::new();
+    let mut values = disk.values_with(Most {
+        bytes: u64::MAX,
+        age: Duration::ZERO,
+    });
+    let old = hold(&mut values, 1, &long(1));
+    let with_it = hold(&mut values, 2, &long(2));
+    assert_eq!(old.segment, with_it.segment);
+    disk.commit(&mut values);
+    let young = hold(&mut values, 3, &long(3));
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [1, 2]);
+    values.forget(old);
+    values.forget(with_it);
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [young.segment]);
+    assert_eq!(value(&values, young), Some(long(3)));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{TRY_AGAIN, Writer, unix_seconds};
 use crate::store::database::{Database, Outcome, Trouble};
+use crate::store::retention::Bounds;
 use crate::store::{DropReason, read, weight};
 
 impl Writer {
@@ -30,7 +31,7 @@ impl Writer {
             aside = is_there.then_some(to);
         }
         let mut database = self.opened()?;
-        let old = old.or_else(|| Database::open(Some(aside.as_deref()?), 0).ok());
+        let old = old.or_else(|| Database::open(Some(aside.as_deref()?), Bounds::default()).ok());
         if self.identity.is_none()
             && let Some(unsent) = old.as_ref().and_then(|old| old.unsent().ok())
         {
