@@ -10,6 +10,9 @@ use std::ops::Range;
 
 use crate::special::{Escaped, Marks, WIDE, first_special};
 
+/// About how many bytes an element takes that is an object: a message of a long history.
+const ELEMENT: usize = 1 << 10;
+
 /// The text is no JSON, or ends before its value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -179,6 +182,8 @@ impl<'a> Json<'a> {
     ) -> Read {
         if self.next()? == b'[' {
             into.clear();
+            // Histories are large enough for growing to be felt, and replies have one choice.
+            into.reserve_exact(1 + (self.text.len() - self.at) / ELEMENT);
         }
         self.each(|json| {
             let mut element = T::default();
