@@ -132,8 +132,11 @@ pub struct Kept {
 }
 
 impl Copied {
-    pub(super) fn kept(self) -> Kept {
+    pub(super) fn kept(mut self) -> Kept {
         let mut kept = Kept::new(self.bytes.into(), self.cut);
+        if !self.reserved.grow(kept.weight()) {
+            kept.question = Question::NOT_KEPT;
+        }
         kept.reserved = Some(Arc::new(self.reserved));
         kept
     }
@@ -188,6 +191,19 @@ mod tests {
         copy.push(b"def");
         copy.push(b"g");
         assert_eq!((copy.bytes(), copy.is_cut()), (&b"abcde"[..], true));
+    }
+
+    #[test]
+    fn what_may_be_read_of_a_long_copy_counts_or_is_not_kept() {
+        let long = vec![b' '; 100_000];
+        for (limit, held) in [(150_000, 150_000), (149_999, 100_000)] {
+            let budget = Budget::new(limit);
+            let mut copy = Copied::new(long.len(), Arc::clone(&budget));
+            copy.push(&long);
+            let kept = copy.kept();
+            assert_eq!(budget.held.load(Ordering::Relaxed), held);
+            assert_eq!((kept.weight(), kept.is_cut()), (held, false));
+        }
     }
 
     #[test]

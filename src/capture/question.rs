@@ -16,7 +16,7 @@ use crate::openai::{ChatRequest, Message};
 /// Shortest body, in bytes, of which it is kept what was read.
 const LONG: usize = 16 << 10;
 
-/// Kept is what takes no more memory than this part of the body: not a body of a million empty messages.
+/// Kept is what takes no more memory than this part of the body: not what was read of a million empty messages.
 const SHARE: usize = 2;
 
 self_cell!(
@@ -35,6 +35,9 @@ self_cell!(
 pub(super) struct Question(Option<Arc<OnceLock<Option<Read>>>>);
 
 impl Question {
+    /// Of a body that is read anew each time.
+    pub(super) const NOT_KEPT: Question = Question(None);
+
     /// Of this body, which nobody has read yet.
     pub(super) fn of(body: &Bytes) -> Self {
         Question((body.len() >= LONG).then(Arc::default))
@@ -48,8 +51,10 @@ impl Question {
 
 fn read(body: &Bytes) -> Option<Read> {
     let read = Read::try_new(body.clone(), |body| ChatRequest::parse(body)).ok()?;
-    let messages = read.borrow_dependent().messages.capacity();
-    (messages * size_of::<Message<'_>>() <= body.len() / SHARE).then_some(read)
+    let ChatRequest { messages, stop, .. } = read.borrow_dependent();
+    let lists = messages.capacity() * size_of::<Message<'_>>()
+        + stop.capacity() * size_of::<Cow<'_, str>>();
+    (lists <= body.len() / SHARE).then_some(read)
 }
 
 impl Kept {
@@ -118,8 +123,11 @@ mod tests {
     #[test]
     fn what_takes_much_more_memory_than_its_body_is_not_kept() {
         let many = Kept::from(&*body(&vec!["{}"; LONG].join(",")));
+        let stops = vec![r#""""#; LONG].join(",");
+        let stops = format!(r#"{{"model":"gpt-4o","stop":[{stops}]}}"#);
         for kept in [
             many,
+            Kept::from(&*stops),
             Kept::from(&*body("{}")),
             Kept::from(&*"x".repeat(LONG)),
         ] {
