@@ -42,8 +42,8 @@ pub(crate) struct Marks {
     pub(crate) quotes: u64,
     pub(crate) backslashes: u64,
     pub(crate) controls: u64,
-    /// Not special, but of nearly all escapes the second byte, if no quote is: `n`.
-    pub(crate) line_ends: u64,
+    /// The letter n: of nearly all escapes the second byte, where no quote is.
+    pub(crate) ns: u64,
 }
 
 impl Marks {
@@ -55,7 +55,7 @@ impl Marks {
             quotes: is(b'"'),
             backslashes: is(b'\\'),
             controls: bits(lanes.map(|bytes| bytes.min(u8x16::splat(b' ' - 1)).simd_eq(bytes))),
-            line_ends: is(b'n'),
+            ns: is(b'n'),
         }
     }
 }
@@ -123,7 +123,7 @@ mod tests {
                 assert_eq!(marks.quotes, bit(byte == b'"'));
                 assert_eq!(marks.backslashes, bit(byte == b'\\'));
                 assert_eq!(marks.controls, bit(byte < b' '));
-                assert_eq!(marks.line_ends, bit(byte == b'n'));
+                assert_eq!(marks.ns, bit(byte == b'n'));
             }
         }
     }
@@ -139,7 +139,7 @@ mod tests {
             for block in bytes.as_chunks::<WIDE>().0 {
                 let found = escaped.of(Marks::of(block).backslashes);
                 for (place, byte) in block.iter().enumerate() {
-                    assert_eq!(found >> place & 1 == 1, before);
+                    assert_eq!(found >> place & 1 == 1, before, "{bytes:?}");
                     before = !before && *byte == b'\\';
                 }
             }

@@ -463,7 +463,7 @@ fn read(found: &Found) -> Result<Made, Unreadable> {
     }
 }
 
-/// What a span weighs, in bytes: close to what it takes in memory, and to its length on the wire.
+/// What a span weighs, in bytes: about what it takes in memory. On the wire it is longer, as what was asked goes out twice.
 fn weight(made: &Made) -> usize {
     match made {
         Made::Call { exchange, .. } => exchange.weight(),

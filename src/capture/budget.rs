@@ -159,7 +159,7 @@ impl Kept {
     }
 
     /// Most bytes that it and what is read from it take.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         self.bytes.len() + self.question.weight(&self.bytes)
     }
 

@@ -11,7 +11,7 @@ use self_cell::self_cell;
 use super::budget::Kept;
 use super::exchange::Opening;
 use crate::encoding::Decoder;
-use crate::openai::{ChatRequest, Message};
+use crate::openai::{ChatRequest, NotAnObject};
 
 /// Shortest body, in bytes, of which it is kept what was read.
 const LONG: usize = 16 << 10;
@@ -50,23 +50,34 @@ impl Question {
 }
 
 fn read(body: &Bytes) -> Option<Read> {
-    let read = Read::try_new(body.clone(), |body| ChatRequest::parse(body)).ok()?;
-    let ChatRequest { messages, stop, .. } = read.borrow_dependent();
-    let lists = messages.capacity() * size_of::<Message<'_>>()
-        + stop.capacity() * size_of::<Cow<'_, str>>();
-    (lists <= body.len() / SHARE).then_some(read)
+    Read::try_new(body.clone(), |body| {
+        let mut request = ChatRequest::parse(body)?;
+        request.messages.shrink_to_fit();
+        Ok::<_, NotAnObject>(request)
+    })
+    .ok()
 }
 
 impl Kept {
     /// Calls `see` with what is asked; with none where the body is not the beginning of a JSON object.
     pub fn asks<T>(&self, opening: &Opening, see: impl FnOnce(Option<&ChatRequest<'_>>) -> T) -> T {
         let plain = self.plain(opening);
-        if let (Cow::Borrowed(_), Some(question)) = (&plain, &self.question.0)
-            && let Some(read) = question.get_or_init(|| read(&self.bytes))
-        {
-            return see(Some(read.borrow_dependent()));
+        let (Cow::Borrowed(_), Some(question)) = (&plain, &self.question.0) else {
+            return see(ChatRequest::parse(&plain).ok().as_ref());
+        };
+        let mut not_kept = None;
+        let kept = question.get_or_init(|| {
+            let read = read(&self.bytes)?;
+            if read.borrow_dependent().weight() <= self.bytes.len() / SHARE {
+                return Some(read);
+            }
+            not_kept = Some(read);
+            None
+        });
+        match kept.as_ref().or(not_kept.as_ref()) {
+            Some(read) => see(Some(read.borrow_dependent())),
+            None => see(ChatRequest::parse(&plain).ok().as_ref()),
         }
-        see(ChatRequest::parse(&plain).ok().as_ref())
     }
 
     /// Without its coding.
@@ -100,41 +111,49 @@ mod tests {
         body(&format!(r#"{{"content":"{}"}}"#, "long ".repeat(LONG)))
     }
 
-    fn model_and_place(
-        kept: &Kept,
-        opening: &Opening,
-    ) -> Option<(String, *const Message<'static>)> {
+    fn model(kept: &Kept, opening: &Opening) -> Option<String> {
         kept.asks(opening, |request| {
-            let request = request?;
-            let model = request.model.as_deref()?.to_owned();
-            Some((model, request.messages.as_ptr().cast()))
+            Some(request?.model.as_deref()?.to_owned())
         })
+    }
+
+    fn is_kept(kept: &Kept) -> bool {
+        let question = kept.question.0.as_ref();
+        question.is_some_and(|question| question.get().is_some_and(Option::is_some))
     }
 
     #[test]
     fn a_long_body_is_read_once_for_all_who_share_it() {
         let (opening, kept) = (opening("/v1/chat/completions"), Kept::from(&*long()));
-        let (model, first) = model_and_place(&kept.clone(), &opening).unwrap();
-        assert_eq!(model, "gpt-4o");
-        assert!(ptr::eq(model_and_place(&kept, &opening).unwrap().1, first));
-        assert!(kept.weight() > kept.bytes().len());
+        assert!(!is_kept(&kept));
+        let first = kept.clone().asks(&opening, |request| {
+            request.map(|request| ptr::from_ref(request).addr())
+        });
+        assert!(is_kept(&kept));
+        let again = kept.asks(&opening, |request| {
+            request.map(|request| ptr::from_ref(request).addr())
+        });
+        assert_eq!(again, first);
+        assert_eq!(model(&kept, &opening).as_deref(), Some("gpt-4o"));
     }
 
     #[test]
     fn what_takes_much_more_memory_than_its_body_is_not_kept() {
-        let many = Kept::from(&*body(&vec!["{}"; LONG].join(",")));
-        let stops = vec![r#""""#; LONG].join(",");
-        let stops = format!(r#"{{"model":"gpt-4o","stop":[{stops}]}}"#);
-        for kept in [
-            many,
-            Kept::from(&*stops),
-            Kept::from(&*body("{}")),
-            Kept::from(&*"x".repeat(LONG)),
+        let many = |value| vec![value; LONG].join(",");
+        let user = "x".repeat(LONG);
+        for (text, says) in [
+            (body(&many("{}")), true),
+            (
+                format!(r#"{{"model":"gpt-4o","stop":[{}]}}"#, many(r#""""#)),
+                true,
+            ),
+            (format!(r#"{{"model":"gpt-4o","user":"\n{user}"}}"#), true),
+            (body("{}"), true),
+            ("x".repeat(LONG), false),
         ] {
-            let model = model_and_place(&kept, &opening("/")).map(|(model, _)| model);
-            assert_eq!(model.is_some(), kept.bytes().starts_with(b"{"));
-            let question = kept.question.0.as_ref();
-            assert!(question.is_none_or(|question| question.get().unwrap().is_none()));
+            let kept = Kept::from(&*text);
+            assert_eq!(model(&kept, &opening("/")).is_some(), says);
+            assert!(!is_kept(&kept), "{}", &text[..40]);
         }
     }
 
@@ -147,6 +166,7 @@ mod tests {
             content_encoding: Some("gzip".to_owned()),
             ..opening("/")
         };
-        assert_eq!(model_and_place(&kept, &opening).unwrap().0, "gpt-4o");
+        assert_eq!(model(&kept, &opening).as_deref(), Some("gpt-4o"));
+        assert!(!is_kept(&kept));
     }
 }

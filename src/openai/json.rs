@@ -10,9 +10,6 @@ use std::ops::Range;
 
 use crate::special::{Escaped, Marks, WIDE, first_special};
 
-/// About how many bytes an element takes that is an object: a message of a long history.
-const ELEMENT: usize = 1 << 10;
-
 /// The text is no JSON, or ends before its value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -59,7 +56,7 @@ pub(super) struct Raw<'a> {
 }
 
 /// What kind of escapes a string has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) enum Escapes {
     /// None: it says what is written.
     None,
@@ -182,8 +179,6 @@ impl<'a> Json<'a> {
     ) -> Read {
         if self.next()? == b'[' {
             into.clear();
-            // Histories are large enough for growing to be felt, and replies have one choice.
-            into.reserve_exact(1 + (self.text.len() - self.at) / ELEMENT);
         }
         self.each(|json| {
             let mut element = T::default();
@@ -265,6 +260,11 @@ impl<'a> Json<'a> {
                 around.pop();
             }
         }
+    }
+
+    /// How many bytes are still to be read.
+    pub(super) fn left(&self) -> usize {
+        self.text.len() - self.at
     }
 
     /// Where in the whole the inside of the string is that was read last.
@@ -398,7 +398,7 @@ fn escaped(rest: &[u8]) -> Result<(usize, Escapes), Malformed> {
             return Err(Malformed);
         }
         // Quotes and line ends are nearly all that is escaped.
-        let mut others = literal & within & !(marks.quotes | marks.line_ends);
+        let mut others = literal & within & !(marks.quotes | marks.ns);
         while others != 0 {
             let at = place * WIDE + others.trailing_zeros() as usize;
             match rest.get(at) {

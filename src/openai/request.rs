@@ -16,6 +16,9 @@ use crate::encoding::text_before_damage;
 
 use super::json::{self, Broken, Json, Members, Raw, Read};
 
+/// About how many bytes a message of a long history takes: growing a list of them is felt.
+const MESSAGE: usize = 1 << 10;
+
 /// A request for a chat completion. Everything may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatRequest<'a> {
@@ -149,6 +152,39 @@ impl<'a> ChatRequest<'a> {
         request.incomplete = read.is_err() || !all;
         Ok(request)
     }
+
+    /// Bytes that it takes beside the body that it borrows from.
+    pub fn weight(&self) -> usize {
+        let texts = [
+            &self.model,
+            &self.tool_choice,
+            &self.reasoning_effort,
+            &self.verbosity,
+            &self.service_tier,
+            &self.user,
+            &self.safety_identifier,
+            &self.prompt_cache_key,
+        ];
+        let messages = self.messages.iter();
+        let of_messages = messages.flat_map(|message| {
+            [
+                &message.role,
+                &message.name,
+                &message.tool_call_id,
+                &message.refusal,
+            ]
+        });
+        let texts = texts.into_iter().chain(of_messages).flatten();
+        let read: usize = texts
+            .chain(&self.stop)
+            .map(|text| match text {
+                Cow::Owned(read) => read.capacity(),
+                Cow::Borrowed(_) => 0,
+            })
+            .sum();
+        read + self.messages.capacity() * size_of::<Message<'_>>()
+            + self.stop.capacity() * size_of::<Cow<'_, str>>()
+    }
 }
 
 impl<'a> Members<'a> for ChatRequest<'a> {
@@ -157,7 +193,10 @@ impl<'a> Members<'a> for ChatRequest<'a> {
             "model" => json.take(&mut self.model, json::text),
             "stream" => json.take(&mut self.stream, json::flag),
             "stream_options" => json.take(&mut self.stream_options, json::written),
-            "messages" => json.array(&mut self.messages, Broken::Dropped),
+            "messages" => {
+                self.messages.reserve_exact(1 + json.left() / MESSAGE);
+                json.array(&mut self.messages, Broken::Dropped)
+            }
             "tools" => json.take(&mut self.tools, json::written),
             "functions" => json.take(&mut self.functions, json::written),
             "tool_choice" => json.take(&mut self.tool_choice, json::text_or_written),

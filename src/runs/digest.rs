@@ -1,7 +1,8 @@
 //! What grouping wants to know of a long text, worked out once. A history comes again with every call of its run, to each agent of a team;
 //! reading, taking apart and hashing all of it anew would be most of the work there is.
 //!
-//! Texts are known again by how they were written, hashed with secrets that are made at random for each process.
+//! Texts are known again by how they were written, hashed with secrets that are made at random for each process: whoever may write texts for
+//! others to be taken for cannot know which have one hash.
 
 use std::hash::BuildHasher;
 use std::mem;
@@ -27,7 +28,8 @@ pub(super) struct Digest {
     pub(super) lines: Box<[Hash]>,
 }
 
-/// Of each line of a text, but not of one that is all of it: by its first line a reply is found in a longer text.
+/// Of each line of a text, but not of one that is all of it: by its first line a reply is found in a longer text, and a reply that is the
+/// only line is the whole.
 pub(super) fn hashes_of_lines(text: &str) -> impl Iterator<Item = Hash> {
     lines::all(text)
         .filter(|line| line.len() < text.len())
@@ -89,6 +91,10 @@ impl Digests {
             Some(digest) => Arc::clone(digest),
             None => Arc::new(make()?),
         };
+        // One that would drive out the others is not worth them.
+        if digest.weight() > self.max_memory / 8 {
+            return Some(digest);
+        }
         if self.recent.weight + digest.weight() > self.max_memory / 2 {
             self.before = mem::take(&mut self.recent);
         }
@@ -129,6 +135,16 @@ mod tests {
         }
         let (_, made) = digests_of(&mut digests, "other 0");
         assert!(made);
+    }
+
+    #[test]
+    fn one_that_takes_much_of_the_room_is_not_remembered() {
+        let mut digests = Digests::new(2000);
+        let lines = "line\n".repeat(100);
+        for _ in 0..2 {
+            assert!(digests_of(&mut digests, &lines).1);
+            assert_eq!(digests.weight(), 0);
+        }
     }
 
     #[test]

@@ -117,7 +117,6 @@ impl<'s> Scene<'s> {
             let whole = self
                 .found(Key::Says(entry.hash))
                 .filter(|call| call.reply.parts.binary_search(&entry.hash).is_ok());
-            // A reply that is the only line is the whole.
             let lines = entry.lines();
             let within = lines
                 .iter()

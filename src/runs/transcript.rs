@@ -221,7 +221,8 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    /// A message that says something. A long one is read only if nothing is known of it.
+    /// A message that says something. A long one is read only if nothing is known of it; nothing is of one with a name before it, which
+    /// only some programs write.
     fn message(&mut self, message: &'a Message<'a>, author: Author, digests: &mut Digests) {
         let name = message.name.as_deref();
         let long = match message.content {
@@ -405,4 +406,64 @@ fn tool_names(json: &str) -> Vec<Cow<'_, str>> {
         .filter_map(|tool| tool.function.or(tool.custom))
         .map(|named| named.name)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that grouping asks of an entry.
+    type Shown = (String, Hash, Vec<Hash>, bool, Option<String>);
+
+    fn shown(transcript: &Transcript<'_>) -> Vec<Shown> {
+        let entries = transcript.entries.iter();
+        entries
+            .map(|entry| {
+                (
+                    entry.text().to_owned(),
+                    entry.beginning,
+                    entry.lines().into_owned(),
+                    entry.tells_of_handoff(),
+                    entry.name.as_deref().map(str::to_owned),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_text_that_comes_again_is_the_same_without_being_read() {
+        let long = "Waves roll on. ".repeat(50);
+        let texts = [
+            long.clone(),
+            format!(" \n\t{long}\n\"quoted\"\r\ncritic: {long}\n "),
+            serde_json::json!({"b": long, "a": [1.0, "é"]}).to_string(),
+            format!("writer said:\n{long}"),
+            format!("Transferred to {long} immediately."),
+            "short\nand plain".to_owned(),
+        ];
+        for role in ["user", "assistant", "system"] {
+            let messages: Vec<_> = [("system", "Be kind.")]
+                .into_iter()
+                .chain([("user", "first")])
+                .chain(texts.iter().map(|text| (role, &**text)))
+                .map(|(role, text)| serde_json::json!({"role": role, "name": "writer", "content": text}))
+                .collect();
+            let body = serde_json::json!({"messages": messages}).to_string();
+            let request = ChatRequest::parse(body.as_bytes()).unwrap();
+            let (mut none, mut digests) = (Digests::new(0), Digests::new(1 << 20));
+            let read = shown(&Transcript::of(&request, &mut none));
+            assert_eq!(none.weight(), 0);
+            let first = shown(&Transcript::of(&request, &mut digests));
+            let weight = digests.weight();
+            assert!(weight > 0);
+            let again = Transcript::of(&request, &mut digests);
+            let unread = |entry: &Entry<'_>| matches!(entry.words, Words::Written(..));
+            assert_eq!(
+                again.entries.iter().filter(|entry| unread(entry)).count(),
+                4
+            );
+            assert_eq!((digests.weight(), &first), (weight, &read));
+            assert_eq!(shown(&again), read);
+        }
+    }
 }

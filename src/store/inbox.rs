@@ -200,7 +200,7 @@ fn weight(note: &Note) -> usize {
     SMALL
         + match note {
             Note::Begun(_) => 1024,
-            Note::Asked(_, body) => body.bytes().len(),
+            Note::Asked(_, body) => body.weight(),
             Note::Ended(exchange) => exchange.weight(),
             // The queue of spans holds it anyway.
             Note::Span { .. } => 0,

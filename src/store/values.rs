@@ -122,8 +122,9 @@ impl Values {
         }
     }
 
-    /// The same for writing, too, in segments of which each becomes about as large and old as `most` says. Files of which the database knows nothing are removed: a crash left them,
-    /// or they were to go when the disk has what is in their place. Whether it has, nobody knows any more.
+    /// The same for writing, too, in segments of which each becomes about as large and as old as `most` says. Files of which the database
+    /// knows nothing are removed: a crash left them, or they were to go when the disk has what is in their place. Whether it has, nobody
+    /// knows any more.
     pub(super) fn to_write(
         database: &Path,
         identity: i64,
@@ -215,7 +216,7 @@ impl Values {
     /// The segment that the next value goes into.
     fn current(&mut self, among: Among) -> Outcome<(&mut Current, &mut Segment)> {
         let current = match self.current[among as usize].take() {
-            Some(current) if self.has_room(current.number) => current,
+            Some(current) if self.has_room(&current) => current,
             full => self.begin_after(full)?,
         };
         let segment = self.segments.entry(current.number);
@@ -223,9 +224,9 @@ impl Values {
         Ok((self.current[among as usize].insert(current), segment))
     }
 
-    fn has_room(&self, number: u32) -> bool {
-        let segment = self.segments.get(&number);
-        segment.is_none_or(|segment| segment.end < self.most.bytes)
+    fn has_room(&self, current: &Current) -> bool {
+        let segment = self.segments.get(&current.number);
+        segment.is_none_or(|segment| segment.end < self.most.bytes) && current.age() < self.most.age
     }
 
     fn begin_after(&mut self, full: Option<Current>) -> Outcome<Current> {
@@ -290,13 +291,11 @@ impl Values {
         for current in &mut self.current {
             let Some(open) = current else { continue };
             let segment = self.segments.get(&open.number);
-            let is_empty = segment.is_some_and(|segment| segment.held == 0);
-            if !is_empty {
-                open.write()?;
-            }
-            // It would stay until there is another.
-            if is_empty || open.age() >= self.most.age {
+            if segment.is_some_and(|segment| segment.held == 0) {
+                // It would stay until there is another.
                 *current = None;
+            } else {
+                open.write()?;
             }
         }
         if !std::mem::replace(&mut self.last_is_written, true) {

@@ -174,13 +174,18 @@ proptest! {
 
     // Several blocks long, so that runs of backslashes and the end come at every place of one.
     #[test]
-    fn a_string_full_of_escapes_is_one_where_serde_json_says_so(inside in r#"(\\\\|\\"|\\n|\\t|\\/|\\u00e9|[a-zé n]{1,9}){0,90}"#, at in any::<prop::sample::Index>(), other in prop::sample::select(vec!["", "", "\\", "\"", "\n", "x", "\\u12"])) {
+    fn a_string_full_of_escapes_is_one_where_serde_json_says_so(inside in r#"(\\\\|\\"|\\n|\\[tbfr]|\\/|\\u00e9|\\ud83d\\ude00|\u{7f}|[a-zé n]{1,9}){0,90}"#, at in any::<prop::sample::Index>(), other in prop::sample::select(vec!["", "", "\\", "\"", "\n", "x", "\\u12", "\\x", "\u{1f}"])) {
         let mut written = format!("\"{inside}\"");
         let at = written.floor_char_boundary(at.index(written.len()));
         written.insert_str(at, other);
-        let says = serde_json::from_str::<String>(&written).ok();
-        prop_assert_eq!(reads(&written), says.is_some(), "{}", &written);
-        if let Some(says) = says {
+        let says = serde_json::from_str::<String>(&written);
+        // Halves of characters are read all the same.
+        let is_halved = says.as_ref().is_err_and(|error| {
+            let error = error.to_string();
+            error.contains("surrogate") || error.contains("hex escape")
+        });
+        prop_assert!(is_halved || reads(&written) == says.is_ok(), "{}", written);
+        if let Ok(says) = says {
             let said = text(one(&written));
             prop_assert_eq!(said.as_deref(), Some(&*says));
         }
