@@ -80,6 +80,19 @@ describe("the list", () => {
     });
   });
 
+  it("goes on with a search that took longer than one answer may", async () => {
+    await looking(gateway, {}, async (page) => {
+      await page.route(/\/api\/traces\?/, async (route) => {
+        const url = new URL(route.request().url());
+        if (!url.searchParams.has("cursor")) return route.fulfill({ json: { traces: [], next: "later" } });
+        url.searchParams.delete("cursor");
+        return route.continue({ url: url.href });
+      });
+      await page.goto(`${gateway.url}/#/?q=nothing-says-this`);
+      await page.getByText("Nothing matches").waitFor();
+    });
+  });
+
   it("says so when nothing matches, and how to see all", async () => {
     await looking(gateway, { hash: "#/?q=nothing-says-this" }, async (page) => {
       await page.getByRole("heading", { name: "Nothing matches" }).waitFor();

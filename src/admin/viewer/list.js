@@ -82,7 +82,7 @@ export class ListView {
     this.#drawFilters();
     this.#draw();
     this.#follow();
-    this.reading = this.#read().catch((error) => this.#failed(error));
+    this.reading = this.#read().then(() => this.#watchFoot(), (error) => this.#failed(error));
   }
 
   #follow() {
