@@ -2,7 +2,7 @@
 //!
 //! Observers live on the client's path, so they only copy. All else happens on one thread behind a queue ([`worker`]): copies go there in pieces,
 //! and the thread is woken once for many. Every copied byte counts against one [`Budget`]; beyond it content is left out of spans, visibly, but
-//! the exchange itself is always told.
+//! the exchange itself is always told. What a long body asks is read once, by whoever wants to know first, and stays with it (`question`).
 
 mod asking;
 mod budget;
