@@ -160,10 +160,13 @@ pub fn is_consumed(name: &HeaderName) -> bool {
 
 /// Reads who is asking.
 pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
-    let credential = Credential::of(headers);
     let mut unreadable = Vec::new();
     let told = told(headers, &mut unreadable);
-
+    // Of a request that is not recorded nobody asks whose it is.
+    let credential = match told.told.log {
+        Some(Log::Off) => Credential::default(),
+        _ => Credential::of(headers),
+    };
     let traceparent = trace::traceparent(headers).unwrap_or_else(|sentence| {
         unreadable.push(sentence.to_owned());
         None

@@ -123,6 +123,11 @@ impl Framer {
                 bytes = &bytes[1..];
                 continue;
             }
+            if let Some((data, rest)) = self.whole(bytes) {
+                each(message(readable(data)));
+                bytes = rest;
+                continue;
+            }
             let end = memchr::memchr2(b'\n', b'\r', bytes);
             self.keep(&bytes[..end.unwrap_or(bytes.len())]);
             let Some(end) = end else { return };
@@ -130,6 +135,20 @@ impl Framer {
             self.end_line(each);
             bytes = &bytes[end + 1..];
         }
+    }
+
+    /// The data of an event that is all here and one line of it, and what follows: as they nearly all come.
+    fn whole<'b>(&self, bytes: &'b [u8]) -> Option<(&'b [u8], &'b [u8])> {
+        if self.skipping || !self.event.is_empty() {
+            return None;
+        }
+        let line = bytes.strip_prefix(b"data:")?;
+        let end = memchr::memchr2(b'\n', b'\r', line)?;
+        let rest = line[end..].strip_prefix(b"\n\n")?;
+        let data = &line[..end];
+        // With the end of its line.
+        let fits = bytes.len() - rest.len() - 1 < self.limit;
+        fits.then(|| (data.strip_prefix(b" ").unwrap_or(data), rest))
     }
 
     /// Adds to the line under way.
@@ -182,11 +201,7 @@ impl Framer {
         if text.starts_with('{') {
             each(Frame::Stray(text));
         } else if let Some(data) = one_line(&text) {
-            each(Frame::Event {
-                kind: "message".into(),
-                data: data.into(),
-                id: "".into(),
-            });
+            each(message(data.into()));
         } else if let Some(event) = parse(&text) {
             each(Frame::Event {
                 kind: event.event.into(),
@@ -197,6 +212,15 @@ impl Framer {
         self.event.clear();
         self.event.shrink_to(KEPT_CAPACITY);
         self.line = 0;
+    }
+}
+
+/// An event of this data and no type of its own.
+fn message(data: Cow<'_, str>) -> Frame<'_> {
+    Frame::Event {
+        kind: "message".into(),
+        data,
+        id: "".into(),
     }
 }
 

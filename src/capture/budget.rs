@@ -48,7 +48,8 @@ impl Reservation {
     /// Makes it at least `bytes` large, if the budget has room for that.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.held);
-        let fits = self.budget.take(more);
+        // The budget's counter is every thread's: it is left alone where nothing changes.
+        let fits = more == 0 || self.budget.take(more);
         if fits {
             self.held += more;
         }
@@ -81,11 +82,13 @@ impl Copied {
         }
     }
 
-    /// Room made at once for a body of a told length, but not for one that only claims to be huge.
+    /// Room made and counted at once for a body of a told length, but not for one that only claims to be huge. Where the budget has no room for
+    /// it, none is made.
     pub(super) fn expect(&mut self, length: usize) {
         let length = length.min(self.limit).min(256 * 1024);
-        self.bytes
-            .reserve_exact(length.saturating_sub(self.bytes.len()));
+        if length > self.bytes.capacity() && self.reserved.grow(length) {
+            self.bytes.reserve_exact(length - self.bytes.len());
+        }
     }
 
     /// Takes what fits; after a cut, nothing more: what follows a gap means nothing.

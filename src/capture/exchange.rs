@@ -224,9 +224,9 @@ pub struct Answer {
     /// From the exchange's beginning to the head.
     pub first_byte: Duration,
     /// `content-type`.
-    pub content_type: Option<String>,
+    pub content_type: Option<Arc<str>>,
     /// `content-encoding`.
-    pub content_encoding: Option<String>,
+    pub content_encoding: Option<Arc<str>>,
     /// Headers worth keeping: request ids, processing time, rate limits.
     pub headers: Arc<[(&'static str, String)]>,
 }

@@ -2,6 +2,7 @@
 //! of the response, by a failure, or, dropped, by the client's leaving.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -53,14 +54,25 @@ pub struct Answered(Option<Box<Watching>>);
 struct Watching {
     capture: Capture,
     opening: Arc<Opening>,
-    started: Instant,
     started_ns: u64,
     request: Arc<Asking>,
     answer: Option<Answer>,
+    passing: Passing,
+}
+
+/// What every frame of a reply touches, and nothing else: of a thousand streams, what is touched is seldom in the processor's caches.
+struct Passing {
+    started: Instant,
     /// Copy the response.
     keep: bool,
+    /// It is a stream of events, handed on in pieces.
+    streamed: bool,
+    /// Somebody may ask when a frame came.
+    timed: bool,
     reply: Copied,
     marks: Vec<(usize, Duration)>,
+    /// The first token of the stream was seen: nobody asks after that.
+    saw_token: Option<Arc<AtomicBool>>,
 }
 
 /// The name of a response header that a span keeps, when this is one.
@@ -105,13 +117,18 @@ pub(super) fn open(
     let watching = Watching {
         capture,
         opening,
-        started: Instant::now(),
         started_ns,
         request,
         answer: None,
-        keep: false,
-        reply,
-        marks: Vec::new(),
+        passing: Passing {
+            started: Instant::now(),
+            keep: false,
+            streamed: false,
+            timed: true,
+            reply,
+            marks: Vec::new(),
+            saw_token: None,
+        },
     };
     (asked, Answered(Some(Box::new(watching))))
 }
@@ -160,19 +177,21 @@ impl Answered {
             headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
+                .map(Arc::from)
         };
-        watching.keep = watching.opening.chat || !status.is_success();
+        let passing = &mut watching.passing;
+        passing.keep = watching.opening.chat || !status.is_success();
         if !watching.opening.chat {
-            watching.reply = Copied::new(ERROR_BODY, Arc::clone(watching.capture.budget()));
+            passing.reply = Copied::new(ERROR_BODY, Arc::clone(watching.capture.budget()));
         }
-        watching.answer = Some(Answer {
+        let answer = watching.answer.insert(Answer {
             status,
-            first_byte: watching.started.elapsed(),
+            first_byte: passing.started.elapsed(),
             content_type: text(header::CONTENT_TYPE.as_str()),
             content_encoding: text(header::CONTENT_ENCODING.as_str()),
             headers: headers.iter().filter_map(kept).collect(),
         });
+        passing.streamed = answer.is_streamed();
     }
 
     /// There will be no head.
@@ -192,15 +211,14 @@ impl Answered {
 
     fn settle(&mut self, ending: Ending) {
         if let Some(mut watching) = self.0.take() {
-            let last = watching.piece();
+            let last = watching.passing.piece();
             let Watching {
                 capture,
                 opening,
-                started,
                 started_ns,
                 request,
                 answer,
-                ..
+                passing: Passing { started, .. },
             } = *watching;
             // The request may still be on its way up: what it is by now is what the upstream answered to.
             let request = request.end();
@@ -224,14 +242,38 @@ impl Answered {
 impl Watching {
     /// Hands what was copied to the worker.
     fn pass_on(&mut self) {
-        if let Some(answer) = self.answer.clone() {
-            let piece = self.piece();
-            self.capture.push(Event::Piece {
-                id: self.opening.id,
-                answer,
-                max_body: self.opening.max_body,
-                piece,
-            });
+        let Some(answer) = self.answer.clone() else {
+            return;
+        };
+        let saw_token = self.passing.saw_token.get_or_insert_default();
+        self.passing.timed &= !saw_token.load(Ordering::Relaxed);
+        self.capture.push(Event::Piece {
+            id: self.opening.id,
+            answer,
+            max_body: self.opening.max_body,
+            saw_token: Arc::clone(saw_token),
+            piece: self.passing.piece(),
+        });
+    }
+}
+
+impl Passing {
+    /// Whether there is room for `more` bytes in the piece under way.
+    fn has_room(&self, more: usize) -> bool {
+        let held = self.reply.bytes().len();
+        held == 0 || held + more <= PIECE
+    }
+
+    fn take(&mut self, data: &[u8]) {
+        if self.streamed {
+            // Growing step by step it would end with half as much again.
+            self.reply.expect(PIECE.max(data.len()));
+        }
+        self.reply.push(data);
+        self.keep = !self.reply.is_cut();
+        if self.timed {
+            let end = self.reply.bytes().len();
+            self.marks.push((end, self.started.elapsed()));
         }
     }
 
@@ -246,23 +288,15 @@ impl Watching {
 impl Observer<Broken> for Answered {
     fn data(&mut self, data: &Bytes) {
         let Some(watching) = &mut self.0 else { return };
-        if !watching.keep {
+        if !watching.passing.keep {
             return;
         }
-        let held = watching.reply.bytes().len();
-        if held > 0 && held + data.len() > PIECE {
+        if !watching.passing.has_room(data.len()) {
             watching.pass_on();
         }
-        if watching.answer.as_ref().is_some_and(Answer::is_streamed) {
-            // Growing step by step it would end with half as much again.
-            watching.reply.expect(PIECE.max(data.len()));
-        }
-        watching.reply.push(data);
-        watching.keep = !watching.reply.is_cut();
-        watching
-            .marks
-            .push((watching.reply.bytes().len(), watching.started.elapsed()));
-        if watching.reply.bytes().len() >= PIECE || !watching.keep {
+        let passing = &mut watching.passing;
+        passing.take(data);
+        if passing.reply.bytes().len() >= PIECE || !passing.keep {
             watching.pass_on();
         }
     }

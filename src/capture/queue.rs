@@ -1,6 +1,7 @@
 //! The way from the observers to the worker: a queue that is never waited for. Its length is bounded by the budget of the copies in it and
 //! by the requests in flight.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub(super) enum Event {
         id: ExchangeId,
         answer: Answer,
         max_body: usize,
+        /// Set when nobody asks any more when a frame came.
+        saw_token: Arc<AtomicBool>,
         piece: Piece,
     },
     /// The request of a chat completion is whole. It is read where time is not the client's.
@@ -90,7 +93,8 @@ impl Journal for () {
     fn asked(&self, _: &Arc<Opening>, _: Kept) {}
 }
 
-/// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning.
+/// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning. Nothing is told of what came after
+/// the first token.
 pub(super) struct Piece {
     pub(super) bytes: Copied,
     pub(super) marks: Vec<(usize, Duration)>,

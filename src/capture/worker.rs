@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,7 @@ fn handle(
             id,
             answer,
             max_body,
+            saw_token,
             piece,
         } => {
             let mut assembly = open
@@ -115,6 +117,7 @@ fn handle(
                 assembly.take(&piece);
                 assembly
             }) {
+                saw_token.store(assembly.first_token.is_some(), Ordering::Relaxed);
                 open.insert(id, assembly);
             }
         }

@@ -6,7 +6,7 @@
 
 use std::hash::BuildHasher;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rapidhash::fast::RandomState;
 
@@ -24,8 +24,10 @@ pub(super) struct Digest {
     pub(super) hash: Hash,
     /// Whether a `Handoff` tells of itself so.
     pub(super) tells_of_handoff: bool,
-    /// As [`hashes_of_lines`] has them.
-    pub(super) lines: Box<[Hash]>,
+    /// As [`hashes_of_lines`] has them, from when somebody asked: seldom does one.
+    lines: OnceLock<Box<[Hash]>>,
+    /// No fewer than there are.
+    most_lines: usize,
 }
 
 /// Of each line of a text, but not of one that is all of it: by its first line a reply is found in a longer text, and a reply that is the
@@ -36,19 +38,31 @@ pub(super) fn hashes_of_lines(text: &str) -> impl Iterator<Item = Hash> {
         .map(hash::of)
 }
 
+/// No fewer than [`hashes_of_lines`] gives.
+fn most_lines(text: &str) -> usize {
+    // Each may have a name before it.
+    2 * (memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1)
+}
+
 impl Digest {
     /// Of a text without space around it.
     pub(super) fn of(text: &str) -> Self {
         Digest {
             hash: hash::of_said(text),
             tells_of_handoff: is_handoff_text(text),
-            lines: hashes_of_lines(text).collect(),
+            lines: OnceLock::new(),
+            most_lines: most_lines(text),
         }
     }
 
-    /// About how many bytes it takes, with its place in a table.
+    /// Of the lines of `text`, of which it is the digest.
+    pub(super) fn lines<'t>(&self, text: impl FnOnce() -> &'t str) -> &[Hash] {
+        self.lines.get_or_init(|| hashes_of_lines(text()).collect())
+    }
+
+    /// About how many bytes it takes at most, with its place in a table.
     fn weight(&self) -> usize {
-        96 + size_of_val(&*self.lines)
+        128 + self.most_lines * size_of::<Hash>()
     }
 }
 
@@ -156,15 +170,14 @@ mod tests {
 
     #[test]
     fn a_line_that_is_all_of_a_text_is_not_within_it() {
-        assert!(Digest::of("only: one").lines.contains(&hash::of("one")));
-        assert!(
-            !Digest::of("only: one")
-                .lines
-                .contains(&hash::of("only: one"))
-        );
-        let several = Digest::of("a\nwriter: b");
-        for line in ["a", "writer: b", "b"] {
-            assert!(several.lines.contains(&hash::of(line)));
-        }
+        let lines = |text: &'static str| {
+            let digest = Digest::of(text);
+            let lines = digest.lines(|| text).to_vec();
+            assert!(lines.len() <= digest.most_lines);
+            lines
+        };
+        assert_eq!(lines("only: one"), [hash::of("one")]);
+        let several = ["a", "writer: b", "b"].map(hash::of);
+        assert_eq!(lines("a\nwriter: b"), several);
     }
 }

@@ -87,7 +87,7 @@ impl Entry<'_> {
     /// As [`digest::hashes_of_lines`] has them.
     pub(super) fn lines(&self) -> Cow<'_, [Hash]> {
         match &self.digest {
-            Some(digest) => Cow::Borrowed(&digest.lines),
+            Some(digest) => Cow::Borrowed(digest.lines(|| self.text())),
             None => digest::hashes_of_lines(self.text()).collect(),
         }
     }

@@ -106,6 +106,17 @@ fn an_event_over_the_limit_is_left_out_and_counted() {
 }
 
 #[test]
+fn the_limit_is_the_same_however_an_event_comes() {
+    let event = b"data: 0123456789\n\n";
+    let bytes: Vec<&[u8]> = event.chunks(1).collect();
+    for limit in 8..24 {
+        let frames = frames_of(limit, &[event]);
+        assert_eq!(frames, frames_of(limit, &bytes), "{limit}");
+        assert_eq!(frames.0.len(), usize::from(limit > 17), "{limit}");
+    }
+}
+
+#[test]
 fn megabytes_without_a_line_end_stay_within_the_limit() {
     let piece = vec![b'x'; 1 << 16];
     let mut framer = Framer::new(EVENT_LIMIT);
@@ -157,6 +168,7 @@ fn one_line_of_data_says_what_the_grammar_says() {
 fn stream_bytes() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
         Just(b"data: ".to_vec()),
+        Just(b"data: whole\n\n".to_vec()),
         Just(b"\n".to_vec()),
         Just(b"\r".to_vec()),
         Just(b"\r\n".to_vec()),

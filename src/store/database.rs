@@ -56,6 +56,7 @@ pub(super) type Outcome<T> = Result<T, Trouble>;
 /// An open database.
 pub(super) struct Database {
     connection: Connection,
+    page_size: u64,
     /// Which file it is: another one has another.
     pub(super) identity: i64,
     book: Book,
@@ -122,6 +123,7 @@ impl Database {
             .transpose()?;
         let book = Book::read(&connection)?;
         Ok(Database {
+            page_size: page_size(&connection)?,
             connection,
             identity,
             book,
@@ -140,6 +142,7 @@ impl Database {
                 row.get(0)
             })?;
         Ok(Database {
+            page_size: page_size(&connection)?,
             connection,
             identity,
             book: Book::default(),
@@ -295,14 +298,25 @@ impl Database {
 
     /// Bytes that are used, but for the log.
     pub(super) fn used_bytes(&self) -> Outcome<u64> {
-        let number = |pragma| {
-            self.connection
-                .prepare_cached(pragma)?
-                .query_row([], |row| row.get::<_, i64>(0))
-        };
-        let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+        let free = self.number("PRAGMA freelist_count")? * self.page_size;
+        Ok(self.bytes()?.saturating_sub(free))
+    }
+
+    /// Whether more than `bytes` are used. Asked after every commit, it makes do with one of SQLite's answers where that is enough: for each the
+    /// statement is prepared anew.
+    pub(super) fn uses_more_than(&self, bytes: u64) -> Outcome<bool> {
+        Ok(self.bytes()? > bytes && self.used_bytes()? > bytes)
+    }
+
+    /// Bytes of the files but for the log, those of free pages included.
+    fn bytes(&self) -> Outcome<u64> {
         let values = self.values.as_ref().map_or(0, Values::bytes);
-        Ok(unsigned(pages * number("PRAGMA page_size")?) + values)
+        Ok(self.number("PRAGMA page_count")? * self.page_size + values)
+    }
+
+    fn number(&self, pragma: &str) -> Outcome<u64> {
+        let mut statement = self.connection.prepare_cached(pragma)?;
+        Ok(unsigned(statement.query_row([], |row| row.get(0))?))
     }
 
     /// What is to be done with the files beside the database.
@@ -337,6 +351,15 @@ impl Database {
             values.moved_to(path);
         }
     }
+}
+
+/// Of a file as it was made: a later `PRAGMA page_size` changes nothing in it.
+fn page_size(connection: &Connection) -> Outcome<u64> {
+    Ok(unsigned(connection.pragma_query_value(
+        None,
+        "page_size",
+        |row| row.get(0),
+    )?))
 }
 
 /// A span's number and its weight, in a row that has nothing else.

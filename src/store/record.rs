@@ -270,8 +270,8 @@ fn read_answer(stored: StoredAnswer<'_>) -> Result<Answer, Unreadable> {
     Ok(Answer {
         status: status(stored.status)?,
         first_byte: Duration::from_nanos(stored.first_byte_ns),
-        content_type: stored.content_type.map(Cow::into_owned),
-        content_encoding: stored.content_encoding.map(Cow::into_owned),
+        content_type: stored.content_type.as_deref().map(Arc::from),
+        content_encoding: stored.content_encoding.as_deref().map(Arc::from),
         headers: stored
             .headers
             .into_iter()

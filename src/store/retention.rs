@@ -80,7 +80,7 @@ impl Retention {
             }
             self.none_old_at = Some(Instant::now());
         }
-        if database.used_bytes()? <= bounds.bytes {
+        if !database.uses_more_than(bounds.bytes)? {
             return Ok(false);
         }
         Ok(gather(database)?

@@ -84,7 +84,7 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         answer: Some(Answer {
             status: StatusCode::OK,
             first_byte: Duration::from_micros(3),
-            content_type: Some("application/json".to_owned()),
+            content_type: Some("application/json".into()),
             content_encoding: None,
             headers: [("x-request-id", "req_1".to_owned())].into(),
         }),

@@ -64,7 +64,7 @@ impl Attempt {
         let answer = (self.status != 0).then(|| Answer {
             status: StatusCode::from_u16(self.status).unwrap(),
             first_byte: Duration::ZERO,
-            content_type: Some("application/json".to_owned()),
+            content_type: Some("application/json".into()),
             content_encoding: None,
             headers: headers.into(),
         });
