@@ -89,7 +89,7 @@ fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<Made> {
         answer: Some(Answer {
             status: StatusCode::OK,
             first_byte: Duration::from_millis(1),
-            content_type: Some("application/json".to_owned()),
+            content_type: Some("application/json".into()),
             content_encoding: None,
             headers: Arc::new([
                 ("x-request-id", format!("req_{number:032x}")),
