@@ -158,15 +158,18 @@ pub fn is_consumed(name: &HeaderName) -> bool {
         && (name.starts_with(SINGLE) || PARAMS.iter().any(|prefix| name.starts_with(prefix)))
 }
 
-/// Reads who is asking.
+/// Reads who is asking. Of a request that is not to be recorded nobody wants to know.
 pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
     let mut unreadable = Vec::new();
     let told = told(headers, &mut unreadable);
-    // Of a request that is not recorded nobody asks whose it is.
-    let credential = match told.told.log {
-        Some(Log::Off) => Credential::default(),
-        _ => Credential::of(headers),
-    };
+    if told.told.log == Some(Log::Off) {
+        return Identity {
+            log: Log::Off,
+            unreadable,
+            ..Identity::default()
+        };
+    }
+    let credential = Credential::of(headers);
     let traceparent = trace::traceparent(headers).unwrap_or_else(|sentence| {
         unreadable.push(sentence.to_owned());
         None

@@ -29,7 +29,7 @@ use tower::Service;
 use crate::capture::{Answered, Asked, Capture, ExchangeId, Opening};
 use crate::config::Secret;
 use crate::health;
-use crate::identity::{self, Identity, Log};
+use crate::identity::{self, Log};
 use crate::metrics::{Endpoint, Metrics};
 use crate::server::Shutdown;
 use crate::tap::Tap;
@@ -68,8 +68,8 @@ pub struct Settings {
     pub system: &'static str,
 }
 
-/// A request's body as the upstream gets it.
-pub type AskBody = Tap<Upload, Going>;
+/// A request's body as the upstream gets it. In a box, for it moves with the request's head, and each connection has room for 32 of both.
+pub type AskBody = Box<Tap<Upload, Going>>;
 
 /// A response's body as the server gets it.
 pub type AnswerBody = Either<Full<Bytes>, Tap<ReplyBody<AskBody>, Coming>>;
@@ -163,13 +163,7 @@ async fn answer(
         check_key(request.headers(), &settings.client_keys)?;
     }
     let admission = around.gate.admit(settings.limits.max_in_flight)?;
-    let identity = identity::read(request.headers(), &settings.identity);
-    identity
-        .unreadable
-        .iter()
-        .for_each(|_| around.metrics.identity_unreadable());
-
-    let (asked, answered) = watch(settings, around, &request, identity, id, endpoint);
+    let (asked, answered) = watch(settings, around, &request, id, endpoint);
     let client = tunnel::is_asked_for(&request).then(|| hyper::upgrade::on(&mut request));
     let pulse = Pulse::default();
     let fault = Fault::default();
@@ -248,15 +242,19 @@ fn is_agents_client(user_agent: &[u8]) -> bool {
     user_agent.starts_with(b"AsyncOpenAI/") || user_agent.starts_with(b"AsyncAzureOpenAI/")
 }
 
-/// Begins to watch the exchange, unless the request asks not to be.
+/// Reads who asks, and begins to watch the exchange, unless the request asks not to be.
 fn watch(
     settings: &Settings,
     around: &Around,
     request: &Request<Incoming>,
-    identity: Identity,
     id: ExchangeId,
     endpoint: Endpoint,
 ) -> (Asked, Answered) {
+    let identity = identity::read(request.headers(), &settings.identity);
+    identity
+        .unreadable
+        .iter()
+        .for_each(|_| around.metrics.identity_unreadable());
     if identity.log == Log::Off {
         return (Asked::nothing(), Answered::nothing());
     }
@@ -314,9 +312,9 @@ fn upward(
     parts.version = Version::HTTP_11;
     Ok(Request::from_parts(
         parts,
-        Tap::new(
+        Box::new(Tap::new(
             Upload::new(body, settings.limits.max_body, came_over),
             going,
-        ),
+        )),
     ))
 }

@@ -146,9 +146,9 @@ impl Framer {
         let end = memchr::memchr2(b'\n', b'\r', line)?;
         let rest = line[end..].strip_prefix(b"\n\n")?;
         let data = &line[..end];
-        // With the end of its line.
-        let fits = bytes.len() - rest.len() - 1 < self.limit;
-        fits.then(|| (data.strip_prefix(b" ").unwrap_or(data), rest))
+        // As it counts where it is kept: with the end of its line.
+        let length = b"data:".len() + end + 1;
+        (length < self.limit).then(|| (data.strip_prefix(b" ").unwrap_or(data), rest))
     }
 
     /// Adds to the line under way.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -104,26 +105,28 @@ where
     ///
     /// # Errors
     /// When there is no response. Dropping the call cancels it.
-    pub async fn call(
-        &self,
+    pub fn call<'c>(
+        &'c self,
         request: Request<B>,
-        pulse: &Pulse,
-    ) -> Result<Response<ReplyBody<B>>, CallError> {
+        pulse: &'c Pulse,
+    ) -> impl Future<Output = Result<Response<ReplyBody<B>>, CallError>> + 'c {
         let is_upgrade = request.headers().contains_key(http::header::UPGRADE);
         let pool = if is_upgrade {
             &self.upgrades
         } else {
             &self.calls
         };
-        let (response, place) = pulse
-            .unless_silent(self.idle_timeout, pool.send(request))
-            .await
-            .ok_or(CallError::Silent)??;
-        // hyper takes RST_STREAM(NO_ERROR) for an end, since a server may so refuse the rest of a request that it has answered whole (RFC 9113,
-        // section 8.1). Some proxies send it for any stream that they give up; a request that succeeded was not refused.
-        let says_its_end =
-            response.version() == http::Version::HTTP_2 && response.status().is_success();
-        Ok(response.map(|body| Vigil::new(body, self.idle_timeout, says_its_end, place)))
+        let limit = self.idle_timeout;
+        pulse
+            .unless_silent(limit, pool.send(request))
+            .map(move |sent| {
+                let (response, place) = sent.ok_or(CallError::Silent)??;
+                // hyper takes RST_STREAM(NO_ERROR) for an end, since a server may so refuse the rest of a request that it has answered whole
+                // (RFC 9113, section 8.1). Some proxies send it for any stream that they give up; a request that succeeded was not refused.
+                let says_its_end =
+                    response.version() == http::Version::HTTP_2 && response.status().is_success();
+                Ok(response.map(|body| Vigil::new(body, limit, says_its_end, place)))
+            })
     }
 }
 

@@ -23,13 +23,11 @@ impl Budget {
         })
     }
 
+    /// Never takes more than there is, not even for a moment: another thread's copy would be cut for it.
     fn take(&self, bytes: usize) -> bool {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.limit;
-        if !fits {
-            self.held.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        fits
+        let taken = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.limit);
+        let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.held.fetch_update(set, read, taken).is_ok()
     }
 }
 
@@ -82,10 +80,15 @@ impl Copied {
         }
     }
 
-    /// Room made and counted at once for a body of a told length, but not for one that only claims to be huge. Where the budget has no room for
-    /// it, none is made.
+    /// Room made at once for a body of a told length, but not for one that only claims to be huge. What does not come does not count.
     pub(super) fn expect(&mut self, length: usize) {
         let length = length.min(self.limit).min(256 * 1024);
+        self.bytes
+            .reserve_exact(length.saturating_sub(self.bytes.len()));
+    }
+
+    /// Room made and counted at once for what comes in many small parts. Without room in the budget none is made, and each part counts alone.
+    pub(super) fn claim(&mut self, length: usize) {
         if length > self.bytes.capacity() && self.reserved.grow(length) {
             self.bytes.reserve_exact(length - self.bytes.len());
         }
@@ -232,6 +235,33 @@ mod tests {
         assert!(!reserved.grow(11));
         drop(reserved);
         assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn claimed_room_counts_at_once_and_only_where_there_is_some() {
+        let budget = Budget::new(3000);
+        let held = || budget.held.load(Ordering::Relaxed);
+        let mut first = Copied::new(usize::MAX, Arc::clone(&budget));
+        first.claim(2048);
+        first.push(&[0; 300]);
+        assert_eq!(held(), 2048);
+        let mut second = Copied::new(usize::MAX, Arc::clone(&budget));
+        second.claim(2048);
+        assert_eq!(held(), 2048);
+        second.push(&[0; 300]);
+        assert_eq!((held(), second.is_cut()), (2348, false));
+        first.push(&[0; 2000]);
+        assert_eq!((held(), first.is_cut()), (2600, false));
+    }
+
+    #[test]
+    fn a_told_length_counts_when_it_comes() {
+        let budget = Budget::new(10);
+        let mut copy = Copied::new(usize::MAX, Arc::clone(&budget));
+        copy.expect(1000);
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+        copy.push(b"abc");
+        assert_eq!(budget.held.load(Ordering::Relaxed), 3);
     }
 
     #[test]

@@ -60,18 +60,18 @@ struct Watching {
     passing: Passing,
 }
 
-/// What every frame of a reply touches, and nothing else: of a thousand streams, what is touched is seldom in the processor's caches.
+/// What every frame of a reply touches stands together: of a thousand streams it is seldom in the processor's caches.
 struct Passing {
     started: Instant,
     /// Copy the response.
     keep: bool,
-    /// It is a stream of events, handed on in pieces.
+    /// It is a stream of events: frames are small, and a piece gets full.
     streamed: bool,
     /// Somebody may ask when a frame came.
     timed: bool,
     reply: Copied,
     marks: Vec<(usize, Duration)>,
-    /// The first token of the stream was seen: nobody asks after that.
+    /// Set by the worker once it has seen the first token; none until there was a piece.
     saw_token: Option<Arc<AtomicBool>>,
 }
 
@@ -267,7 +267,7 @@ impl Passing {
     fn take(&mut self, data: &[u8]) {
         if self.streamed {
             // Growing step by step it would end with half as much again.
-            self.reply.expect(PIECE.max(data.len()));
+            self.reply.claim(PIECE.max(data.len()));
         }
         self.reply.push(data);
         self.keep = !self.reply.is_cut();

@@ -15,12 +15,12 @@ const LINGER: Duration = Duration::from_millis(20);
 
 /// Something that observers saw.
 pub(super) enum Event {
-    /// More of a streamed reply.
+    /// More of a reply.
     Piece {
         id: ExchangeId,
         answer: Answer,
         max_body: usize,
-        /// Set when nobody asks any more when a frame came.
+        /// For the worker to set once it has seen the first token: the times of later frames are not wanted.
         saw_token: Arc<AtomicBool>,
         piece: Piece,
     },
@@ -93,8 +93,8 @@ impl Journal for () {
     fn asked(&self, _: &Arc<Opening>, _: Kept) {}
 }
 
-/// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning. Nothing is told of what came after
-/// the first token.
+/// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning. Once the first token is known to
+/// have been seen, no times are told.
 pub(super) struct Piece {
     pub(super) bytes: Copied,
     pub(super) marks: Vec<(usize, Duration)>,

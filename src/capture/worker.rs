@@ -117,7 +117,9 @@ fn handle(
                 assembly.take(&piece);
                 assembly
             }) {
-                saw_token.store(assembly.first_token.is_some(), Ordering::Relaxed);
+                if assembly.first_token.is_some() {
+                    saw_token.store(true, Ordering::Relaxed);
+                }
                 open.insert(id, assembly);
             }
         }

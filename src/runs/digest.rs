@@ -24,7 +24,7 @@ pub(super) struct Digest {
     pub(super) hash: Hash,
     /// Whether a `Handoff` tells of itself so.
     pub(super) tells_of_handoff: bool,
-    /// As [`hashes_of_lines`] has them, from when somebody asked: seldom does one.
+    /// As [`hashes_of_lines`] has them; made when first asked for, which is seldom.
     lines: OnceLock<Box<[Hash]>>,
     /// No fewer than there are.
     most_lines: usize,

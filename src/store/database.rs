@@ -298,14 +298,17 @@ impl Database {
 
     /// Bytes that are used, but for the log.
     pub(super) fn used_bytes(&self) -> Outcome<u64> {
-        let free = self.number("PRAGMA freelist_count")? * self.page_size;
-        Ok(self.bytes()?.saturating_sub(free))
+        Ok(self.bytes()?.saturating_sub(self.free_bytes()?))
     }
 
-    /// Whether more than `bytes` are used. Asked after every commit, it makes do with one of SQLite's answers where that is enough: for each the
-    /// statement is prepared anew.
+    /// Whether more than `bytes` are used. Asked after every commit: of free pages only where they decide.
     pub(super) fn uses_more_than(&self, bytes: u64) -> Outcome<bool> {
-        Ok(self.bytes()? > bytes && self.used_bytes()? > bytes)
+        let all = self.bytes()?;
+        Ok(all > bytes && all.saturating_sub(self.free_bytes()?) > bytes)
+    }
+
+    fn free_bytes(&self) -> Outcome<u64> {
+        Ok(self.number("PRAGMA freelist_count")? * self.page_size)
     }
 
     /// Bytes of the files but for the log, those of free pages included.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -43,7 +44,7 @@ pub(super) struct Pool<B> {
 /// The connections that can take a call.
 struct Waiting<B> {
     /// Those over HTTP/1 that carry none, the one used last at the end.
-    single: VecDeque<(http1::SendRequest<Box<B>>, Instant)>,
+    single: VecDeque<(http1::SendRequest<B>, Instant)>,
     /// Those over HTTP/2, with as many calls as they may carry or fewer.
     shared: Vec<Shared<B>>,
     /// Whether the upstream chose HTTP/2 when it was last asked. Unknown before.
@@ -51,7 +52,7 @@ struct Waiting<B> {
 }
 
 struct Shared<B> {
-    sender: http2::SendRequest<Box<B>>,
+    sender: http2::SendRequest<B>,
     calls: Arc<Calls>,
 }
 
@@ -76,9 +77,9 @@ impl Calls {
 
 /// The connection of one call.
 enum Taken<B> {
-    Single(http1::SendRequest<Box<B>>),
+    Single(http1::SendRequest<B>),
     Shared(
-        http2::SendRequest<Box<B>>,
+        http2::SendRequest<B>,
         #[expect(dead_code, reason = "its end is what counts")] Call,
     ),
 }
@@ -140,10 +141,8 @@ where
     /// Sends a request whose URI is a path and a query, and gives the response's head with the place that its body needs.
     pub(super) async fn send(
         self: &Arc<Self>,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> Result<(Response<Incoming>, Place<B>), CallError> {
-        // Each connection has room for 32 requests in hyper, bodies included: 14 KB, were they not boxed.
-        let mut request = request.map(Box::new);
         loop {
             let waited = self.waiting().take();
             let (mut taken, is_new) = match waited {
@@ -328,11 +327,12 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    async fn send(
+    /// Both ways of sending begin here and now, and are waited for as one.
+    fn send(
         &mut self,
-        mut request: Request<Box<B>>,
+        mut request: Request<B>,
         origin: &Origin,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Box<B>>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> + use<B> {
         match self {
             Taken::Single(sender) => {
                 // One that was meant for HTTP/2 before names the upstream in its URI.
@@ -340,13 +340,13 @@ where
                     *request.uri_mut() = super::connect::without_origin(request.uri());
                     *request.version_mut() = Version::HTTP_11;
                 }
-                sender.try_send_request(request).await
+                Either::Left(sender.try_send_request(request))
             }
             Taken::Shared(sender, _) => {
                 let absolute = origin.with_path(request.uri());
                 *request.uri_mut() = absolute;
                 *request.version_mut() = Version::HTTP_2;
-                sender.try_send_request(request).await
+                Either::Right(sender.try_send_request(request))
             }
         }
     }

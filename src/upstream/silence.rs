@@ -3,8 +3,7 @@
 //! Before the head, the request's own bytes count as movement, so a long upload is not a silence. After it, the response's do.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -45,27 +44,44 @@ impl Pulse {
     }
 
     /// What `call` gives, or nothing once nothing has moved for `limit`.
-    pub(super) async fn unless_silent<F: Future>(
-        &self,
-        limit: Duration,
+    pub(super) fn unless_silent<F: Future>(&self, limit: Duration, call: F) -> UnlessSilent<'_, F> {
+        UnlessSilent {
+            call,
+            alarm: tokio::time::sleep_until(self.last() + limit),
+            pulse: self,
+            limit,
+        }
+    }
+}
+
+pin_project! {
+    /// See [`Pulse::unless_silent`]. No `async fn`: that would hold the call twice, as its argument and where it is pinned.
+    pub(super) struct UnlessSilent<'p, F> {
+        #[pin]
         call: F,
-    ) -> Option<F::Output> {
-        let mut call = pin!(call);
-        let mut alarm = pin!(tokio::time::sleep_until(self.last() + limit));
-        poll_fn(|context| {
-            if let Poll::Ready(output) = call.as_mut().poll(context) {
-                return Poll::Ready(Some(output));
+        #[pin]
+        alarm: Sleep,
+        pulse: &'p Pulse,
+        limit: Duration,
+    }
+}
+
+impl<F: Future> Future for UnlessSilent<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.call.poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        while this.alarm.as_mut().poll(context).is_ready() {
+            let deadline = this.pulse.last() + *this.limit;
+            if this.alarm.deadline() >= deadline {
+                return Poll::Ready(None);
             }
-            while alarm.as_mut().poll(context).is_ready() {
-                let deadline = self.last() + limit;
-                if alarm.deadline() >= deadline {
-                    return Poll::Ready(None);
-                }
-                alarm.as_mut().reset(deadline);
-            }
-            Poll::Pending
-        })
-        .await
+            this.alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
     }
 }
 

@@ -87,6 +87,55 @@ fn a_reply_that_came_in_many_pieces_is_put_together() {
 }
 
 #[test]
+fn once_the_first_token_was_seen_no_frame_is_timed() {
+    let budget = Budget::new(1 << 24);
+    let capture = Capture::new(Arc::clone(&budget), Arc::new(()));
+    let (_asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    answered.head(StatusCode::OK, &events());
+    let mut next_piece = |content: &str| {
+        // Longer than a piece: each goes by itself.
+        answered.data(&event(content));
+        answered.data(&Bytes::from(format!(": {}\n\n", " ".repeat(4000))));
+        let mut events = capture.take(None).unwrap().into_iter();
+        let found = events.find_map(|event| match event {
+            Event::Piece {
+                id,
+                answer,
+                max_body,
+                saw_token,
+                piece,
+            } => Some((id, answer, max_body, saw_token, piece)),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    let (mut open, mut sink) = (HashMap::new(), |_: Exchange| ());
+    let mut handled = |content| {
+        let (id, answer, max_body, saw_token, piece) = next_piece(content);
+        let times: Vec<Duration> = piece.marks.iter().map(|(_, at)| *at).collect();
+        let seen = Arc::clone(&saw_token);
+        let event = Event::Piece {
+            id,
+            answer,
+            max_body,
+            saw_token,
+            piece,
+        };
+        handle(event, &mut open, &budget, &mut sink);
+        let first_token = open[&id].first_token;
+        (times, seen.load(Ordering::Relaxed), first_token)
+    };
+    let (times, seen, first_token) = handled("");
+    assert!(!times.is_empty() && !seen && first_token.is_none());
+    let (times, seen, first_token) = handled("token");
+    assert_eq!((seen, first_token), (true, Some(times[0])));
+    // What was under way when it was seen, and then what was not.
+    handled("token");
+    let (times, seen, again) = handled("token");
+    assert_eq!((times, seen, again), (vec![], true, first_token));
+}
+
+#[test]
 fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same() {
     let (capture, worker, seen) = started(100);
     let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use super::super::database::Database;
+use super::super::retention::Bounds;
 use super::disk::{begin, open, settings, written};
 use super::*;
 
@@ -26,6 +28,18 @@ fn size(dir: &std::path::Path) -> u64 {
 /// A text that does not compress.
 fn noise(bytes: usize) -> String {
     (0..bytes).map(|_| fastrand::alphanumeric()).collect()
+}
+
+#[test]
+fn pages_that_are_free_are_not_used() {
+    let database = Database::open(None, Bounds::default()).unwrap();
+    let before = database.used_bytes().unwrap();
+    let rows = "CREATE TABLE rows (row BLOB); INSERT INTO rows VALUES (zeroblob(1 << 20)); DELETE FROM rows;";
+    database.connection().execute_batch(rows).unwrap();
+    let used = database.used_bytes().unwrap();
+    assert!(used < before + (1 << 18));
+    assert!(database.uses_more_than(used - 1).unwrap());
+    assert!(!database.uses_more_than(used).unwrap());
 }
 
 #[tokio::test]
