@@ -97,30 +97,23 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
         answered.data(&event(content));
         answered.data(&Bytes::from(format!(": {}\n\n", " ".repeat(4000))));
         let mut events = capture.take(None).unwrap().into_iter();
-        let found = events.find_map(|event| match event {
-            Event::Piece {
-                id,
-                answer,
-                max_body,
-                saw_token,
-                piece,
-            } => Some((id, answer, max_body, saw_token, piece)),
-            _ => None,
-        });
-        found.unwrap()
+        let is_piece = |event: &Event| matches!(event, Event::Piece { .. });
+        events.find(is_piece).unwrap()
     };
     let (mut open, mut sink) = (HashMap::new(), |_: Exchange| ());
     let mut handled = |content| {
-        let (id, answer, max_body, saw_token, piece) = next_piece(content);
-        let times: Vec<Duration> = piece.marks.iter().map(|(_, at)| *at).collect();
-        let seen = Arc::clone(&saw_token);
-        let event = Event::Piece {
+        let event = next_piece(content);
+        let Event::Piece {
             id,
-            answer,
-            max_body,
-            saw_token,
-            piece,
+            ref saw_token,
+            ref piece,
+            ..
+        } = event
+        else {
+            unreachable!()
         };
+        let times: Vec<Duration> = piece.marks.iter().map(|(_, at)| *at).collect();
+        let seen = Arc::clone(saw_token);
         handle(event, &mut open, &budget, &mut sink);
         let first_token = open[&id].first_token;
         (times, seen.load(Ordering::Relaxed), first_token)
