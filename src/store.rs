@@ -15,8 +15,8 @@
 //! Whoever wants to see what is stored reads the rows beside all this (`reading`): over a connection of its own where there is a file.
 //!
 //! At every moment, to the last span, `created = exported + rejected + dropped (by reason) + pending`: queue and account live behind one lock.
-//! Spans found at the start count as created. A span is sent from the moment it is made, written down or not; it leaves memory only when it
-//! is written down, and the newest first. Where the disk takes nothing, spans stay in memory, bounded, the oldest dropped and counted, and
+//! Spans found at the start count as created. A span is sent once it is written down, as long as the disk takes anything in time; it leaves
+//! memory only then, and the newest first. Where the disk takes nothing, spans stay in memory, bounded, the oldest dropped and counted, and
 //! are written as soon as it does.
 //!
 //! # Layout
@@ -156,7 +156,7 @@ impl Store {
     /// A store in memory alone, of at most about `max_memory` bytes of spans: nothing is written down, and nothing found again.
     pub fn volatile(max_memory: usize) -> Self {
         let store = Self::with(Inbox::deaf(), max_memory);
-        store.works();
+        store.gives();
         store
     }
 
@@ -275,14 +275,22 @@ impl Store {
     }
 
     /// What was taken from the database alone, read; none of what it does not give any more.
-    async fn find(&self, seqs: Vec<u64>) -> Option<Vec<Option<Made>>> {
+    async fn find(&self, seqs: &[u64]) -> Option<Vec<Option<Made>>> {
+        let mut made = Vec::with_capacity(seqs.len());
+        for seqs in seqs.chunks(inbox::AT_ONCE) {
+            let (reply, answer) = oneshot::channel();
+            self.inbox.ask(Question::Find(seqs.to_vec(), reply));
+            let found = answer.await.ok().flatten()?.into_iter();
+            made.extend(found.map(|found| found.and_then(|found| read(&found).ok())));
+        }
+        Some(made)
+    }
+
+    /// Returns once everything that was told is written, or the disk takes nothing.
+    async fn all_written(&self) {
         let (reply, answer) = oneshot::channel();
-        self.inbox.ask(Question::Find(seqs, reply));
-        let found = answer.await.ok().flatten()?;
-        let made = found
-            .into_iter()
-            .map(|found| found.and_then(|found| read(&found).ok()));
-        Some(made.collect())
+        self.inbox.ask(Question::Find(Vec::new(), reply));
+        drop(answer.await);
     }
 
     fn settle(&self, taken: &[Taken], settled: &Settled) {
@@ -395,8 +403,16 @@ impl Store {
         self.state_of(|state| state.bytes = bytes);
     }
 
-    fn failing(&self, why: String) {
-        self.lock().readable = false;
+    /// What only the database has can be read.
+    fn gives(&self) {
+        let mut queue = self.lock();
+        queue.readable = true;
+        self.ring_when_enough(&mut queue);
+        drop(queue);
+        self.set_aside.notify_one();
+    }
+
+    fn takes_nothing(&self, why: String) {
         let mut state = lock(&self.state);
         if state.failing.is_none() {
             tracing::error!(
@@ -411,12 +427,12 @@ impl Store {
         state.failing = Some((since, why));
     }
 
-    fn works(&self) {
-        let mut queue = self.lock();
-        queue.readable = true;
-        self.ring_when_enough(&mut queue);
-        drop(queue);
-        self.set_aside.notify_one();
+    fn gives_and_takes_nothing(&self, why: String) {
+        self.lock().readable = false;
+        self.takes_nothing(why);
+    }
+
+    fn takes(&self) {
         if lock(&self.state).failing.take().is_some() {
             tracing::info!("the store works again");
         }

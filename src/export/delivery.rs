@@ -25,6 +25,9 @@ const PATIENCE: u32 = 5;
 /// it is spans like this one that hold them all.
 const LONG_PATIENCE: u32 = 2 * PATIENCE;
 
+/// How long a disk that takes its time may hold a batch up.
+const DISK_TIME: Duration = Duration::from_secs(1);
+
 /// What ends a wait early.
 pub(super) struct Signals {
     settings: watch::Receiver<Arc<ExportSettings>>,
@@ -95,6 +98,8 @@ impl Work {
 
     /// Ends when every span of the batch is settled, or (only while draining) back in the store.
     pub(super) async fn deliver(&self, batch: Batch) {
+        // A crash before that makes the spans anew of what is written by then, under the same ids.
+        drop(tokio::time::timeout(DISK_TIME, batch.written()).await);
         let Some(batch) = batch.load().await else {
             return;
         };

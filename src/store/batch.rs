@@ -47,6 +47,14 @@ impl Batch {
         self.taken.len()
     }
 
+    /// Returns once the database has all of it, so that a crash does not make other spans of it than those that are about to be sent; or the
+    /// disk takes nothing.
+    pub async fn written(&self) {
+        if self.store.lock().are_unsaved(&self.taken) {
+            self.store.all_written().await;
+        }
+    }
+
     /// Reads what only the database has. What it does not give any more is dropped and counted; when it gives nothing now, the batch goes
     /// back. None when nothing is left of it.
     pub async fn load(mut self) -> Option<Loaded> {
@@ -60,7 +68,7 @@ impl Batch {
         let there: Vec<u64> = there.map(|taken| taken.seq).collect();
         if !there.is_empty() {
             // They stay in the batch, so that a cancelled task puts them back.
-            let mut found = self.store.find(there).await?.into_iter();
+            let mut found = self.store.find(&there).await?.into_iter();
             for span in spans.iter_mut().filter(|span| span.is_none()) {
                 *span = found.next().flatten().map(Arc::new);
             }

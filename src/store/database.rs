@@ -114,12 +114,8 @@ impl Database {
             connection.query_row("SELECT value FROM meta WHERE key = 'identity'", [], |row| {
                 row.get(0)
             })?;
-        let most = Most {
-            bytes: (bounds.bytes / 64).clamp(LEAST_SEGMENT, MOST_AT_ONCE),
-            age: bounds.age / 8,
-        };
         let values = path
-            .map(|path| Values::to_write(path, identity, most, &connection))
+            .map(|path| Values::to_write(path, identity, most(bounds), &connection))
             .transpose()?;
         let book = Book::read(&connection)?;
         Ok(Database {
@@ -344,8 +340,15 @@ impl Database {
     }
 
     /// A segment of values that takes much room for little.
-    pub(super) fn sparse(&self) -> Option<Sparse> {
-        self.values.as_ref()?.sparse()
+    pub(super) fn sparse(&mut self) -> Option<Sparse> {
+        self.values.as_mut()?.sparse()
+    }
+
+    /// With all that is beside it, it is to stay within `bounds` from now on.
+    pub(super) fn stay_within(&mut self, bounds: Bounds) {
+        if let Some(values) = &mut self.values {
+            values.stay_within(most(bounds));
+        }
     }
 
     /// The file has another name now, and those beside it with it.
@@ -353,6 +356,14 @@ impl Database {
         if let Some(values) = &mut self.values {
             values.moved_to(path);
         }
+    }
+}
+
+/// How much of values is done away with at once.
+fn most(bounds: Bounds) -> Most {
+    Most {
+        bytes: (bounds.bytes / 64).clamp(LEAST_SEGMENT, MOST_AT_ONCE),
+        age: bounds.age / 8,
     }
 }
 

@@ -14,6 +14,8 @@ use crate::runs::{Made, Prompt};
 /// How long messages gather, from the first on: a commit for each would cost more than all of the writing. Short enough for a beginning to be
 /// on the disk well within 20 ms.
 const LINGER: Duration = Duration::from_millis(5);
+/// How many rows one question should be about at most: while it is answered, nothing is written, and what must be on the disk soon waits.
+pub(super) const AT_ONCE: usize = 16;
 /// Bytes of messages that wait at most.
 const MOST: usize = 64 << 20;
 

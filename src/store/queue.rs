@@ -166,6 +166,11 @@ impl Queue {
         Some((&waiting.here.as_ref()?.made, waiting.weight))
     }
 
+    /// Whether only memory has one of these.
+    pub(super) fn are_unsaved(&self, taken: &[Taken]) -> bool {
+        taken.iter().any(|taken| self.unsaved.contains(&taken.seq))
+    }
+
     /// Spans up to `last` that only memory has, oldest first, until they weigh `bytes`.
     pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Arc<Made>, usize)> {
         let mut weight = 0;

@@ -5,15 +5,12 @@ use std::collections::HashSet;
 use super::blob::Unreadable;
 use super::book::{Open, first_seq};
 use super::database::{Database, Outcome, Trouble, signed, unsigned};
-use super::inbox::{Note, Question};
+use super::inbox::{AT_ONCE, Note, Question};
 use super::writer::Writer;
 use super::{Store, lock, unix_microseconds};
 use crate::capture::Exchange;
 use crate::runs::{Made, Prompt};
 use crate::span::SpanId;
-
-/// Of what a crash left behind, so many steps are read at once.
-const AT_ONCE: usize = 16;
 
 /// What a crash left behind.
 #[derive(Debug, Default)]

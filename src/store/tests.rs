@@ -275,3 +275,27 @@ proptest! {
         }
     }
 }
+
+/// What is written meanwhile would wait for all of the answer.
+#[tokio::test]
+async fn many_spans_are_asked_for_in_pieces() {
+    let store = Store::with(Inbox::default(), 1 << 20);
+    let seqs: Vec<u64> = (1..=100).collect();
+    let mut asked = Vec::new();
+    let answer = async {
+        while asked.len() < seqs.len() {
+            for question in store.inbox.take(Duration::ZERO).questions {
+                let Question::Find(piece, reply) = question else {
+                    panic!("only spans are asked for");
+                };
+                assert!(piece.len() <= inbox::AT_ONCE);
+                drop(reply.send(Some(piece.iter().map(|_| None).collect())));
+                asked.extend(piece);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (found, ()) = tokio::join!(store.find(&seqs), answer);
+    assert_eq!(found.map(|found| found.len()), Some(seqs.len()));
+    assert_eq!(asked, seqs);
+}

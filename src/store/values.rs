@@ -49,6 +49,14 @@ pub(super) struct Most {
     pub(super) age: Duration,
 }
 
+impl Most {
+    /// Whether a segment gets further values.
+    fn has_room(self, current: &Current, segments: &BTreeMap<u32, Segment>) -> bool {
+        let segment = segments.get(&current.number);
+        segment.is_none_or(|segment| segment.end < self.bytes) && current.age() < self.age
+    }
+}
+
 /// What is to be done with files, by whoever may wait for the disk.
 #[derive(Debug, Default)]
 pub(super) struct Work {
@@ -158,6 +166,11 @@ impl Values {
         Ok(values)
     }
 
+    /// When segments get no further value, from now on.
+    pub(super) fn stay_within(&mut self, most: Most) {
+        self.most = most;
+    }
+
     /// The database has another name now, and its segments with it.
     pub(super) fn moved_to(&mut self, database: &Path) {
         database.clone_into(&mut self.database);
@@ -216,7 +229,7 @@ impl Values {
     /// The segment that the next value goes into.
     fn current(&mut self, among: Among) -> Outcome<(&mut Current, &mut Segment)> {
         let current = match self.current[among as usize].take() {
-            Some(current) if self.has_room(&current) => current,
+            Some(current) if self.most.has_room(&current, &self.segments) => current,
             full => self.begin_after(full)?,
         };
         let segment = self.segments.entry(current.number);
@@ -224,9 +237,13 @@ impl Values {
         Ok((self.current[among as usize].insert(current), segment))
     }
 
-    fn has_room(&self, current: &Current) -> bool {
-        let segment = self.segments.get(&current.number);
-        segment.is_none_or(|segment| segment.end < self.most.bytes) && current.age() < self.most.age
+    /// Ends the segments that are large or old enough. Nothing of them waits.
+    fn end_full(&mut self) {
+        for current in &mut self.current {
+            let full = current.take_if(|current| !self.most.has_room(current, &self.segments));
+            // Nothing may be left of it by now.
+            self.changed.extend(full.map(|full| full.number));
+        }
     }
 
     fn begin_after(&mut self, full: Option<Current>) -> Outcome<Current> {
@@ -265,7 +282,8 @@ impl Values {
     }
 
     /// The oldest segment that few rows have something of, and that gets no further value.
-    pub(super) fn sparse(&self) -> Option<Sparse> {
+    pub(super) fn sparse(&mut self) -> Option<Sparse> {
+        self.end_full();
         let mut done = self.segments.iter().filter(|(number, segment)| {
             !self.is_current(**number) && segment.held * FEW <= segment.written
         });
@@ -298,6 +316,7 @@ impl Values {
                 open.write()?;
             }
         }
+        self.end_full();
         if !std::mem::replace(&mut self.last_is_written, true) {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('segment', ?1)")?

@@ -3,8 +3,11 @@
 //! ```text
 //!                 a disk that takes nothing                      every second: open, write again what only memory has
 //!  writing ──────────────────────────────────────► failing ──────────────────────────────────────────────────────────► writing
-//!     └── content that is not what it was ──► the file is moved aside, what can still be read of it is written to a new one ──► writing
+//!     │└── content that is not what it was ──► the file is moved aside, what can still be read of it is written to a new one ──► writing
+//!     └─── a disk with little room left ──► full: only what makes room is written, all can be read ── there is room ──► writing
 //! ```
+//!
+//! The state `full` keeps the store from taking the last room of a disk itself: a database that finds none at all cannot let go of anything.
 
 mod damage;
 
@@ -40,6 +43,9 @@ pub(super) struct Writer {
     checkpoint: Option<Checkpoint>,
     retention: Retention,
     bounds: Bounds,
+    /// With less room on the disk than that, in bytes, only what makes room is written.
+    least_free: u64,
+    full: bool,
     /// No span up to here is still to be told.
     told_to: u64,
     /// Spans up to here were told in vain, as far as only memory has them.
@@ -64,6 +70,8 @@ impl Writer {
             checkpoint: None,
             retention: Retention::default(),
             bounds: settings.bounds(),
+            least_free: 0,
+            full: false,
             told_to: 0,
             behind: None,
             owed: Vec::new(),
@@ -94,6 +102,7 @@ impl Writer {
             if self.database.is_none() && Instant::now() >= self.try_again {
                 self.reopen();
             }
+            self.look_for_room();
             if waiting.gap {
                 self.fall_behind();
             }
@@ -112,7 +121,8 @@ impl Writer {
                 self.attempt(Self::tick);
             }
             self.attempt(Self::make_room);
-            if waiting.closed && (self.behind.is_none() || self.database.is_none()) {
+            let can_catch_up = self.database.is_some() && !self.full;
+            if waiting.closed && (self.behind.is_none() || !can_catch_up) {
                 break;
             }
         }
@@ -128,7 +138,27 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, notes: Vec<Note>) {
+    fn look_for_room(&mut self) {
+        let (Some(_), Some(directory)) = (&self.database, &self.directory) else {
+            return;
+        };
+        let Some(free) = directory.free_bytes() else {
+            return;
+        };
+        let was_full = self.full;
+        // Twice as much, so that it does not come and go.
+        let least = self.least_free << u32::from(was_full);
+        self.full = free < least;
+        if self.full {
+            self.store.takes_nothing(format!(
+                "the disk has {free} bytes left, and {least} are kept for making room"
+            ));
+        } else if was_full {
+            self.store.takes();
+        }
+    }
+
+    fn write(&mut self, mut notes: Vec<Note>) {
         if notes.is_empty() {
             return;
         }
@@ -138,6 +168,9 @@ impl Writer {
             _ => None,
         });
         self.told_to = seqs.fold(self.told_to, u64::max);
+        if self.full {
+            notes = self.without_content(notes);
+        }
         let Some(database) = &mut self.database else {
             return self.owe(notes);
         };
@@ -165,20 +198,32 @@ impl Writer {
         }
     }
 
+    /// What must not be forgotten of `notes`. It takes next to nothing.
+    fn without_content(&mut self, mut notes: Vec<Note>) -> Vec<Note> {
+        notes.retain(|note| match note {
+            Note::Span { .. } => {
+                self.fall_behind();
+                false
+            }
+            Note::Begun(_) | Note::Asked(..) | Note::Ended(_) => {
+                self.store.skipped();
+                false
+            }
+            Note::Settled(_) | Note::Refused(..) | Note::Released(_) | Note::Learned(_) => true,
+        });
+        notes
+    }
+
     /// Keeps what must not be forgotten of `notes`, which could not be written.
     fn owe(&mut self, notes: Vec<Note>) {
-        for note in notes {
-            match note {
-                Note::Span { .. } => self.fall_behind(),
-                Note::Begun(_) | Note::Asked(..) | Note::Ended(_) => self.store.skipped(),
-                Note::Settled(_) | Note::Refused(..) | Note::Learned(_) => self.owed.push(note),
-                Note::Released(mut ids) => {
-                    ids.retain(|id| self.open_before.contains(id));
-                    if !ids.is_empty() {
-                        self.owed.push(Note::Released(ids));
-                    }
+        for mut note in self.without_content(notes) {
+            if let Note::Released(ids) = &mut note {
+                ids.retain(|id| self.open_before.contains(id));
+                if ids.is_empty() {
+                    continue;
                 }
             }
+            self.owed.push(note);
         }
     }
 
@@ -196,6 +241,9 @@ impl Writer {
         let (Some(database), Some(last)) = (&mut self.database, self.behind) else {
             return Ok(false);
         };
+        if self.full {
+            return Ok(false);
+        }
         let spans = self.store.unsaved(last, CATCH_UP);
         if spans.is_empty() {
             self.behind = None;
@@ -234,7 +282,9 @@ impl Writer {
             let allowance = (capacity / 8).min(MOST_AT_ONCE);
             // The log overshoots before it is written back.
             bounds.bytes = capacity.saturating_sub(3 * allowance);
-            if log >= allowance {
+            self.least_free = allowance / 2;
+            // Written back, the log begins anew where it is, and takes no further room.
+            if log >= allowance || self.full {
                 let work = database.take_work();
                 // Never long enough alone with it, or nothing was written since: then the journal waits for once.
                 if log >= 3 * allowance {
@@ -248,6 +298,7 @@ impl Writer {
                 }
             }
         }
+        database.stay_within(bounds);
         self.store.uses(total);
         self.bounds = bounds;
         Ok(())
@@ -335,7 +386,7 @@ impl Writer {
         self.fall_behind();
         match trouble {
             Trouble::Failing(why) => {
-                self.store.failing(why);
+                self.store.gives_and_takes_nothing(why);
                 self.try_again = Instant::now() + TRY_AGAIN;
             }
             Trouble::Damaged(why) => self.replace(&why, database),
@@ -394,7 +445,12 @@ impl Writer {
         }
         self.database = Some(database);
         self.store.news.renumbered();
-        self.store.works();
+        self.store.gives();
+        self.full = false;
+        self.look_for_room();
+        if !self.full {
+            self.store.takes();
+        }
     }
 }
 
@@ -404,8 +460,9 @@ struct End(Arc<Store>);
 impl Drop for End {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0
-                .failing("its thread ended by a panic; please report this".to_owned());
+            self.0.gives_and_takes_nothing(
+                "its thread ended by a panic; please report this".to_owned(),
+            );
         }
         self.0.inbox.end();
     }

@@ -57,6 +57,19 @@ impl Disk {
         }
     }
 
+    /// Leaves only so many bytes, which takes a disk of its own.
+    fn leaves(&self, bytes: u64) {
+        let free = || {
+            let disk = rustix::fs::statvfs(self.place.path()).expect("it is there");
+            disk.f_bavail * disk.f_frsize
+        };
+        let mut in_the_way =
+            fs::File::create(self.place.path().join("in the way")).expect("a file");
+        while free() > bytes {
+            std::io::Write::write_all(&mut in_the_way, &[1; 4096]).expect("there is room");
+        }
+    }
+
     fn works(&self) {
         if self.mounted {
             fs::remove_file(self.place.path().join("in the way")).expect("it is there");
@@ -191,6 +204,40 @@ async fn a_disk_that_takes_nothing_is_used_again_as_soon_as_it_does() {
             .total("spangate_spans_dropped_total")
             < 0.5
     );
+}
+
+#[tokio::test]
+async fn on_a_disk_that_others_fill_the_store_makes_room_and_goes_on() {
+    let disk = Disk::new();
+    if !disk.mounted {
+        eprintln!("not tested here: only a disk of its own can be filled to the point");
+        return;
+    }
+    let (upstream, respan) = (
+        Upstream::always(chat_reply("It is fine.")).await,
+        Respan::start().await,
+    );
+    respan.answer_always(Some(json_reply("503 Service Unavailable", "{}")));
+    let gateway = Setup::between(&upstream, &respan)
+        .set("store.dir", &disk.store())
+        .start()
+        .await;
+    asks(&gateway, 60, || long(50_000)).await;
+    gateway
+        .counts("spans to be made", |metrics| {
+            metrics.total("spangate_spans_created_total") > 59.5
+        })
+        .await;
+    disk.leaves(120 << 10);
+    until("the store to see it", async || {
+        let log = gateway.log();
+        log.contains("are kept for making room").then_some(())
+    })
+    .await;
+    asks(&gateway, 5, || long(50_000)).await;
+    respan.answer_always(None);
+    all_accounted(&gateway, &respan, 65.0).await;
+    store_is_up(&gateway, true).await;
 }
 
 /// What is done to the file.

@@ -179,6 +179,12 @@ fn a_segment_is_sparse_when_few_rows_have_something_of_it() {
         .for_each(|position| values.forget(*position));
     assert_eq!(values.sparse(), None, "it is still written");
     disk.commit(&mut values);
+    assert_eq!(values.sparse(), None, "it still is");
+    values.stay_within(Most {
+        bytes: 1,
+        age: Duration::MAX,
+    });
+    assert!(values.sparse().is_some(), "there is less room by now");
     let mut values = disk.values(u64::MAX);
     let sparse = values.sparse().unwrap();
     assert_eq!(
