@@ -338,19 +338,32 @@ impl Gateway {
             deadline.saturating_sub(began.elapsed())
         };
         let flush = Instant::now() + left.max(LEAST_FLUSH);
-        let kept =
-            self.config.store.dir.as_os_str() != MEMORY && self.store.state().failing.is_none();
         tokio::select! {
-            left = self.exporter.drain(flush.into()) => match (left, kept) {
-                (0, _) => {}
-                (spans, true) => tracing::warn!(spans, "these could not be exported now; they are sent after the next start"),
-                (spans, false) => tracing::warn!(spans, "these could not be exported and are lost: the store is in memory, or takes nothing"),
-            },
+            _ = self.exporter.drain(flush.into()) => {}
             () = hurry, if !hurried => tracing::warn!("told twice to stop; spans that were not exported yet wait for the next start"),
         }
         self.store.close();
         let writing = self.writing;
         drop(tokio::task::spawn_blocking(move || writing.finish()).await);
+        let left = self.store.counts().pending;
+        let lost = if self.config.store.dir.as_os_str() == MEMORY {
+            left
+        } else {
+            self.store.unsaved_count() as u64
+        };
+        let kept = left.saturating_sub(lost);
+        if kept > 0 {
+            tracing::warn!(
+                spans = kept,
+                "these could not be exported now; they are sent after the next start"
+            );
+        }
+        if lost > 0 {
+            tracing::warn!(
+                spans = lost,
+                "these could not be exported and are lost: the store is in memory, or takes nothing"
+            );
+        }
         self.admin_shutdown.cut();
         tracing::info!("stopped");
     }

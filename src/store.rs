@@ -286,11 +286,16 @@ impl Store {
         Some(made)
     }
 
-    /// Returns once everything that was told is written, or the disk takes nothing.
-    async fn all_written(&self) {
+    /// Returns when what was told before is written, or some of what there is to catch up with. False where the disk takes nothing.
+    async fn is_writing(&self) -> bool {
         let (reply, answer) = oneshot::channel();
-        self.inbox.ask(Question::Find(Vec::new(), reply));
-        drop(answer.await);
+        self.inbox.ask(Question::IsWriting(reply));
+        answer.await.unwrap_or(false)
+    }
+
+    /// How many spans only memory has.
+    pub fn unsaved_count(&self) -> usize {
+        self.lock().unsaved_count()
     }
 
     fn settle(&self, taken: &[Taken], settled: &Settled) {
@@ -391,6 +396,10 @@ impl Store {
         self.lock().evict(seqs, reason)
     }
 
+    fn let_go(&self, seqs: &[u64]) -> Vec<u64> {
+        self.lock().let_go(seqs, DropReason::StoreFull)
+    }
+
     fn content_went(&self, spans: u64) {
         self.state_of(|state| state.content_shed += spans);
     }
@@ -417,7 +426,7 @@ impl Store {
         if state.failing.is_none() {
             tracing::error!(
                 why,
-                "the store takes nothing now; spans are kept in memory, and it is tried again every second"
+                "the store takes nothing now; spans are kept in memory until it does"
             );
         }
         let since = state

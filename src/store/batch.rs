@@ -50,9 +50,11 @@ impl Batch {
     /// Returns once the database has all of it, so that a crash does not make other spans of it than those that are about to be sent; or the
     /// disk takes nothing.
     pub async fn written(&self) {
-        if self.store.lock().are_unsaved(&self.taken) {
-            self.store.all_written().await;
-        }
+        while self.is_unsaved() && self.store.is_writing().await {}
+    }
+
+    fn is_unsaved(&self) -> bool {
+        self.store.lock().are_unsaved(&self.taken)
     }
 
     /// Reads what only the database has. What it does not give any more is dropped and counted; when it gives nothing now, the batch goes

@@ -310,7 +310,12 @@ impl Database {
     /// Bytes of the files but for the log, those of free pages included.
     fn bytes(&self) -> Outcome<u64> {
         let values = self.values.as_ref().map_or(0, Values::bytes);
-        Ok(self.number("PRAGMA page_count")? * self.page_size + values)
+        Ok(self.length()? + values)
+    }
+
+    /// Bytes of the database itself, once the log is written back.
+    pub(super) fn length(&self) -> Outcome<u64> {
+        Ok(self.number("PRAGMA page_count")? * self.page_size)
     }
 
     fn number(&self, pragma: &str) -> Outcome<u64> {

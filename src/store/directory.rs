@@ -82,6 +82,11 @@ impl Directory {
         Some((metadata.dev(), metadata.ino()))
     }
 
+    /// Bytes of the database's file. What is in the log may make it longer.
+    pub(super) fn database_bytes(&self) -> u64 {
+        fs::metadata(self.database()).map_or(0, |metadata| metadata.len())
+    }
+
     /// Bytes of the log beside the database.
     pub(super) fn log_bytes(&self) -> u64 {
         let log = self.path.join(format!("{DATABASE}{}", BESIDE[0]));

@@ -37,6 +37,8 @@ pub(super) enum Note {
 
 /// What the writer is asked; it answers after everything that was told before is written.
 pub(super) enum Question {
+    /// Whether it writes what it is told, or has done so.
+    IsWriting(oneshot::Sender<bool>),
     Find(Vec<u64>, oneshot::Sender<Answer<Vec<Option<Found>>>>),
     Unfinished(Vec<i64>, std::sync::mpsc::SyncSender<Vec<Option<Rows>>>),
     /// Work on a store in memory, that nobody else can read.

@@ -166,6 +166,11 @@ impl Queue {
         Some((&waiting.here.as_ref()?.made, waiting.weight))
     }
 
+    /// How many only memory has.
+    pub(super) fn unsaved_count(&self) -> usize {
+        self.unsaved.len()
+    }
+
     /// Whether only memory has one of these.
     pub(super) fn are_unsaved(&self, taken: &[Taken]) -> bool {
         taken.iter().any(|taken| self.unsaved.contains(&taken.seq))
@@ -313,6 +318,19 @@ impl Queue {
                 self.held -= waiting.weight as usize;
             }
         }
+    }
+
+    /// The database lets go of `seqs`: of those that wait, what memory has it has alone from now on, and the others are dropped. Gives the
+    /// ones that waited.
+    pub(super) fn let_go(&mut self, seqs: &[u64], reason: DropReason) -> Vec<u64> {
+        let (here, stored): (Vec<u64>, Vec<u64>) = seqs.iter().partition(|seq| {
+            let waiting = self.waiting.get(seq).or_else(|| self.aside.get(seq));
+            waiting.is_some_and(|waiting| waiting.here.is_some())
+        });
+        self.unsaved.extend(&here);
+        let mut gone = self.evict(&stored, reason);
+        gone.extend(here);
+        gone
     }
 
     /// Drops those of `seqs` that wait. Gives the ones that did.

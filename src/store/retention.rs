@@ -1,5 +1,6 @@
 //! What the store does without when it is too large or too old, in this order: spans that were accepted, with their exchanges, those of
-//! open runs last (a crash would leave them out of their run's tree); spans that were refused; the content of spans that are yet to be sent, oldest first; these spans themselves. The last two are counted.
+//! open runs last (a crash would leave them out of their run's tree); spans that were refused; the content of spans that are yet to be
+//! sent, oldest first; these spans themselves. The last two are counted, but for spans that memory has, too: those wait there alone then.
 //!
 //! Work comes in small steps, since the thread that does it writes the journal too.
 
@@ -63,12 +64,13 @@ impl Retention {
         }
     }
 
-    /// Lets go of a little, when there is too much. Whether there may still be too much.
+    /// Lets go of a little, when there is too much. Whether there may still be too much. On a `full` disk what takes no room first goes first.
     pub(super) fn step(
         &mut self,
         database: &mut Database,
         store: &Store,
         bounds: Bounds,
+        full: bool,
         now: u64,
     ) -> Outcome<bool> {
         if self
@@ -83,12 +85,13 @@ impl Retention {
         if !database.uses_more_than(bounds.bytes)? {
             return Ok(false);
         }
-        Ok(gather(database)?
+        Ok(!full && gather(database)?
             || self
                 .done_with
                 .step(database, |book, n| book.released.contains(n))?
             || self.of_open_runs.step(database, |_, _| true)?
             || sweep_refused(database)?
+            || full && gather(database)?
             || self.bare(database, store)?
             || drop_unsent(database, store)?)
     }
@@ -222,7 +225,7 @@ fn drop_unsent(database: &mut Database, store: &Store) -> Outcome<bool> {
     let mut found = unsent(database, 0)?;
     let seqs: Vec<u64> = found.iter().map(|(seq, _)| *seq).collect();
     // Those under way are about to be settled.
-    let gone = store.evict(&seqs, DropReason::StoreFull);
+    let gone = store.let_go(&seqs);
     found.retain(|(seq, _)| gone.contains(seq));
     remove(database, &found)?;
     Ok(!found.is_empty())

@@ -7,7 +7,8 @@
 //!     └─── a disk with little room left ──► full: only what makes room is written, all can be read ── there is room ──► writing
 //! ```
 //!
-//! The state `full` keeps the store from taking the last room of a disk itself: a database that finds none at all cannot let go of anything.
+//! The state `full` keeps the store from taking the last room of a disk itself: a database that finds none cannot let go of anything. Every
+//! way from `failing` leads through it.
 
 mod damage;
 
@@ -32,6 +33,33 @@ const ROOM_TIME: Duration = Duration::from_millis(3);
 /// Bytes of spans that are written again at once.
 const CATCH_UP: usize = 1 << 20;
 
+/// Room on the disk, in bytes.
+#[derive(Debug, Default)]
+struct Room {
+    /// None where it is not known, or in memory.
+    free: Option<u64>,
+    /// With less than that, only what makes room is written.
+    least: u64,
+    /// By so much the database becomes longer when the log is written back.
+    log_growth: u64,
+    full: bool,
+}
+
+impl Room {
+    /// Whether it can be written beside what is kept for making room.
+    fn takes(&self, bytes: u64) -> bool {
+        !self.full
+            && self
+                .free
+                .is_none_or(|free| free >= self.least.saturating_add(bytes))
+    }
+
+    /// Whether the log can be written back. Where it could not be, it would take the last room.
+    fn takes_log(&self) -> bool {
+        self.free.is_none_or(|free| free >= self.log_growth)
+    }
+}
+
 pub(super) struct Writer {
     store: Arc<Store>,
     settings: Settings,
@@ -43,15 +71,15 @@ pub(super) struct Writer {
     checkpoint: Option<Checkpoint>,
     retention: Retention,
     bounds: Bounds,
-    /// With less room on the disk than that, in bytes, only what makes room is written.
-    least_free: u64,
-    full: bool,
+    room: Room,
     /// No span up to here is still to be told.
     told_to: u64,
     /// Spans up to here were told in vain, as far as only memory has them.
     behind: Option<u64>,
-    /// What became of spans and exchanges of which the database knows, while it could not be told.
+    /// What became of spans of which the database knows, while it could not be told.
     owed: Vec<Note>,
+    /// Exchanges of which it knows and that are done with, to be told once it has their spans.
+    done_with: Vec<ExchangeId>,
     open_before: HashSet<ExchangeId>,
     try_again: Instant,
     next_tick: Instant,
@@ -70,11 +98,11 @@ impl Writer {
             checkpoint: None,
             retention: Retention::default(),
             bounds: settings.bounds(),
-            least_free: 0,
-            full: false,
+            room: Room::default(),
             told_to: 0,
             behind: None,
             owed: Vec::new(),
+            done_with: Vec::new(),
             open_before: HashSet::new(),
             try_again: now,
             next_tick: now,
@@ -96,33 +124,31 @@ impl Writer {
 
     fn run(mut self) {
         let _end = End(Arc::clone(&self.store));
+        self.attempt(Self::tick);
         let mut most = TICK;
         loop {
             let waiting = self.store.inbox.take(most);
             if self.database.is_none() && Instant::now() >= self.try_again {
                 self.reopen();
+                self.attempt(Self::tick);
             }
             self.look_for_room();
             if waiting.gap {
                 self.fall_behind();
             }
             self.write(waiting.notes);
-            let caught = self.attempt(Self::catch_up);
-            most = if caught == Some(true) {
-                Duration::ZERO
-            } else {
-                TICK
-            };
+            let caught = self.attempt(Self::catch_up) == Some(true);
             for question in waiting.questions {
-                self.answer(question);
+                self.answer(question, caught);
             }
             if Instant::now() >= self.next_tick {
                 self.next_tick = Instant::now() + TICK;
                 self.attempt(Self::tick);
             }
-            self.attempt(Self::make_room);
-            let can_catch_up = self.database.is_some() && !self.full;
-            if waiting.closed && (self.behind.is_none() || !can_catch_up) {
+            let made = self.attempt(Self::make_room) == Some(true);
+            let goes_on = caught || made && self.room.full;
+            most = if goes_on { Duration::ZERO } else { TICK };
+            if waiting.closed && !goes_on {
                 break;
             }
         }
@@ -139,22 +165,20 @@ impl Writer {
     }
 
     fn look_for_room(&mut self) {
-        let (Some(_), Some(directory)) = (&self.database, &self.directory) else {
+        if self.database.is_none() {
             return;
-        };
-        let Some(free) = directory.free_bytes() else {
-            return;
-        };
-        let was_full = self.full;
+        }
+        let room = &mut self.room;
+        room.free = self.directory.as_ref().and_then(Directory::free_bytes);
+        let was_full = room.full;
         // Twice as much, so that it does not come and go.
-        let least = self.least_free << u32::from(was_full);
-        self.full = free < least;
-        if self.full {
-            self.store.takes_nothing(format!(
-                "the disk has {free} bytes left, and {least} are kept for making room"
-            ));
-        } else if was_full {
-            self.store.takes();
+        let least = room.least << u32::from(was_full);
+        room.full = room.free.is_some_and(|free| free < least);
+        match room.free {
+            Some(free) if room.full => self.store.takes_nothing(format!(
+                "the disk has {free} bytes left, which are kept for making room"
+            )),
+            _ => self.store.takes(),
         }
     }
 
@@ -168,7 +192,7 @@ impl Writer {
             _ => None,
         });
         self.told_to = seqs.fold(self.told_to, u64::max);
-        if self.full {
+        if self.room.full {
             notes = self.without_content(notes);
         }
         let Some(database) = &mut self.database else {
@@ -198,9 +222,10 @@ impl Writer {
         }
     }
 
-    /// What must not be forgotten of `notes`. It takes next to nothing.
+    /// What is left of `notes` when nothing with content is written: what must not be forgotten, and takes next to nothing. What is done with
+    /// is so once its spans are written.
     fn without_content(&mut self, mut notes: Vec<Note>) -> Vec<Note> {
-        notes.retain(|note| match note {
+        notes.retain_mut(|note| match note {
             Note::Span { .. } => {
                 self.fall_behind();
                 false
@@ -209,22 +234,30 @@ impl Writer {
                 self.store.skipped();
                 false
             }
-            Note::Settled(_) | Note::Refused(..) | Note::Released(_) | Note::Learned(_) => true,
+            Note::Released(ids) => {
+                let mut ids = std::mem::take(ids);
+                ids.retain(|id| self.is_open(*id));
+                self.done_with.extend(ids);
+                self.fall_behind();
+                false
+            }
+            Note::Settled(_) | Note::Refused(..) | Note::Learned(_) => true,
         });
         notes
     }
 
+    /// Whether the database has this exchange as one that is not done with.
+    fn is_open(&self, id: ExchangeId) -> bool {
+        match &self.database {
+            Some(database) => database.book().open.contains_key(&id),
+            None => self.open_before.contains(&id),
+        }
+    }
+
     /// Keeps what must not be forgotten of `notes`, which could not be written.
     fn owe(&mut self, notes: Vec<Note>) {
-        for mut note in self.without_content(notes) {
-            if let Note::Released(ids) = &mut note {
-                ids.retain(|id| self.open_before.contains(id));
-                if ids.is_empty() {
-                    continue;
-                }
-            }
-            self.owed.push(note);
-        }
+        let notes = self.without_content(notes);
+        self.owed.extend(notes);
     }
 
     fn attempt<T>(&mut self, work: fn(&mut Self) -> Outcome<T>) -> Option<T> {
@@ -241,14 +274,20 @@ impl Writer {
         let (Some(database), Some(last)) = (&mut self.database, self.behind) else {
             return Ok(false);
         };
-        if self.full {
-            return Ok(false);
-        }
         let spans = self.store.unsaved(last, CATCH_UP);
         if spans.is_empty() {
+            if !self.done_with.is_empty() {
+                let released = vec![Note::Released(self.done_with.clone())];
+                write(database, &released, 0)?;
+                self.done_with.clear();
+            }
             self.behind = None;
             // Rows came in between others.
             self.store.news.renumbered();
+            return Ok(false);
+        }
+        let weights = spans.iter().map(|(_, _, weight)| *weight as u64);
+        if !self.room.takes(weights.sum()) {
             return Ok(false);
         }
         let now = unix_seconds();
@@ -274,7 +313,11 @@ impl Writer {
                 return Err(Trouble::Damaged("its file was taken away".to_owned()));
             }
             let log = directory.log_bytes();
-            total += log;
+            let growth = database
+                .length()?
+                .saturating_sub(directory.database_bytes());
+            // What of it is in the log alone is there once.
+            total = (total + log).saturating_sub(growth);
             let room = directory
                 .free_bytes()
                 .map_or(u64::MAX, |free| free.saturating_add(total));
@@ -282,12 +325,14 @@ impl Writer {
             let allowance = (capacity / 8).min(MOST_AT_ONCE);
             // The log overshoots before it is written back.
             bounds.bytes = capacity.saturating_sub(3 * allowance);
-            self.least_free = allowance / 2;
-            // Written back, the log begins anew where it is, and takes no further room.
-            if log >= allowance || self.full {
+            self.room.least = allowance / 2 + growth;
+            self.room.log_growth = growth;
+            // Written back, the log begins anew where it is. A full disk needs that, and what is written is only what makes room.
+            let full = self.room.full;
+            if (log >= allowance || full) && self.room.takes_log() {
                 let work = database.take_work();
                 // Never long enough alone with it, or nothing was written since: then the journal waits for once.
-                if log >= 3 * allowance {
+                if log >= 3 * allowance || full && log >= allowance {
                     checkpoint::sync(&work.sync);
                     database
                         .connection()
@@ -304,32 +349,40 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room where there is none.
-    fn make_room(&mut self) -> Outcome<()> {
+    /// Makes some room where there is too little. Whether that may not be all.
+    fn make_room(&mut self) -> Outcome<bool> {
         let Some(database) = &mut self.database else {
-            return Ok(());
+            return Ok(false);
         };
         let (began, now) = (Instant::now(), unix_seconds());
-        while self
-            .retention
-            .step(database, &self.store, self.bounds, now)?
-        {
-            self.store.news.removed();
-            // The journal must not wait for the rest.
-            if began.elapsed() > ROOM_TIME {
-                break;
+        let mut more = true;
+        // The journal must not wait for the rest.
+        while more && began.elapsed() <= ROOM_TIME {
+            let full = self.room.full;
+            more = self
+                .retention
+                .step(database, &self.store, self.bounds, full, now)?;
+            if more {
+                self.store.news.removed();
             }
         }
         if database.has_doomed()
+            && self.room.takes_log()
             && let Some(checkpoint) = &mut self.checkpoint
         {
             checkpoint.wanted(database.take_work());
         }
-        Ok(())
+        Ok(more)
     }
 
-    fn answer(&mut self, question: Question) {
+    /// Answers `question`; `caught` says that there was something to catch up with, and may still be.
+    fn answer(&mut self, question: Question, caught: bool) {
         match question {
+            Question::IsWriting(reply) => {
+                let can = self.database.is_some() && !self.room.full;
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(can && (caught || self.behind.is_none()));
+            }
             Question::Find(seqs, reply) => {
                 let found =
                     self.ask(|database| seqs.iter().map(|seq| database.find(*seq)).collect());
@@ -386,6 +439,8 @@ impl Writer {
         self.fall_behind();
         match trouble {
             Trouble::Failing(why) => {
+                // If it was for want of room, there must be some first.
+                self.room.full = true;
                 self.store.gives_and_takes_nothing(why);
                 self.try_again = Instant::now() + TRY_AGAIN;
             }
@@ -423,6 +478,7 @@ impl Writer {
                 }
             }
             Some(_) => {
+                self.done_with.clear();
                 let lost = self.store.only_stored();
                 self.store.evict(&lost, DropReason::Unreadable);
                 self.store.forget_saved();
@@ -446,11 +502,6 @@ impl Writer {
         self.database = Some(database);
         self.store.news.renumbered();
         self.store.gives();
-        self.full = false;
-        self.look_for_room();
-        if !self.full {
-            self.store.takes();
-        }
     }
 }
 

@@ -43,6 +43,7 @@ impl Writer {
         let (rescued, lost) = self.rescue(&mut database, old.as_ref())?;
         self.store.forget_saved();
         self.owed.clear();
+        self.done_with.clear();
         self.open_before.clear();
         self.identity = Some(database.identity);
         self.use_database(database);
