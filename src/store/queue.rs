@@ -320,13 +320,11 @@ impl Queue {
         }
     }
 
-    /// The database lets go of `seqs`: of those that wait, what memory has it has alone from now on, and the others are dropped. Gives the
-    /// ones that waited.
+    /// The database lets go of `seqs`: what memory has it has alone from now on, and of the others those that wait are dropped. Gives all of
+    /// these.
     pub(super) fn let_go(&mut self, seqs: &[u64], reason: DropReason) -> Vec<u64> {
-        let (here, stored): (Vec<u64>, Vec<u64>) = seqs.iter().partition(|seq| {
-            let waiting = self.waiting.get(seq).or_else(|| self.aside.get(seq));
-            waiting.is_some_and(|waiting| waiting.here.is_some())
-        });
+        let is_here = |seq: &&u64| self.in_memory(**seq).is_some();
+        let (here, stored): (Vec<u64>, Vec<u64>) = seqs.iter().partition(is_here);
         self.unsaved.extend(&here);
         let mut gone = self.evict(&stored, reason);
         gone.extend(here);

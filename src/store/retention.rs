@@ -224,7 +224,7 @@ fn refused(database: &Database) -> Outcome<Vec<Found>> {
 fn drop_unsent(database: &mut Database, store: &Store) -> Outcome<bool> {
     let mut found = unsent(database, 0)?;
     let seqs: Vec<u64> = found.iter().map(|(seq, _)| *seq).collect();
-    // Those under way are about to be settled.
+    // What was read to be sent is about to be settled.
     let gone = store.let_go(&seqs);
     found.retain(|(seq, _)| gone.contains(seq));
     remove(database, &found)?;

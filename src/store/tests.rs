@@ -299,3 +299,24 @@ async fn many_spans_are_asked_for_in_pieces() {
     assert_eq!(found.map(|found| found.len()), Some(seqs.len()));
     assert_eq!(asked, seqs);
 }
+
+#[test]
+fn what_the_database_lets_go_of_stays_where_memory_has_it() {
+    let mut queue = Queue::new();
+    for number in 1..=3 {
+        queue.add(Arc::new(made(number, 10)), 100, Instant::now(), 1 << 20);
+    }
+    queue.saved(&[3], 0);
+    queue.saved(&[1, 2], usize::MAX);
+    queue.readable = true;
+    let under_way = queue.take(1, usize::MAX);
+    assert_eq!(
+        queue.let_go(&[1, 2, 3, 4], DropReason::StoreFull),
+        [3, 1, 2]
+    );
+    assert_eq!(queue.unsaved_count(), 2);
+    assert_eq!(queue.counts.pending, 2);
+    assert_eq!(queue.counts.dropped_in_all(), 1);
+    queue.settle(&under_way, 0);
+    assert_eq!(queue.unsaved_count(), 1);
+}
