@@ -400,6 +400,11 @@ impl Store {
         self.lock().let_go(seqs, DropReason::StoreFull)
     }
 
+    /// There is room again for what was let go of.
+    fn take_back(&self) {
+        self.lock().let_go.clear();
+    }
+
     fn content_went(&self, spans: u64) {
         self.state_of(|state| state.content_shed += spans);
     }

@@ -236,16 +236,35 @@ impl<'a> Group<'a> {
     }
 
     fn row_of(&mut self, exchange: &Exchange, seq: u64) -> Outcome<u64> {
-        if let Some(row) = self.book.open.get_mut(&exchange.opening.id)
+        let open = self.book.open.get(&exchange.opening.id).copied();
+        if let Some(row) = open
             && row.ended
+            // It went with its span, which is written again.
+            && (!row.has_span || self.has_exchange(row.n)?)
         {
-            row.has_span = true;
+            let row = Row {
+                has_span: true,
+                ..row
+            };
+            self.book.open.insert(exchange.opening.id, row);
             return Ok(row.n);
         }
         // Its journal was lost on the way, or it was done with before the span could be written.
         let n = self.insert_whole(exchange, seq)?;
         self.book.released.insert(n);
         Ok(n)
+    }
+
+    fn has_exchange(&self, n: u64) -> Outcome<bool> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT 1 FROM begun WHERE n = ?1")?;
+        Ok(statement.exists([signed(n)])?)
+    }
+
+    /// A span that went without having been sent is there again.
+    pub(super) fn unsettled(&mut self, seq: u64) {
+        self.book.settled.remove(seq);
     }
 
     /// A span need not be sent any more.

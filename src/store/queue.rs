@@ -19,6 +19,8 @@ pub(super) struct Queue {
     aside: BTreeMap<u64, Waiting>,
     /// Numbers of spans that only memory has, wherever they are.
     unsaved: BTreeSet<u64>,
+    /// Those of them that the database let go of: they are not written to it again while it has no room.
+    pub(super) let_go: BTreeSet<u64>,
     /// Spans that were taken: their weight, and what is in memory of them.
     away: BTreeMap<u64, (u32, Option<Arc<Made>>)>,
     /// Bytes of the spans in memory: waiting, aside and under way.
@@ -135,6 +137,7 @@ impl Queue {
             .filter(|(_, (_, made))| made.is_some())
             .map(|(seq, _)| *seq);
         self.unsaved.extend(here.chain(away));
+        self.let_go.clear();
     }
 
     /// Numbers of spans that only the database has.
@@ -171,16 +174,18 @@ impl Queue {
         self.unsaved.len()
     }
 
-    /// Whether only memory has one of these.
+    /// Whether one of these is yet to be written.
     pub(super) fn are_unsaved(&self, taken: &[Taken]) -> bool {
-        taken.iter().any(|taken| self.unsaved.contains(&taken.seq))
+        let mut seqs = taken.iter().map(|taken| taken.seq);
+        seqs.any(|seq| self.unsaved.contains(&seq) && !self.let_go.contains(&seq))
     }
 
-    /// Spans up to `last` that only memory has, oldest first, until they weigh `bytes`.
+    /// Spans up to `last` that are yet to be written, oldest first, until they weigh `bytes`.
     pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Arc<Made>, usize)> {
         let mut weight = 0;
         self.unsaved
             .range(..=last)
+            .filter(|seq| !self.let_go.contains(seq))
             .filter_map(|seq| {
                 let (made, weight) = self.in_memory(*seq)?;
                 Some((*seq, Arc::clone(made), weight as usize))
@@ -313,6 +318,7 @@ impl Queue {
     fn left(&mut self, taken: &[Taken]) {
         for Taken { seq, waiting } in taken {
             self.unsaved.remove(seq);
+            self.let_go.remove(seq);
             self.away.remove(seq);
             if waiting.here.is_some() {
                 self.held -= waiting.weight as usize;
@@ -326,6 +332,7 @@ impl Queue {
         let is_here = |seq: &&u64| self.in_memory(**seq).is_some();
         let (here, stored): (Vec<u64>, Vec<u64>) = seqs.iter().partition(is_here);
         self.unsaved.extend(&here);
+        self.let_go.extend(&here);
         let mut gone = self.evict(&stored, reason);
         gone.extend(here);
         gone

@@ -315,6 +315,11 @@ fn what_the_database_lets_go_of_stays_where_memory_has_it() {
         [3, 1, 2]
     );
     assert_eq!(queue.unsaved_count(), 2);
+    assert!(
+        queue.unsaved(9, usize::MAX).is_empty(),
+        "nor is it written again"
+    );
+    assert!(!queue.are_unsaved(&under_way));
     assert_eq!(queue.counts.pending, 2);
     assert_eq!(queue.counts.dropped_in_all(), 1);
     queue.settle(&under_way, 0);

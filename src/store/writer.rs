@@ -180,6 +180,10 @@ impl Writer {
             )),
             _ => self.store.takes(),
         }
+        if was_full && !self.room.full {
+            self.store.take_back();
+            self.fall_behind();
+        }
     }
 
     fn write(&mut self, mut notes: Vec<Note>) {
@@ -194,6 +198,9 @@ impl Writer {
         self.told_to = seqs.fold(self.told_to, u64::max);
         if self.room.full {
             notes = self.without_content(notes);
+        }
+        if self.behind.is_some() {
+            self.put_off_released(&mut notes);
         }
         let Some(database) = &mut self.database else {
             return self.owe(notes);
@@ -222,10 +229,9 @@ impl Writer {
         }
     }
 
-    /// What is left of `notes` when nothing with content is written: what must not be forgotten, and takes next to nothing. What is done with
-    /// is so once its spans are written.
+    /// What is left of `notes` when nothing with content is written: what must not be forgotten, and takes next to nothing.
     fn without_content(&mut self, mut notes: Vec<Note>) -> Vec<Note> {
-        notes.retain_mut(|note| match note {
+        notes.retain(|note| match note {
             Note::Span { .. } => {
                 self.fall_behind();
                 false
@@ -234,16 +240,25 @@ impl Writer {
                 self.store.skipped();
                 false
             }
-            Note::Released(ids) => {
-                let mut ids = std::mem::take(ids);
-                ids.retain(|id| self.is_open(*id));
-                self.done_with.extend(ids);
+            Note::Released(_) => {
                 self.fall_behind();
-                false
+                true
             }
             Note::Settled(_) | Note::Refused(..) | Note::Learned(_) => true,
         });
         notes
+    }
+
+    /// Takes out which exchanges are done with: the database has to have their spans before.
+    fn put_off_released(&mut self, notes: &mut Vec<Note>) {
+        notes.retain_mut(|note| {
+            let Note::Released(ids) = note else {
+                return true;
+            };
+            ids.retain(|id| self.is_open(*id));
+            self.done_with.append(ids);
+            false
+        });
     }
 
     /// Whether the database has this exchange as one that is not done with.
@@ -256,7 +271,8 @@ impl Writer {
 
     /// Keeps what must not be forgotten of `notes`, which could not be written.
     fn owe(&mut self, notes: Vec<Note>) {
-        let notes = self.without_content(notes);
+        let mut notes = self.without_content(notes);
+        self.put_off_released(&mut notes);
         self.owed.extend(notes);
     }
 
@@ -286,16 +302,20 @@ impl Writer {
             self.store.news.renumbered();
             return Ok(false);
         }
-        let weights = spans.iter().map(|(_, _, weight)| *weight as u64);
-        if !self.room.takes(weights.sum()) {
+        // What is short for a value beside the database is in the log and makes the database longer.
+        let weight: u64 = spans.iter().map(|(_, _, weight)| *weight as u64).sum();
+        if !self.room.takes(2 * weight) {
             return Ok(false);
         }
         let now = unix_seconds();
         let mut group = database.group()?;
         for (seq, made, weight) in &spans {
+            group.unsettled(*seq);
             group.span(*seq, made, *weight, now)?;
         }
         group.commit()?;
+        self.room.least += weight;
+        self.room.log_growth += weight;
         let saved: Vec<u64> = spans.iter().map(|(seq, ..)| *seq).collect();
         self.store.saved(&saved);
         Ok(true)
@@ -318,8 +338,10 @@ impl Writer {
                 .saturating_sub(directory.database_bytes());
             // What of it is in the log alone is there once.
             total = (total + log).saturating_sub(growth);
-            let room = directory
-                .free_bytes()
+            self.room.free = directory.free_bytes();
+            let room = self
+                .room
+                .free
                 .map_or(u64::MAX, |free| free.saturating_add(total));
             let capacity = self.settings.max_size.min(room / 10 * 9);
             let allowance = (capacity / 8).min(MOST_AT_ONCE);

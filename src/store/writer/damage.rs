@@ -13,6 +13,7 @@ impl Writer {
         match self.replaced(why, old) {
             Ok(()) => {}
             Err(Trouble::Failing(why) | Trouble::Damaged(why)) => {
+                self.room.full = true;
                 self.store.gives_and_takes_nothing(why);
                 self.try_again = Instant::now() + TRY_AGAIN;
             }
