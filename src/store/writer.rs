@@ -11,6 +11,7 @@
 //! way from `failing` leads through it.
 
 mod damage;
+mod room;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::inbox::{Note, Question};
 use super::retention::{Bounds, Retention};
 use super::{DropReason, Settings, Store};
 use crate::capture::ExchangeId;
+use room::Room;
 
 /// How often the disk is looked at when nothing else happens, and how often a failing one is tried again.
 const TICK: Duration = Duration::from_millis(250);
@@ -32,33 +34,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const ROOM_TIME: Duration = Duration::from_millis(3);
 /// Bytes of spans that are written again at once.
 const CATCH_UP: usize = 1 << 20;
-
-/// Room on the disk, in bytes.
-#[derive(Debug, Default)]
-struct Room {
-    /// None where it is not known, or in memory.
-    free: Option<u64>,
-    /// With less than that, only what makes room is written.
-    least: u64,
-    /// By so much the database becomes longer when the log is written back.
-    log_growth: u64,
-    full: bool,
-}
-
-impl Room {
-    /// Whether it can be written beside what is kept for making room.
-    fn takes(&self, bytes: u64) -> bool {
-        !self.full
-            && self
-                .free
-                .is_none_or(|free| free >= self.least.saturating_add(bytes))
-    }
-
-    /// Whether the log can be written back. Where it could not be, it would take the last room.
-    fn takes_log(&self) -> bool {
-        self.free.is_none_or(|free| free >= self.log_growth)
-    }
-}
 
 pub(super) struct Writer {
     store: Arc<Store>,
