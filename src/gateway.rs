@@ -340,7 +340,7 @@ impl Gateway {
         let flush = Instant::now() + left.max(LEAST_FLUSH);
         tokio::select! {
             _ = self.exporter.drain(flush.into()) => {}
-            () = hurry, if !hurried => tracing::warn!("told twice to stop; spans that were not exported yet wait for the next start"),
+            () = hurry, if !hurried => tracing::warn!("told twice to stop: the export is not waited for"),
         }
         self.store.close();
         let writing = self.writing;

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::checkpoint::{self, Checkpoint};
-use super::database::{Database, MOST_AT_ONCE, Outcome, Trouble};
+use super::database::{Database, Outcome, Trouble};
 use super::directory::Directory;
 use super::inbox::{Note, Question};
 use super::retention::{Bounds, Retention};
@@ -30,8 +30,6 @@ use room::Room;
 /// How often the disk is looked at when nothing else happens, and how often a failing one is tried again.
 const TICK: Duration = Duration::from_millis(250);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// How long room is made at once.
-const ROOM_TIME: Duration = Duration::from_millis(3);
 /// Bytes of spans that are written again at once.
 const CATCH_UP: usize = 1 << 20;
 
@@ -136,28 +134,6 @@ impl Writer {
                     .connection()
                     .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
             );
-        }
-    }
-
-    fn look_for_room(&mut self) {
-        if self.database.is_none() {
-            return;
-        }
-        let room = &mut self.room;
-        room.free = self.directory.as_ref().and_then(Directory::free_bytes);
-        let was_full = room.full;
-        // Twice as much, so that it does not come and go.
-        let least = room.least << u32::from(was_full);
-        room.full = room.free.is_some_and(|free| free < least);
-        match room.free {
-            Some(free) if room.full => self.store.takes_nothing(format!(
-                "the disk has {free} bytes left, which are kept for making room"
-            )),
-            _ => self.store.takes(),
-        }
-        if was_full && !self.room.full {
-            self.store.take_back();
-            self.fall_behind();
         }
     }
 
@@ -294,82 +270,6 @@ impl Writer {
         let saved: Vec<u64> = spans.iter().map(|(seq, ..)| *seq).collect();
         self.store.saved(&saved);
         Ok(true)
-    }
-
-    fn tick(&mut self) -> Outcome<()> {
-        let Some(database) = &mut self.database else {
-            return Ok(());
-        };
-        let used = database.used_bytes()?;
-        let mut bounds = self.settings.bounds();
-        let mut total = used;
-        if let Some(directory) = &self.directory {
-            if directory.file() != self.file {
-                return Err(Trouble::Damaged("its file was taken away".to_owned()));
-            }
-            let log = directory.log_bytes();
-            let growth = database
-                .length()?
-                .saturating_sub(directory.database_bytes());
-            // What of it is in the log alone is there once.
-            total = (total + log).saturating_sub(growth);
-            self.room.free = directory.free_bytes();
-            let room = self
-                .room
-                .free
-                .map_or(u64::MAX, |free| free.saturating_add(total));
-            let capacity = self.settings.max_size.min(room / 10 * 9);
-            let allowance = (capacity / 8).min(MOST_AT_ONCE);
-            // The log overshoots before it is written back.
-            bounds.bytes = capacity.saturating_sub(3 * allowance);
-            self.room.least = allowance / 2 + growth;
-            self.room.log_growth = growth;
-            // Written back, the log begins anew where it is. A full disk needs that, and what is written is only what makes room.
-            let full = self.room.full;
-            if (log >= allowance || full) && self.room.takes_log() {
-                let work = database.take_work();
-                // Never long enough alone with it, or nothing was written since: then the journal waits for once.
-                if log >= 3 * allowance || full && log >= allowance {
-                    checkpoint::sync(&work.sync);
-                    database
-                        .connection()
-                        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
-                }
-                if let Some(checkpoint) = &mut self.checkpoint {
-                    checkpoint.wanted(work);
-                }
-            }
-        }
-        database.stay_within(bounds);
-        self.store.uses(total);
-        self.bounds = bounds;
-        Ok(())
-    }
-
-    /// Makes some room where there is too little. Whether that may not be all.
-    fn make_room(&mut self) -> Outcome<bool> {
-        let Some(database) = &mut self.database else {
-            return Ok(false);
-        };
-        let (began, now) = (Instant::now(), unix_seconds());
-        let mut more = true;
-        // The journal must not wait for the rest.
-        while more && began.elapsed() <= ROOM_TIME {
-            let full = self.room.full;
-            more = self
-                .retention
-                .step(database, &self.store, self.bounds, full, now)?;
-            if more {
-                self.store.news.removed();
-            }
-        }
-        if database.has_doomed()
-            && self.room.takes_log()
-            && let Some(checkpoint) = &mut self.checkpoint
-        {
-            checkpoint.wanted(database.take_work());
-        }
-        Ok(more)
     }
 
     /// Answers `question`; `caught` says that there was something to catch up with, and may still be.
