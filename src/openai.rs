@@ -27,4 +27,4 @@ mod request;
 
 pub use reader::ReplyReader;
 pub use reply::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
-pub use request::{ChatRequest, Content, Message, NotAnObject, Quoted};
+pub use request::{ChatRequest, Content, Mark, Message, NotAnObject, Quoted};

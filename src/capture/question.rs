@@ -3,6 +3,7 @@
 //! A short body is read anew each time; that is cheaper than to keep what was read.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use self_cell::self_cell;
 use super::budget::Kept;
 use super::exchange::Opening;
 use crate::encoding::Decoder;
-use crate::openai::{ChatRequest, NotAnObject};
+use crate::openai::{ChatRequest, Mark, NotAnObject};
 
 /// Shortest body, in bytes, of which it is kept what was read.
 const LONG: usize = 16 << 10;
@@ -80,6 +81,28 @@ impl Kept {
         }
     }
 
+    /// Where long texts stand that the next request of the same conversation is likely to have again, in their order. None where they are not
+    /// most of the bytes, or these are short or coded.
+    pub(crate) fn lasting(&self, opening: &Opening) -> Vec<(Range<usize>, Mark)> {
+        if self.question.0.is_none() || opening.content_encoding.is_some() {
+            return Vec::new();
+        }
+        let mut texts: Vec<_> = self.asks(opening, |request| {
+            let texts = request.into_iter().flat_map(ChatRequest::lasting);
+            texts
+                .filter_map(|(text, mark)| Some((place(text, &self.bytes)?, mark)))
+                .collect()
+        });
+        texts.sort_unstable_by_key(|(range, _)| range.start);
+        // A member of JSON ends before the next begins; whoever writes them down relies on it.
+        texts.dedup_by(|(range, _), (before, _)| range.start < before.end);
+        let long: usize = texts.iter().map(|(range, _)| range.len()).sum();
+        if long < self.bytes.len() / 2 {
+            texts.clear();
+        }
+        texts
+    }
+
     /// Without its coding.
     fn plain(&self, opening: &Opening) -> Cow<'_, [u8]> {
         if opening.content_encoding.is_none() {
@@ -90,6 +113,13 @@ impl Kept {
         decoder.push(&self.bytes, |decoded| plain.extend_from_slice(decoded));
         Cow::Owned(plain)
     }
+}
+
+/// Where in the whole this part of it is; none where it is elsewhere.
+fn place(part: &str, whole: &[u8]) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some(start..end)
 }
 
 #[cfg(test)]
@@ -168,5 +198,45 @@ mod tests {
         };
         assert_eq!(model(&kept, &opening).as_deref(), Some("gpt-4o"));
         assert!(!is_kept(&kept));
+    }
+
+    #[test]
+    fn what_lasts_is_found_where_it_stands() {
+        let text = |letter: &str| letter.repeat(LONG / 4);
+        let [system, said, tools] = ["s", "t", "\\n"].map(text);
+        let parts = format!(r#"[{{"type":"text","text":"{said}"}}]"#);
+        let body = format!(
+            r#"{{"tools":["{tools}"],"messages":[{{"content":"{system}"}},{{"content":"short"}},{{"content":{parts}}},{{"content":"{said}"}}]}}"#
+        );
+        let kept = Kept::from(&*body);
+        let found = kept.lasting(&opening("/"));
+        let texts: Vec<_> = found
+            .iter()
+            .map(|(range, _)| &body[range.clone()])
+            .collect();
+        assert_eq!(texts, [&*format!(r#"["{tools}"]"#), &system, &parts, &said]);
+        for (range, mark) in found {
+            assert_eq!(Mark::of(&body[range]), Some(mark));
+        }
+    }
+
+    #[test]
+    fn nothing_lasts_in_a_body_that_is_short_coded_or_mostly_something_else() {
+        let long = long();
+        let coded = Opening {
+            content_encoding: Some("gzip".to_owned()),
+            ..opening("/")
+        };
+        assert_eq!(Kept::from(&*long).lasting(&opening("/")).len(), 1);
+        let other = long.replace("]}", &format!(r#"],"user":"{}"}}"#, "x".repeat(6 * LONG)));
+        let short = body(r#"{"content":"short"}"#);
+        for (text, opening) in [
+            (&long, &coded),
+            (&other, &opening("/")),
+            (&short, &opening("/")),
+            (&"x".repeat(2 * LONG), &opening("/")),
+        ] {
+            assert_eq!(Kept::from(&**text).lasting(opening), []);
+        }
     }
 }

@@ -4,12 +4,14 @@
 //! the text they were written with, so they arrive as the client sent them.
 
 mod bare;
+mod mark;
 mod quoted;
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+pub use mark::Mark;
 pub use quoted::Quoted;
 
 use crate::encoding::text_before_damage;
@@ -120,6 +122,19 @@ pub enum Content<'a> {
     Json(Cow<'a, str>),
 }
 
+impl Content<'_> {
+    fn lasting(&self) -> Option<(&str, Mark)> {
+        match self {
+            Content::Text(text) => Some((text.written(), text.mark()?)),
+            Content::Json(json) => marked(json),
+        }
+    }
+}
+
+fn marked(json: &str) -> Option<(&str, Mark)> {
+    Some((json, Mark::of(json)?))
+}
+
 /// The body of a request is not the beginning of a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnObject;
@@ -151,6 +166,17 @@ impl<'a> ChatRequest<'a> {
         let read = json::read(text, &mut request);
         request.incomplete = read.is_err() || !all;
         Ok(request)
+    }
+
+    /// Long texts that the next request of the same conversation is likely to have again, as they were written.
+    pub fn lasting(&self) -> impl Iterator<Item = (&str, Mark)> {
+        let said = self.messages.iter().flat_map(|message| {
+            let content = message.content.as_ref().and_then(Content::lasting);
+            [content, message.tool_calls.as_deref().and_then(marked)]
+        });
+        let offered = [&self.tools, &self.functions, &self.response_format];
+        let offered = offered.map(|json| json.as_deref().and_then(marked));
+        said.chain(offered).flatten()
     }
 
     /// Bytes that it takes beside the body that it borrows from.

@@ -1,21 +1,15 @@
 //! What grouping wants to know of a long text, worked out once. A history comes again with every call of its run, to each agent of a team;
 //! reading, taking apart and hashing all of it anew would be most of the work there is.
 //!
-//! Texts are known again by how they were written, hashed with secrets that are made at random for each process: whoever may write texts for
-//! others to be taken for cannot know which have one hash.
+//! Texts are known again by their [`Mark`].
 
-use std::hash::BuildHasher;
 use std::mem;
 use std::sync::{Arc, OnceLock};
-
-use rapidhash::fast::RandomState;
 
 use super::hash::{self, Hash, Map};
 use super::lines;
 use super::tool::is_handoff_text;
-
-/// Shortest text, in bytes as written, that is worth remembering.
-pub(super) const SHORTEST: usize = 512;
+use crate::openai::Mark;
 
 /// What a text is to grouping.
 #[derive(Debug)]
@@ -69,7 +63,6 @@ impl Digest {
 /// Those of texts that were seen lately. What was not seen for as long as it takes to fill half of the room is forgotten.
 #[derive(Debug)]
 pub(super) struct Digests {
-    secrets: RandomState,
     recent: Generation,
     before: Generation,
     max_memory: usize,
@@ -77,31 +70,29 @@ pub(super) struct Digests {
 
 #[derive(Debug, Default)]
 struct Generation {
-    digests: Map<u64, Arc<Digest>>,
+    digests: Map<Mark, Arc<Digest>>,
     weight: usize,
 }
 
 impl Digests {
     pub(super) fn new(max_memory: usize) -> Self {
         Digests {
-            secrets: RandomState::default(),
             recent: Generation::default(),
             before: Generation::default(),
             max_memory,
         }
     }
 
-    /// The digest of a text that was written like that: remembered, or made, where `make` makes one.
+    /// The digest of the text with this mark: remembered, or made, where `make` makes one.
     pub(super) fn of(
         &mut self,
-        written: &str,
+        mark: Mark,
         make: impl FnOnce() -> Option<Digest>,
     ) -> Option<Arc<Digest>> {
-        let key = self.secrets.hash_one(written);
-        if let Some(digest) = self.recent.digests.get(&key) {
+        if let Some(digest) = self.recent.digests.get(&mark) {
             return Some(Arc::clone(digest));
         }
-        let digest = match self.before.digests.get(&key) {
+        let digest = match self.before.digests.get(&mark) {
             Some(digest) => Arc::clone(digest),
             None => Arc::new(make()?),
         };
@@ -113,7 +104,7 @@ impl Digests {
             self.before = mem::take(&mut self.recent);
         }
         self.recent.weight += digest.weight();
-        self.recent.digests.insert(key, Arc::clone(&digest));
+        self.recent.digests.insert(mark, Arc::clone(&digest));
         Some(digest)
     }
 
@@ -127,9 +118,14 @@ impl Digests {
 mod tests {
     use super::*;
 
+    /// Short texts have none.
+    fn mark(written: &str) -> Mark {
+        Mark::of(&format!("{written:>1000}")).unwrap()
+    }
+
     fn digests_of(digests: &mut Digests, written: &str) -> (Arc<Digest>, bool) {
         let mut made = false;
-        let digest = digests.of(written, || {
+        let digest = digests.of(mark(written), || {
             made = true;
             Some(Digest::of(written))
         });
@@ -164,7 +160,7 @@ mod tests {
     #[test]
     fn what_none_is_made_of_is_asked_for_again() {
         let mut digests = Digests::new(2000);
-        assert!(digests.of("a", || None).is_none());
+        assert!(digests.of(mark("a"), || None).is_none());
         assert!(digests_of(&mut digests, "a").1);
     }
 

@@ -225,12 +225,14 @@ impl<'a> Transcript<'a> {
     /// only some programs write.
     fn message(&mut self, message: &'a Message<'a>, author: Author, digests: &mut Digests) {
         let name = message.name.as_deref();
-        let long = match message.content {
-            Some(Content::Text(text)) if text.written().len() >= digest::SHORTEST => text,
-            _ => return self.push(text(message), author, name),
+        let Some(Content::Text(long)) = message.content else {
+            return self.push(text(message), author, name);
+        };
+        let Some(mark) = long.mark() else {
+            return self.push(said(long), author, name);
         };
         let mut read = None;
-        let digest = digests.of(long.written(), || {
+        let digest = digests.of(mark, || {
             let text = read.insert(said(long));
             without_prefix(text, None)
                 .is_none()

@@ -1,7 +1,8 @@
 //! A value that may be long, as it is written: in a row of the database, or beside it.
 //!
 //! ```text
-//!  byte 0      how it is written: 0 as it is, 1 lz4 (length first, as `lz4_flex` has it), 2 gone to make room
+//!  byte 0      how it is written: 0 as it is, 1 lz4 (length first, as `lz4_flex` has it), 2 gone to make room, 3 as an outline, whose texts
+//!              stand beside it (`values` fills them in)
 //!  bytes 1-4   CRC-32 of the rest, little-endian: a byte that flips within a value is seen by nobody else
 //!  the rest    the value
 //! ```
@@ -23,6 +24,7 @@ pub(super) const HEAD: usize = 5;
 const PLAIN: u8 = 0;
 const LZ4: u8 = 1;
 const GONE: u8 = 2;
+const OUTLINE: u8 = 3;
 
 /// What does not read as what it should be: its bytes changed on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +39,38 @@ pub(super) struct Blob<'a> {
 impl<'a> Blob<'a> {
     pub(super) fn of(value: impl Into<Cow<'a, [u8]>>) -> Self {
         let value = value.into();
+        if value.len() >= WORTH_COMPRESSING && promises_to_shrink(&value) {
+            Self::shrunk(value)
+        } else {
+            Self::plain(value)
+        }
+    }
+
+    /// As it is.
+    pub(super) fn plain(value: impl Into<Cow<'a, [u8]>>) -> Self {
+        Blob {
+            coding: PLAIN,
+            rest: value.into(),
+        }
+    }
+
+    /// Compressed, if it is shorter so.
+    pub(super) fn shrunk(value: impl Into<Cow<'a, [u8]>>) -> Self {
+        let value = value.into();
         match compressed(&value) {
             Some(rest) => Blob {
                 coding: LZ4,
                 rest: rest.into(),
             },
-            None => Blob {
-                coding: PLAIN,
-                rest: value,
-            },
+            None => Self::plain(value),
+        }
+    }
+
+    /// In the place of a value whose texts stand beside it.
+    pub(super) fn outline(outline: Vec<u8>) -> Self {
+        Blob {
+            coding: OUTLINE,
+            rest: outline.into(),
         }
     }
 
@@ -88,12 +113,9 @@ impl<'a> Blob<'a> {
     }
 }
 
-/// The value in a shorter form, where that is worth while.
+/// The value in a shorter form.
 fn compressed(value: &[u8]) -> Option<Vec<u8>> {
     const LENGTH: usize = size_of::<u32>();
-    if value.len() < WORTH_COMPRESSING || !promises_to_shrink(value) {
-        return None;
-    }
     let length = u32::try_from(value.len()).ok()?;
     let most = lz4_flex::block::get_maximum_output_size(value.len());
     let mut written = vec![0; LENGTH + most];
@@ -105,7 +127,7 @@ fn compressed(value: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whether a third of the value is likely to be saved, by its middle, where it is long.
-fn promises_to_shrink(value: &[u8]) -> bool {
+pub(super) fn promises_to_shrink(value: &[u8]) -> bool {
     if value.len() <= WORTH_A_SAMPLE {
         return true;
     }
@@ -113,12 +135,27 @@ fn promises_to_shrink(value: &[u8]) -> bool {
     lz4_flex::block::compress(sample).len() <= SAMPLE / 3 * 2
 }
 
-/// Reads a value; none when it went to make room.
-pub(super) fn read(written: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+/// How a value is written, and its bytes as they were written.
+fn checked(written: &[u8]) -> Result<(u8, &[u8]), Unreadable> {
     let (&[coding, a, b, c, d], rest) = written.split_first_chunk::<HEAD>().ok_or(Unreadable)?;
     if crc32fast::hash(rest) != u32::from_le_bytes([a, b, c, d]) {
         return Err(Unreadable);
     }
+    Ok((coding, rest))
+}
+
+/// The outline that stands in the place of the value, if one does.
+pub(super) fn read_outline(written: &[u8]) -> Option<&[u8]> {
+    // Most are none: there is no need to look at all of it.
+    if written.first() != Some(&OUTLINE) {
+        return None;
+    }
+    checked(written).ok().map(|(_, outline)| outline)
+}
+
+/// Reads a value; none when it went to make room.
+pub(super) fn read(written: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+    let (coding, rest) = checked(written)?;
     match coding {
         PLAIN => Ok(Some(rest.to_vec())),
         LZ4 => lz4_flex::block::decompress_size_prepended(rest)

@@ -107,6 +107,24 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// Takes in the body of a request; none where there is nothing to keep.
+    fn hold_request(&mut self, n: u64, opening: &Opening, body: &Kept) -> Outcome<Option<Held>> {
+        let owner = Owner::Exchange(n);
+        if let Some(values) = &mut self.values
+            && opening.content
+        {
+            let texts = body.lasting(opening);
+            if !texts.is_empty() {
+                let caller = &opening.identity.credential;
+                let held = values.hold_texts(owner, caller, body.bytes(), &texts)?;
+                return Ok(Some(held));
+            }
+        }
+        let request = record::request(opening, body);
+        let held = request.map(|request| self.hold(Among::New, owner, &request));
+        held.transpose()
+    }
+
     /// Writes down that an exchange began. No span of it has a number below `first_seq`.
     pub(super) fn begun(&mut self, begun: &Begun, first_seq: u64) -> Outcome<()> {
         let (opening, body) = (&begun.opening, begun.body());
@@ -124,10 +142,10 @@ impl<'a> Group<'a> {
     ) -> Outcome<u64> {
         self.book.last_n += 1;
         let n = self.book.last_n;
-        let request = body
-            .and_then(|body| record::request(opening, body))
-            .map(|request| self.hold(Among::New, Owner::Exchange(n), &request))
-            .transpose()?;
+        let request = match body {
+            Some(body) => self.hold_request(n, opening, body)?,
+            None => None,
+        };
         self.insert_begun.execute(params![
             signed(n),
             opening.id.as_bytes(),
@@ -151,10 +169,10 @@ impl<'a> Group<'a> {
     /// Writes the body of a request that had none when its exchange was written.
     pub(super) fn asked(&mut self, opening: &Opening, body: &Kept) -> Outcome<()> {
         let row = self.book.open.get(&opening.id).filter(|row| !row.ended);
-        if let (Some(&Row { n, .. }), Some(body)) = (row, record::request(opening, body))
+        if let Some(&Row { n, .. }) = row
             && !self.has("SELECT 1 FROM asked WHERE n = ?1", n)?
+            && let Some(body) = self.hold_request(n, opening, body)?
         {
-            let body = self.hold(Among::New, Owner::Exchange(n), &body)?;
             self.connection
                 .prepare_cached("INSERT INTO asked VALUES (?1, ?2)")?
                 .execute(params![signed(n), body])?;

@@ -8,7 +8,7 @@ use super::database::{Outcome, Trouble};
 const APPLICATION_ID: i32 = 0x7370_616e;
 
 /// Each version's steps from the one before; a new file takes them all.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE meta    (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE begun   (n INTEGER PRIMARY KEY, id BLOB NOT NULL, started_ns INTEGER NOT NULL, opening TEXT NOT NULL, request BLOB);
@@ -45,6 +45,8 @@ const MIGRATIONS: [&str; 5] = [
 ",
     "CREATE TABLE segments (number INTEGER PRIMARY KEY, end INTEGER NOT NULL, written INTEGER NOT NULL, held INTEGER NOT NULL,
         first_n INTEGER NOT NULL, last_n INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL);",
+    // Nothing in the tables: from here on a value may be an outline, whose texts stand beside it.
+    "",
 ];
 
 /// Brings a file to the newest version; a new one from the start.

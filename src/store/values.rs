@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Numbers are little-endian. A row has, in the place of such a value, one integer: the segment's number times 2^32, plus the offset of the
-//! length. A segment is only appended to, and only by the process that began it. It goes when no row has a value of it any more. Where few
+//! length. Texts of a request that others are likely to have, too, are written once in a segment (`outline`). A segment is only appended to, and only by the process that began it. It goes when no row has a value of it any more. Where few
 //! rows have, their values can be moved: into segments of their own, since what outlived its neighbours once will do so again.
 //!
 //! Values are written before the rows that have them are committed. What a crash leaves behind them belongs to no row. A power cut may take
@@ -15,6 +15,7 @@
 
 mod file;
 mod known;
+mod outline;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -22,16 +23,23 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::hash::BuildHasher as _;
 use std::io;
+use std::mem;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rapidhash::fast::RandomState;
 use rusqlite::Connection;
 
 use super::blob::{self, Blob};
 use super::database::{Outcome, Trouble};
+use crate::identity::Credential;
+use crate::openai::Mark;
 use file::{Current, LENGTH, failing, is_absent, read_at};
 use known::{Segment, read_last, read_segments, write_segment};
+use outline::{Outline, Part};
 
 pub(super) use file::{file, files};
 pub(super) use known::Numbers;
@@ -95,6 +103,7 @@ pub(super) struct Values {
     unsynced: BTreeSet<u32>,
     /// The segments that are written: of new values, and of old ones.
     current: [Option<Current>; 2],
+    secrets: RandomState,
     /// The segment that was read last.
     read: RefCell<Option<(u32, File)>>,
 }
@@ -126,6 +135,7 @@ impl Values {
             doomed: BTreeSet::new(),
             unsynced: BTreeSet::new(),
             current: [None, None],
+            secrets: RandomState::default(),
             read: RefCell::new(None),
         }
     }
@@ -187,54 +197,139 @@ impl Values {
         if value.length() <= SHORT {
             return Ok(Held::Here(value.written()));
         }
-        let position = self.append(among, owner, value.head(), value.rest())?;
-        Ok(Held::Beside(position))
+        let mut current = self.current(among)?;
+        let offset = self.append(&mut current, value.head(), value.rest())?;
+        Ok(self.held(among, current, owner, offset))
+    }
+
+    /// The same of a value that has `texts`, in their order, which other values of the same `caller` may have, too.
+    pub(super) fn hold_texts(
+        &mut self,
+        owner: Owner,
+        caller: &Credential,
+        value: &[u8],
+        texts: &[(Range<usize>, Mark)],
+    ) -> Outcome<Held> {
+        let mut current = self.current(Among::New)?;
+        let (mut outline, mut done, mut shrinks) = (Outline::default(), 0, None);
+        for (Range { start, end }, mark) in texts.iter().cloned() {
+            let text = &value[start..end];
+            let known = self.secrets.hash_one((caller, mark));
+            let offset = if let Some(offset) = current.texts.get(&known) {
+                *offset
+            } else {
+                let shrinks = shrinks.get_or_insert_with(|| blob::promises_to_shrink(value));
+                let text = if *shrinks {
+                    Blob::shrunk(text)
+                } else {
+                    Blob::plain(text)
+                };
+                let offset = self.append(&mut current, text.head(), text.rest())?;
+                current.texts.insert(known, offset);
+                offset
+            };
+            outline.text(&value[done..start], offset);
+            done = end;
+        }
+        let outline = Blob::outline(outline.end(&value[done..]));
+        let offset = self.append(&mut current, outline.head(), outline.rest())?;
+        Ok(self.held(Among::New, current, owner, offset))
     }
 
     /// Writes a value once more, for the same row. One that the disk does not give is not there any more: it would be in the way for good.
     pub(super) fn move_on(&mut self, owner: Owner, from: Position) -> Outcome<Held> {
-        const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
-        let written = match self.read_file(from) {
-            Err(error) if !is_absent(&error) && error.raw_os_error() != Some(EIO) => {
-                return Err(failing(&error));
-            }
-            read => read.unwrap_or_default(),
-        };
+        let written = self.still_there(from)?;
         self.replace(from);
-        match written.split_first_chunk() {
-            Some((&head, rest)) => self.append(Among::Old, owner, head, rest).map(Held::Beside),
-            None => Ok(Held::Here(written)),
+        let mut current = self.current(Among::Old)?;
+        let moved = match blob::read_outline(&written) {
+            None => written,
+            Some(outline) => self.with_texts(&mut current, from.segment, outline)?,
+        };
+        let Some((&head, rest)) = moved.split_first_chunk() else {
+            self.current[Among::Old as usize] = Some(current);
+            return Ok(Held::Here(moved));
+        };
+        let offset = self.append(&mut current, head, rest)?;
+        Ok(self.held(Among::Old, current, owner, offset))
+    }
+
+    /// The same outline once its texts are written, too; empty where one of them is not there.
+    fn with_texts(&mut self, current: &mut Current, from: u32, outline: &[u8]) -> Outcome<Vec<u8>> {
+        let (mut moved, mut before) = (Outline::default(), &[][..]);
+        for part in outline::parts(outline) {
+            let offset = match part {
+                Part::Bytes(bytes) => {
+                    before = bytes;
+                    continue;
+                }
+                Part::Text(offset) => offset,
+            };
+            let from = Position {
+                segment: from,
+                offset,
+            };
+            let offset = if let Some(offset) = current.texts.get(&from.number()) {
+                *offset
+            } else {
+                let text = self.still_there(from)?;
+                let Some((&head, rest)) = text.split_first_chunk() else {
+                    return Ok(Vec::new());
+                };
+                let offset = self.append(current, head, rest)?;
+                current.texts.insert(from.number(), offset);
+                offset
+            };
+            moved.text(mem::take(&mut before), offset);
+        }
+        Ok(Blob::outline(moved.end(before)).written())
+    }
+
+    /// What was written there; empty where the disk does not give it.
+    fn still_there(&self, position: Position) -> Outcome<Vec<u8>> {
+        const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+        match self.read_file(position) {
+            Err(error) if !is_absent(&error) && error.raw_os_error() != Some(EIO) => {
+                Err(failing(&error))
+            }
+            read => Ok(read.unwrap_or_default()),
         }
     }
 
+    /// Writes a value or a text, and gives the offset of its length.
     fn append(
         &mut self,
-        among: Among,
-        owner: Owner,
+        current: &mut Current,
         head: [u8; blob::HEAD],
         rest: &[u8],
-    ) -> Outcome<Position> {
+    ) -> Outcome<u32> {
         let too_long = |_| Trouble::Failing("a value is too long to be written".to_owned());
         let length = u32::try_from(head.len() + rest.len()).map_err(too_long)?;
-        let (current, segment) = self.current(among)?;
+        let segment = self.segments.entry(current.number);
+        let segment = segment.or_insert(Segment::EMPTY);
         let offset = u32::try_from(segment.end).map_err(too_long)?;
         current.append(&[&length.to_le_bytes(), &head], rest)?;
         segment.end += LENGTH as u64 + u64::from(length);
-        segment.add(owner);
-        let segment = current.number;
-        self.changed.insert(segment);
-        Ok(Position { segment, offset })
+        Ok(offset)
     }
 
-    /// The segment that the next value goes into.
-    fn current(&mut self, among: Among) -> Outcome<(&mut Current, &mut Segment)> {
-        let current = match self.current[among as usize].take() {
-            Some(current) if self.most.has_room(&current, &self.segments) => current,
-            full => self.begin_after(full)?,
-        };
-        let segment = self.segments.entry(current.number);
-        let segment = segment.or_insert(Segment::EMPTY);
-        Ok((self.current[among as usize].insert(current), segment))
+    /// A row has what was written there.
+    fn held(&mut self, among: Among, current: Current, owner: Owner, offset: u32) -> Held {
+        let segment = current.number;
+        self.current[among as usize] = Some(current);
+        self.segments
+            .entry(segment)
+            .or_insert(Segment::EMPTY)
+            .add(owner);
+        self.changed.insert(segment);
+        Held::Beside(Position { segment, offset })
+    }
+
+    /// The segment that the next value goes into. Whoever writes to it puts it back, unless that fails: then all of the database is opened anew.
+    fn current(&mut self, among: Among) -> Outcome<Current> {
+        match self.current[among as usize].take() {
+            Some(current) if self.most.has_room(&current, &self.segments) => Ok(current),
+            full => self.begin_after(full),
+        }
     }
 
     /// Ends the segments that are large or old enough. Nothing of them waits.
@@ -317,7 +412,7 @@ impl Values {
             }
         }
         self.end_full();
-        if !std::mem::replace(&mut self.last_is_written, true) {
+        if !mem::replace(&mut self.last_is_written, true) {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('segment', ?1)")?
                 .execute([self.last])?;
@@ -339,7 +434,7 @@ impl Values {
 
     /// The rows are committed: files of which they have nothing can go.
     pub(super) fn committed(&mut self) {
-        for number in std::mem::take(&mut self.changed) {
+        for number in mem::take(&mut self.changed) {
             if !self.is_gone(number) {
                 continue;
             }
@@ -360,7 +455,7 @@ impl Values {
     /// What is to be done with the files, once.
     pub(super) fn take_work(&mut self) -> Work {
         let paths = |numbers: &mut BTreeSet<u32>| {
-            let numbers = std::mem::take(numbers).into_iter();
+            let numbers = mem::take(numbers).into_iter();
             numbers.map(|number| file(&self.database, number)).collect()
         };
         let work = Work {
@@ -378,12 +473,35 @@ impl Values {
         !self.doomed.is_empty()
     }
 
-    /// What was written there; empty where nothing is, or what is not a value's.
+    /// What was written there, with its texts in it; empty where nothing is, or what is not a value's.
     pub(super) fn read(&self, position: Position) -> Outcome<Vec<u8>> {
-        match self.read_file(position) {
+        let read = self.read_file(position);
+        let whole = read.and_then(|written| match blob::read_outline(&written) {
+            None => Ok(written),
+            Some(outline) => self.filled_in(position.segment, outline),
+        });
+        match whole {
             Err(error) if !is_absent(&error) => Err(failing(&error)),
             read => Ok(read.unwrap_or_default()),
         }
+    }
+
+    /// The value that the outline is of; empty where a text of it does not read.
+    fn filled_in(&self, segment: u32, outline: &[u8]) -> io::Result<Vec<u8>> {
+        let mut value = Vec::new();
+        for part in outline::parts(outline) {
+            match part {
+                Part::Bytes(bytes) => value.extend_from_slice(bytes),
+                Part::Text(offset) => {
+                    let written = self.read_file(Position { segment, offset })?;
+                    let Ok(Some(text)) = blob::read(&written) else {
+                        return Ok(Vec::new());
+                    };
+                    value.extend_from_slice(&text);
+                }
+            }
+        }
+        Ok(Blob::plain(value).written())
     }
 
     fn read_file(&self, position: Position) -> io::Result<Vec<u8>> {

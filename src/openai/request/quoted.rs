@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::mark::Mark;
 use crate::openai::json::{self, Escapes, Raw};
 
 /// A string of a body, as it was written.
@@ -11,17 +12,28 @@ pub struct Quoted<'a> {
     /// Between its quotes.
     inner: &'a str,
     escapes: Escapes,
+    mark: Option<Mark>,
 }
 
 impl<'a> Quoted<'a> {
     pub(super) fn of(raw: Raw<'a>) -> Option<Self> {
         let (inner, escapes) = json::quoted(raw)?;
-        Some(Quoted { inner, escapes })
+        Some(Quoted {
+            inner,
+            escapes,
+            // Now it is at hand: whoever asks later would have to fetch all of it again.
+            mark: Mark::of(inner),
+        })
     }
 
     /// How it was written, without its quotes.
     pub fn written(self) -> &'a str {
         self.inner
+    }
+
+    /// By what it is known again, if it is long.
+    pub fn mark(self) -> Option<Mark> {
+        self.mark
     }
 
     /// What it says.

@@ -101,6 +101,36 @@ async fn a_span_that_is_found_again_is_the_same_span() {
 }
 
 #[tokio::test]
+async fn a_history_that_comes_again_is_found_whole_and_takes_its_room_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writing) = open(settings(dir.path()));
+    let text: String = std::iter::repeat_with(fastrand::alphanumeric)
+        .take(100_000)
+        .collect();
+    let calls: Vec<_> = (0..10)
+        .map(|number| {
+            exchange(
+                &format!(r#"{text}"}},{{"content":"and {number}"#),
+                "because",
+            )
+        })
+        .collect();
+    for exchange in &calls {
+        begin(&store, exchange);
+        store.ended(exchange);
+        store.add(call(exchange));
+    }
+    written(&store).await;
+    assert!(store.state().bytes < 400_000, "{}", store.state().bytes);
+    let expected: Vec<Span> = calls.iter().map(|exchange| call(exchange).span()).collect();
+    let copy = crashed(dir.path());
+    let (again, writing_again) = open(settings(copy.path()));
+    assert_eq!(spans(&again).await, expected);
+    end(&again, writing_again);
+    end(&store, writing);
+}
+
+#[tokio::test]
 async fn what_was_settled_is_not_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let (store, writing) = open(settings(dir.path()));

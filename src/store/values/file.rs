@@ -1,11 +1,14 @@
 //! A file of values: its name, how it is written at its end and read anywhere.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rapidhash::fast::RandomState;
 
 use crate::store::database::{Outcome, Trouble};
 
@@ -31,6 +34,8 @@ pub(super) struct Current {
     written: u64,
     /// What is to be written next.
     waiting: Vec<u8>,
+    /// Where texts are that other values may have, too: by what is known of them.
+    pub(super) texts: HashMap<u64, u32, RandomState>,
 }
 
 impl Current {
@@ -49,6 +54,7 @@ impl Current {
             begun: Instant::now(),
             written: 0,
             waiting: Vec::with_capacity(TOGETHER + LONG),
+            texts: HashMap::default(),
         };
         current.append(&[&MAGIC, &identity.to_le_bytes()], &[])?;
         Ok(current)

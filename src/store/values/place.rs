@@ -2,11 +2,20 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
+use crate::store::database::signed;
+
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Position {
     pub(super) segment: u32,
     pub(super) offset: u32,
+}
+
+impl Position {
+    /// Segment and offset as one number.
+    pub(super) fn number(self) -> u64 {
+        u64::from(self.segment) << 32 | u64::from(self.offset)
+    }
 }
 
 /// What a row has of a value.
@@ -29,8 +38,8 @@ pub(in crate::store) enum Owner {
 
 impl ToSql for Position {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let integer = i64::from(self.segment) << 32 | i64::from(self.offset);
-        Ok(integer.into())
+        // Fewer than 2^31 segments are ever begun.
+        Ok(signed(self.number()).into())
     }
 }
 

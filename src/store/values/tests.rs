@@ -66,7 +66,190 @@ fn long(fill: u8) -> Vec<u8> {
     vec![fill; SHORT + 1]
 }
 
+/// A value that consists of these texts, with a little before, between and behind them, and where they are.
+fn of_texts(texts: &[&str]) -> (Vec<u8>, Vec<(Range<usize>, Mark)>) {
+    let (mut value, mut marked) = (b"[".to_vec(), Vec::new());
+    for text in texts {
+        let start = value.len();
+        value.extend_from_slice(text.as_bytes());
+        marked.extend(Mark::of(text).map(|mark| (start..value.len(), mark)));
+        value.extend_from_slice(b", ");
+    }
+    (value, marked)
+}
+
+fn hold_texts(values: &mut Values, number: u64, caller: u8, texts: &[&str]) -> Position {
+    let (value, marked) = of_texts(texts);
+    let (owner, caller) = (Owner::Exchange(number), Credential([caller; 32]));
+    match values.hold_texts(owner, &caller, &value, &marked).unwrap() {
+        Held::Beside(position) => position,
+        Held::Here(_) => panic!("it stays in its row"),
+    }
+}
+
+/// Texts of which the first shrinks, and the others do not.
+fn texts(number: usize) -> Vec<String> {
+    let noise = |_| {
+        std::iter::repeat_with(fastrand::alphanumeric)
+            .take(5_000)
+            .collect()
+    };
+    let repeated = std::iter::once("it repeats itself ".repeat(300));
+    repeated.chain((1..number).map(noise)).collect()
+}
+
+#[test]
+fn a_text_that_comes_again_is_written_once_for_each_caller() {
+    let disk = Disk::new();
+    let mut values = disk.values(u64::MAX);
+    let texts = texts(20);
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let mut held = Vec::new();
+    let mut grows = |values: &mut Values, caller, texts: &[&str]| {
+        let before = values.bytes();
+        held.push((hold_texts(values, 1, caller, texts), of_texts(texts).0));
+        values.bytes() - before
+    };
+    assert!(grows(&mut values, 1, &texts[..18]) > 17 * 5_000);
+    assert!(grows(&mut values, 1, &texts[..18]) < 1_000);
+    let one_more = grows(&mut values, 1, &texts[..19]);
+    assert!((5_000..6_000).contains(&one_more), "{one_more}");
+    assert!(grows(&mut values, 2, &texts[..18]) > 17 * 5_000);
+    // In another order, and one of them twice.
+    assert!(grows(&mut values, 1, &[texts[3], "short", texts[0], texts[3]]) < 1_000);
+    disk.commit(&mut values);
+    // By whoever wrote them, and after a start.
+    for values in [values, disk.values(u64::MAX)] {
+        for (position, expected) in &held {
+            assert_eq!(value(&values, *position).as_ref(), Some(expected));
+        }
+    }
+}
+
+#[test]
+fn a_text_of_another_segment_is_written_again() {
+    let disk = Disk::new();
+    let mut values = disk.values(1);
+    let texts = texts(3);
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let held = [1, 2].map(|number| hold_texts(&mut values, number, 1, &texts));
+    disk.commit(&mut values);
+    values.forget(held[0]);
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [2]);
+    assert_eq!(value(&values, held[1]), Some(of_texts(&texts).0));
+}
+
+#[test]
+fn what_is_moved_has_its_texts_with_it_each_once() {
+    let disk = Disk::new();
+    let mut values = disk.values(u64::MAX);
+    let texts = texts(10);
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let held: Vec<_> = (1..=10)
+        .map(|number| hold_texts(&mut values, number, 1, &texts[..number.max(8) as usize]))
+        .collect();
+    disk.commit(&mut values);
+    let mut values = disk.values(u64::MAX);
+    let before = values.bytes();
+    let moved: Vec<_> = held[7..]
+        .iter()
+        .map(|from| values.move_on(Owner::Exchange(1), *from).unwrap())
+        .collect();
+    let grown = values.bytes() - before;
+    assert!((40_000..60_000).contains(&grown), "{grown}");
+    values.forget_all(1);
+    disk.commit(&mut values);
+    for path in values.take_work().remove {
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(disk.segments(), [2]);
+    for (number, moved) in (8..).zip(moved) {
+        let Held::Beside(position) = moved else {
+            panic!("{moved:?}")
+        };
+        let expected = of_texts(&texts[..number]).0;
+        assert_eq!(value(&values, position), Some(expected));
+    }
+}
+
+#[test]
+fn a_value_of_which_a_text_was_changed_does_not_read() {
+    let disk = Disk::new();
+    let mut values = disk.values(u64::MAX);
+    let texts = texts(3);
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let held = hold_texts(&mut values, 1, 1, &texts);
+    let other = hold_texts(&mut values, 2, 1, &texts[1..]);
+    disk.commit(&mut values);
+    let path = file(&disk.dir.path().join(NAME), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    // The first text, which only the first value has.
+    bytes[HEAD + 20] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let mut values = disk.values(u64::MAX);
+    assert_eq!(value(&values, held), None);
+    let expected = of_texts(&texts[1..]).0;
+    assert_eq!(value(&values, other), Some(expected.clone()));
+    // Nor when both are moved.
+    let moved = [held, other].map(|from| values.move_on(Owner::Exchange(1), from).unwrap());
+    disk.commit(&mut values);
+    let read = moved.map(|held| match held {
+        Held::Beside(position) => value(&values, position),
+        Held::Here(written) => blob::read(&written).ok().flatten(),
+    });
+    assert_eq!(read, [None, Some(expected)]);
+}
+
+#[test]
+fn a_value_is_not_moved_without_a_text_that_is_not_there() {
+    let disk = Disk::new();
+    let mut values = disk.values(u64::MAX);
+    let texts = texts(3);
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let whole = hold_texts(&mut values, 1, 1, &texts[..2]);
+    hold_texts(&mut values, 2, 1, &texts[1..]);
+    disk.commit(&mut values);
+    let path = file(&disk.dir.path().join(NAME), 1);
+    let mut values = disk.values(u64::MAX);
+    // As far as the first outline, whose offsets are made to point behind the end.
+    let mut bytes = fs::read(&path).unwrap();
+    let Position { offset, .. } = whole;
+    bytes.truncate(offset as usize);
+    let outline = {
+        let mut outline = Outline::default();
+        outline.text(b"[", u32::MAX);
+        Blob::outline(outline.end(b"]")).written()
+    };
+    bytes.extend_from_slice(&(outline.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&outline);
+    fs::write(path, bytes).unwrap();
+    assert_eq!(value(&values, whole), None);
+    let moved = values.move_on(Owner::Exchange(1), whole).unwrap();
+    assert!(matches!(moved, Held::Here(written) if written.is_empty()));
+}
+
 proptest! {
+    #[test]
+    fn an_outline_reads_as_it_was_written(
+        texts in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..40), any::<u32>()), 0..8),
+        rest in proptest::collection::vec(any::<u8>(), 0..40),
+        cut in 0..400_usize,
+    ) {
+        let mut outline = Outline::default();
+        let mut expected = Vec::new();
+        for (before, offset) in &texts {
+            outline.text(before, *offset);
+            expected.extend([Part::Bytes(before), Part::Text(*offset)]);
+        }
+        expected.push(Part::Bytes(&rest));
+        let mut written = outline.end(&rest);
+        prop_assert_eq!(outline::parts(&written).collect::<Vec<_>>(), &expected[..]);
+        written.truncate(cut);
+        let left: Vec<_> = outline::parts(&written).collect();
+        prop_assert_eq!(&left, &expected[..left.len()]);
+    }
+
     #[test]
     fn what_is_held_is_what_is_read(
         lengths in proptest::collection::vec(prop_oneof![SHORT..2_000, LONG - 9..LONG + 9, 0..150_000_usize], 0..24),
