@@ -35,7 +35,7 @@
 //! | `meta` | which file this is | once | never |
 //!
 //! What is marked V is a value that may be long: `blob` has its form. A long one is not in its row, but beside the database, in a file of many:
-//! `values` tells how. Bodies are written once. `user_version` of the file is the layout's version, `application_id` says that it is
+//! `values` tells how. Bodies are written once, and texts that come again in them once for many. `user_version` of the file is the layout's version, `application_id` says that it is
 //! spangate's. `lock` in the same directory is held by the process that uses it.
 
 use std::fmt;

@@ -81,8 +81,8 @@ impl Kept {
         }
     }
 
-    /// Where long texts stand that the next request of the same conversation is likely to have again, in their order. None where they are not
-    /// most of the bytes, or these are short or coded.
+    /// Where long texts stand that the next request of the same conversation is likely to have again, in their order. None where they are less
+    /// than two thirds of the bytes, or these are short or coded.
     pub(crate) fn lasting(&self, opening: &Opening) -> Vec<(Range<usize>, Mark)> {
         if self.question.0.is_none() || opening.content_encoding.is_some() {
             return Vec::new();
@@ -97,7 +97,7 @@ impl Kept {
         // A member of JSON ends before the next begins; whoever writes them down relies on it.
         texts.dedup_by(|(range, _), (before, _)| range.start < before.end);
         let long: usize = texts.iter().map(|(range, _)| range.len()).sum();
-        if long < self.bytes.len() / 2 {
+        if long < self.bytes.len() / 3 * 2 {
             texts.clear();
         }
         texts

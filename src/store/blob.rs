@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Shorter values are written as they are: the codec would cost more than it saves.
+/// Shorter values are written as they are: the codec would cost more than it saves. Of a long value's texts it is asked once for all.
 const WORTH_COMPRESSING: usize = 4096;
 /// Of a value longer than this, a sample tells whether compressing pays: prose costs more time than it saves in writing.
 const WORTH_A_SAMPLE: usize = 8 << 10;

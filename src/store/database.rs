@@ -344,9 +344,9 @@ impl Database {
         }
     }
 
-    /// A segment of values that takes much room for little.
-    pub(super) fn sparse(&mut self) -> Option<Sparse> {
-        self.values.as_mut()?.sparse()
+    /// A segment of values that takes much room for little, which finds `room` elsewhere.
+    pub(super) fn sparse(&mut self, room: u64) -> Option<Sparse> {
+        self.values.as_mut()?.sparse(room)
     }
 
     /// With all that is beside it, it is to stay within `bounds` from now on.

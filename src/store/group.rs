@@ -14,6 +14,9 @@ use super::values::{Among, Held, Numbers, Owner, Position, Sparse, Values};
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
 
+/// Bytes after which no further value is moved at once: the journal waits meanwhile.
+const MUCH: u64 = 1 << 20;
+
 /// A column of values that may be long for a row.
 struct Column {
     table: &'static str,
@@ -420,7 +423,7 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Moves values out of a segment, at most `most`.
+    /// Moves values out of a segment, at most `most`, and no further one where they took much room.
     pub(super) fn move_on(&mut self, sparse: &Sparse, most: usize) -> Outcome<()> {
         let mut found = Vec::new();
         for column in COLUMNS {
@@ -435,7 +438,11 @@ impl<'a> Group<'a> {
             values.forget_all(sparse.number);
         }
         let mut moved = Vec::with_capacity(found.len());
+        let before = values.bytes();
         for (column, number, from) in found {
+            if values.bytes() - before > MUCH {
+                break;
+            }
             let to = values.move_on(column.owner(number), from)?;
             moved.push((column, number, to));
         }

@@ -64,13 +64,15 @@ impl Retention {
         }
     }
 
-    /// Lets go of a little, when there is too much. Whether there may still be too much. On a `full` disk what takes no room first goes first.
+    /// Lets go of a little, when there is too much. Whether there may still be too much. On a `full` disk what takes no room first goes first;
+    /// what takes some takes no more than `room`.
     pub(super) fn step(
         &mut self,
         database: &mut Database,
         store: &Store,
         bounds: Bounds,
         full: bool,
+        room: u64,
         now: u64,
     ) -> Outcome<bool> {
         if self
@@ -85,13 +87,13 @@ impl Retention {
         if !database.uses_more_than(bounds.bytes)? {
             return Ok(false);
         }
-        Ok(!full && gather(database)?
+        Ok(!full && gather(database, room)?
             || self
                 .done_with
                 .step(database, |book, n| book.released.contains(n))?
             || self.of_open_runs.step(database, |_, _| true)?
             || sweep_refused(database)?
-            || full && gather(database)?
+            || full && gather(database, room)?
             || self.bare(database, store)?
             || drop_unsent(database, store)?)
     }
@@ -242,9 +244,9 @@ fn remove(database: &mut Database, found: &[Found]) -> Outcome<()> {
     group.commit()
 }
 
-/// Moves on a few values of a segment that takes much room for little. Whether there was such a segment.
-fn gather(database: &mut Database) -> Outcome<bool> {
-    let Some(sparse) = database.sparse() else {
+/// Moves on a few values of a segment that takes much room for little, which finds `room` elsewhere. Whether there was such a segment.
+fn gather(database: &mut Database, room: u64) -> Outcome<bool> {
+    let Some(sparse) = database.sparse(room) else {
         return Ok(false);
     };
     let mut group = database.group()?;

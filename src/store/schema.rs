@@ -45,8 +45,8 @@ const MIGRATIONS: [&str; 6] = [
 ",
     "CREATE TABLE segments (number INTEGER PRIMARY KEY, end INTEGER NOT NULL, written INTEGER NOT NULL, held INTEGER NOT NULL,
         first_n INTEGER NOT NULL, last_n INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL);",
-    // Nothing in the tables: from here on a value may be an outline, whose texts stand beside it.
-    "",
+    // Also from here on: a value may be an outline, whose texts stand beside it.
+    "ALTER TABLE segments ADD COLUMN whole INTEGER NOT NULL DEFAULT 0; UPDATE segments SET whole = end;",
 ];
 
 /// Brings a file to the newest version; a new one from the start.

@@ -7,8 +7,11 @@
 //! ```
 //!
 //! Numbers are little-endian. A row has, in the place of such a value, one integer: the segment's number times 2^32, plus the offset of the
-//! length. Texts of a request that others are likely to have, too, are written once in a segment (`outline`). A segment is only appended to, and only by the process that began it. It goes when no row has a value of it any more. Where few
-//! rows have, their values can be moved: into segments of their own, since what outlived its neighbours once will do so again.
+//! length. Long texts of a request, which the next one is likely to have, too, are written once in a segment, like values, but belong to no
+//! row; in their place the value has their offsets (`outline`).
+//!
+//! A segment is only appended to, and only by the process that began it. It goes when no row has a value of it any more. What is left in it can
+//! be moved when it is little: into segments of their own, since what outlived its neighbours once will do so again.
 //!
 //! Values are written before the rows that have them are committed. What a crash leaves behind them belongs to no row. A power cut may take
 //! values that were written or moved in the last seconds, but gives none for another: no number is given twice, and what is not there, or was changed, does not read.
@@ -47,7 +50,7 @@ pub(super) use place::{Held, Owner, Position};
 
 /// Values up to here stay in their rows.
 const SHORT: usize = 256;
-/// One in so many of a segment's values may be held when they are moved.
+/// Values are moved that take one in so many bytes of their segment.
 const FEW: u64 = 4;
 
 /// When a segment gets no further value: what went is on the disk until its neighbours go, too.
@@ -199,7 +202,7 @@ impl Values {
         }
         let mut current = self.current(among)?;
         let offset = self.append(&mut current, value.head(), value.rest())?;
-        Ok(self.held(among, current, owner, offset))
+        Ok(self.held(among, current, owner, offset, value.length() as u64))
     }
 
     /// The same of a value that has `texts`, in their order, which other values of the same `caller` may have, too.
@@ -233,24 +236,29 @@ impl Values {
         }
         let outline = Blob::outline(outline.end(&value[done..]));
         let offset = self.append(&mut current, outline.head(), outline.rest())?;
-        Ok(self.held(Among::New, current, owner, offset))
+        Ok(self.held(Among::New, current, owner, offset, value.len() as u64))
     }
 
     /// Writes a value once more, for the same row. One that the disk does not give is not there any more: it would be in the way for good.
     pub(super) fn move_on(&mut self, owner: Owner, from: Position) -> Outcome<Held> {
-        let written = self.still_there(from)?;
+        let mut moved = self.still_there(from)?;
         self.replace(from);
+        if moved.is_empty() {
+            return Ok(Held::Here(moved));
+        }
         let mut current = self.current(Among::Old)?;
-        let moved = match blob::read_outline(&written) {
-            None => written,
-            Some(outline) => self.with_texts(&mut current, from.segment, outline)?,
-        };
+        let mut whole = moved.len() as u64;
+        if let Some(outline) = blob::read_outline(&moved) {
+            moved = self.with_texts(&mut current, from.segment, outline)?;
+            let segment = self.segments.get(&from.segment);
+            whole = segment.map_or(whole, Segment::average);
+        }
         let Some((&head, rest)) = moved.split_first_chunk() else {
             self.current[Among::Old as usize] = Some(current);
             return Ok(Held::Here(moved));
         };
         let offset = self.append(&mut current, head, rest)?;
-        Ok(self.held(Among::Old, current, owner, offset))
+        Ok(self.held(Among::Old, current, owner, offset, whole))
     }
 
     /// The same outline once its texts are written, too; empty where one of them is not there.
@@ -309,18 +317,23 @@ impl Values {
         let offset = u32::try_from(segment.end).map_err(too_long)?;
         current.append(&[&length.to_le_bytes(), &head], rest)?;
         segment.end += LENGTH as u64 + u64::from(length);
+        self.changed.insert(current.number);
         Ok(offset)
     }
 
-    /// A row has what was written there.
-    fn held(&mut self, among: Among, current: Current, owner: Owner, offset: u32) -> Held {
+    /// A row has what was written there, of so many bytes with its texts.
+    fn held(
+        &mut self,
+        among: Among,
+        current: Current,
+        owner: Owner,
+        offset: u32,
+        whole: u64,
+    ) -> Held {
         let segment = current.number;
         self.current[among as usize] = Some(current);
-        self.segments
-            .entry(segment)
-            .or_insert(Segment::EMPTY)
-            .add(owner);
-        self.changed.insert(segment);
+        let known = self.segments.entry(segment).or_insert(Segment::EMPTY);
+        known.add(owner, whole);
         Held::Beside(Position { segment, offset })
     }
 
@@ -376,11 +389,12 @@ impl Values {
         }
     }
 
-    /// The oldest segment that few rows have something of, and that gets no further value.
-    pub(super) fn sparse(&mut self) -> Option<Sparse> {
+    /// The oldest segment that gets no further value and of which rows have little, for which there is `room` elsewhere.
+    pub(super) fn sparse(&mut self, room: u64) -> Option<Sparse> {
         self.end_full();
         let mut done = self.segments.iter().filter(|(number, segment)| {
-            !self.is_current(**number) && segment.held * FEW <= segment.written
+            let little = segment.of_held();
+            !self.is_current(**number) && little <= segment.end / FEW && little <= room
         });
         done.next().map(|(number, segment)| Sparse {
             number: *number,

@@ -44,23 +44,30 @@ fn pages_that_are_free_are_not_used() {
 
 #[tokio::test]
 async fn a_small_store_keeps_its_size_whatever_is_accepted() {
-    keeps_its_size(|_, _| ()).await;
+    keeps_its_size(|_, _| (), String::new()).await;
+}
+
+#[tokio::test]
+async fn nor_does_a_history_that_comes_again_make_it_larger() {
+    let history: Vec<String> = (0..20).map(|_| noise(2_000)).collect();
+    keeps_its_size(begin, history.join(r#""},{"content":""#)).await;
 }
 
 #[tokio::test]
 async fn what_runs_that_are_open_would_be_rebuilt_from_goes_before_what_waits() {
-    keeps_its_size(begin).await;
+    keeps_its_size(begin, String::new()).await;
 }
 
-/// Fills a small store with exchanges that begin like that, and whose spans are accepted.
-async fn keeps_its_size(begins: fn(&Store, &Arc<Exchange>)) {
+/// Fills a small store with exchanges that begin like that, ask `question` and more, and whose spans are accepted.
+async fn keeps_its_size(begins: fn(&Store, &Arc<Exchange>), question: String) {
     let dir = tempfile::tempdir().unwrap();
     let (store, writing) = open(Settings {
         max_size: 1 << 20,
         ..settings(dir.path())
     });
     for _ in 0..500 {
-        let exchange = exchange(&noise(10_000), "");
+        let more = noise(10_000);
+        let exchange = exchange(&format!(r#"{question}"}},{{"content":"{more}"#), "");
         begins(&store, &exchange);
         store.ended(&exchange);
         store.add(call(&exchange));

@@ -24,6 +24,8 @@ pub(super) struct Segment {
     pub(super) written: u64,
     /// How many of them rows have.
     pub(super) held: u64,
+    /// How many bytes they would take if each had its texts for itself.
+    pub(super) whole: u64,
     pub(super) exchanges: Numbers,
     pub(super) spans: Numbers,
 }
@@ -45,24 +47,37 @@ impl Segment {
         end: HEAD as u64,
         written: 0,
         held: 0,
+        whole: 0,
         exchanges: Numbers::NONE,
         spans: Numbers::NONE,
     };
 
-    pub(super) fn add(&mut self, owner: Owner) {
+    /// A row has another value of it, of so many bytes with its texts.
+    pub(super) fn add(&mut self, owner: Owner, whole: u64) {
         self.written += 1;
         self.held += 1;
+        self.whole += whole;
         match owner {
             Owner::Exchange(n) => self.exchanges.add(n),
             Owner::Span(seq) => self.spans.add(seq),
         }
+    }
+
+    /// About how many bytes one of its values has, with its texts.
+    pub(super) fn average(&self) -> u64 {
+        self.whole / self.written.max(1)
+    }
+
+    /// About how many bytes at most the values have that rows still have.
+    pub(super) fn of_held(&self) -> u64 {
+        self.held.saturating_mul(self.average()).min(self.end)
     }
 }
 
 /// What it says of each.
 pub(super) fn read_segments(connection: &Connection) -> Outcome<BTreeMap<u32, Segment>> {
     let mut statement = connection.prepare(
-        "SELECT number, end, written, held, first_n, last_n, first_seq, last_seq FROM segments",
+        "SELECT number, end, written, held, first_n, last_n, first_seq, last_seq, whole FROM segments",
     )?;
     let rows = statement.query_map([], |row| {
         let number = |column| row.get(column).map(unsigned);
@@ -76,6 +91,7 @@ pub(super) fn read_segments(connection: &Connection) -> Outcome<BTreeMap<u32, Se
             end: number(1)?,
             written: number(2)?,
             held: number(3)?,
+            whole: number(8)?,
             exchanges: numbers(4, 5)?,
             spans: numbers(6, 7)?,
         };
@@ -101,7 +117,9 @@ pub(super) fn write_segment(
     segment: &Segment,
 ) -> Outcome<()> {
     connection
-        .prepare_cached("INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .prepare_cached(
+            "INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
         .execute(params![
             number,
             signed(segment.end),
@@ -111,6 +129,7 @@ pub(super) fn write_segment(
             signed(segment.exchanges.last),
             signed(segment.spans.first),
             signed(segment.spans.last),
+            signed(segment.whole),
         ])?;
     Ok(())
 }

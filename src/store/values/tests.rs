@@ -146,11 +146,17 @@ fn what_is_moved_has_its_texts_with_it_each_once() {
     let mut values = disk.values(u64::MAX);
     let texts = texts(10);
     let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-    let held: Vec<_> = (1..=10)
-        .map(|number| hold_texts(&mut values, number, 1, &texts[..number.max(8) as usize]))
+    let held: Vec<_> = [8, 8, 8, 8, 8, 8, 8, 8, 9, 10]
+        .into_iter()
+        .zip(1..)
+        .map(|(most, number)| hold_texts(&mut values, number, 1, &texts[..most]))
         .collect();
     disk.commit(&mut values);
     let mut values = disk.values(u64::MAX);
+    held[..7]
+        .iter()
+        .for_each(|position| values.forget(*position));
+    assert_eq!(values.sparse(u64::MAX), None, "nearly all texts are theirs");
     let before = values.bytes();
     let moved: Vec<_> = held[7..]
         .iter()
@@ -158,7 +164,7 @@ fn what_is_moved_has_its_texts_with_it_each_once() {
         .collect();
     let grown = values.bytes() - before;
     assert!((40_000..60_000).contains(&grown), "{grown}");
-    values.forget_all(1);
+    assert!(values.sparse(0).is_some(), "nothing is held any more");
     disk.commit(&mut values);
     for path in values.take_work().remove {
         fs::remove_file(path).unwrap();
@@ -212,21 +218,26 @@ fn a_value_is_not_moved_without_a_text_that_is_not_there() {
     disk.commit(&mut values);
     let path = file(&disk.dir.path().join(NAME), 1);
     let mut values = disk.values(u64::MAX);
-    // As far as the first outline, whose offsets are made to point behind the end.
+    // As far as the first outline, whose second text is made to stand behind the end.
     let mut bytes = fs::read(&path).unwrap();
     let Position { offset, .. } = whole;
     bytes.truncate(offset as usize);
     let outline = {
         let mut outline = Outline::default();
-        outline.text(b"[", u32::MAX);
+        outline.text(b"[", u32::try_from(HEAD).unwrap());
+        outline.text(b", ", u32::MAX);
         Blob::outline(outline.end(b"]")).written()
     };
-    bytes.extend_from_slice(&(outline.len() as u32).to_le_bytes());
+    let length = u32::try_from(outline.len()).unwrap();
+    bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&outline);
     fs::write(path, bytes).unwrap();
     assert_eq!(value(&values, whole), None);
     let moved = values.move_on(Owner::Exchange(1), whole).unwrap();
     assert!(matches!(moved, Held::Here(written) if written.is_empty()));
+    // Nor does the first text stay.
+    disk.commit(&mut values);
+    assert_eq!(disk.segments(), [1]);
 }
 
 proptest! {
@@ -360,16 +371,20 @@ fn a_segment_is_sparse_when_few_rows_have_something_of_it() {
     held[..7]
         .iter()
         .for_each(|position| values.forget(*position));
-    assert_eq!(values.sparse(), None, "it is still written");
+    assert_eq!(values.sparse(u64::MAX), None, "it is still written");
     disk.commit(&mut values);
-    assert_eq!(values.sparse(), None, "it still is");
+    assert_eq!(values.sparse(u64::MAX), None, "it still is");
     values.stay_within(Most {
         bytes: 1,
         age: Duration::MAX,
     });
-    assert!(values.sparse().is_some(), "there is less room by now");
+    assert!(
+        values.sparse(u64::MAX).is_some(),
+        "there is less room by now"
+    );
     let mut values = disk.values(u64::MAX);
-    let sparse = values.sparse().unwrap();
+    assert_eq!(values.sparse(SHORT as u64), None, "there is no room");
+    let sparse = values.sparse(u64::MAX).unwrap();
     assert_eq!(
         (sparse.number, sparse.exchanges),
         (

@@ -31,6 +31,11 @@ impl Room {
                 .is_none_or(|free| free >= self.least.saturating_add(bytes))
     }
 
+    /// How much may be written again so that what is around it can go: of the last room no more than what leaves as much.
+    fn to_gather(&self) -> u64 {
+        self.free.map_or(u64::MAX, |free| free / 2)
+    }
+
     /// Whether the log can be written back. Where it could not be, it would take the last room.
     pub(super) fn takes_log(&self) -> bool {
         self.free.is_none_or(|free| free >= self.log_growth)
@@ -121,10 +126,10 @@ impl Writer {
         let mut more = true;
         // The journal must not wait for the rest.
         while more && began.elapsed() <= ROOM_TIME {
-            let full = self.room.full;
+            let (full, room) = (self.room.full, self.room.to_gather());
             more = self
                 .retention
-                .step(database, &self.store, self.bounds, full, now)?;
+                .step(database, &self.store, self.bounds, full, room, now)?;
             if more {
                 self.store.news.removed();
             }
