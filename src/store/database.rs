@@ -208,6 +208,14 @@ impl Database {
         )
     }
 
+    /// Whether the request's body is there.
+    pub(super) fn has_request(&self, n: u64) -> Outcome<bool> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM begun LEFT JOIN asked USING (n) WHERE n = ?1 AND ifnull(begun.request, asked.request) IS NOT NULL",
+        )?;
+        Ok(statement.exists([signed(n)])?)
+    }
+
     fn read_rows(&self, statement: &str, n: i64) -> Outcome<Option<Rows>> {
         let found = self
             .connection

@@ -276,14 +276,14 @@ impl Bare {
             let record = record.and_then(|record| bare_record(&record).ok().flatten());
             return Ok(Bare::Span { seq, record });
         };
-        let rows = database.rows(signed(n))?;
-        let exchange = rows.as_ref().and_then(|rows| {
+        let rows = database.rows_without_request(signed(n))?;
+        let exchange = rows.and_then(|rows| {
             rows.end.as_ref()?;
             rows.exchange(0).ok()
         });
         Ok(Bare::Exchange {
             n,
-            request: rows.and_then(|rows| rows.request.map(|_| Blob::gone())),
+            request: database.has_request(n)?.then(Blob::gone),
             end: exchange.as_ref().map(record::end_without_content),
         })
     }

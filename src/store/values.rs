@@ -40,7 +40,7 @@ use super::blob::{self, Blob};
 use super::database::{Outcome, Trouble};
 use crate::identity::Credential;
 use crate::openai::Mark;
-use file::{Current, LENGTH, failing, is_absent, read_at};
+use file::{Current, LENGTH, Text, failing, is_absent, read_at};
 use known::{Segment, read_last, read_segments, write_segment};
 use outline::{Outline, Part};
 
@@ -201,8 +201,8 @@ impl Values {
             return Ok(Held::Here(value.written()));
         }
         let mut current = self.current(among)?;
-        let offset = self.append(&mut current, value.head(), value.rest())?;
-        Ok(self.held(among, current, owner, offset, value.length() as u64))
+        let written = self.append(&mut current, value.head(), value.rest())?;
+        Ok(self.held(among, current, owner, written.offset, value.length() as u64))
     }
 
     /// The same of a value that has `texts`, in their order, which other values of the same `caller` may have, too.
@@ -218,8 +218,8 @@ impl Values {
         for (Range { start, end }, mark) in texts.iter().cloned() {
             let text = &value[start..end];
             let known = self.secrets.hash_one((caller, mark));
-            let offset = if let Some(offset) = current.texts.get(&known) {
-                *offset
+            let offset = if let Some(text) = current.texts.get(&known) {
+                text.offset
             } else {
                 let shrinks = shrinks.get_or_insert_with(|| blob::promises_to_shrink(value));
                 let text = if *shrinks {
@@ -227,16 +227,22 @@ impl Values {
                 } else {
                     Blob::plain(text)
                 };
-                let offset = self.append(&mut current, text.head(), text.rest())?;
-                current.texts.insert(known, offset);
-                offset
+                let text = self.append(&mut current, text.head(), text.rest())?;
+                current.texts.insert(known, text);
+                text.offset
             };
             outline.text(&value[done..start], offset);
             done = end;
         }
         let outline = Blob::outline(outline.end(&value[done..]));
-        let offset = self.append(&mut current, outline.head(), outline.rest())?;
-        Ok(self.held(Among::New, current, owner, offset, value.len() as u64))
+        let written = self.append(&mut current, outline.head(), outline.rest())?;
+        Ok(self.held(
+            Among::New,
+            current,
+            owner,
+            written.offset,
+            value.len() as u64,
+        ))
     }
 
     /// Writes a value once more, for the same row. One that the disk does not give is not there any more: it would be in the way for good.
@@ -249,21 +255,25 @@ impl Values {
         let mut current = self.current(Among::Old)?;
         let mut whole = moved.len() as u64;
         if let Some(outline) = blob::read_outline(&moved) {
-            moved = self.with_texts(&mut current, from.segment, outline)?;
-            let segment = self.segments.get(&from.segment);
-            whole = segment.map_or(whole, Segment::average);
+            (moved, whole) = self.with_texts(&mut current, from.segment, outline)?;
         }
         let Some((&head, rest)) = moved.split_first_chunk() else {
             self.current[Among::Old as usize] = Some(current);
             return Ok(Held::Here(moved));
         };
-        let offset = self.append(&mut current, head, rest)?;
-        Ok(self.held(Among::Old, current, owner, offset, whole))
+        let written = self.append(&mut current, head, rest)?;
+        Ok(self.held(Among::Old, current, owner, written.offset, whole))
     }
 
-    /// The same outline once its texts are written, too; empty where one of them is not there.
-    fn with_texts(&mut self, current: &mut Current, from: u32, outline: &[u8]) -> Outcome<Vec<u8>> {
+    /// The same outline once its texts are written, too, and how many bytes it has with them; empty where one of them is not there.
+    fn with_texts(
+        &mut self,
+        current: &mut Current,
+        from: u32,
+        outline: &[u8],
+    ) -> Outcome<(Vec<u8>, u64)> {
         let (mut moved, mut before) = (Outline::default(), &[][..]);
+        let mut whole = outline.len() as u64;
         for part in outline::parts(outline) {
             let offset = match part {
                 Part::Bytes(bytes) => {
@@ -276,20 +286,21 @@ impl Values {
                 segment: from,
                 offset,
             };
-            let offset = if let Some(offset) = current.texts.get(&from.number()) {
-                *offset
+            let text = if let Some(text) = current.texts.get(&from.number()) {
+                *text
             } else {
                 let text = self.still_there(from)?;
                 let Some((&head, rest)) = text.split_first_chunk() else {
-                    return Ok(Vec::new());
+                    return Ok((Vec::new(), 0));
                 };
-                let offset = self.append(current, head, rest)?;
-                current.texts.insert(from.number(), offset);
-                offset
+                let text = self.append(current, head, rest)?;
+                current.texts.insert(from.number(), text);
+                text
             };
-            moved.text(mem::take(&mut before), offset);
+            whole += u64::from(text.length);
+            moved.text(mem::take(&mut before), text.offset);
         }
-        Ok(Blob::outline(moved.end(before)).written())
+        Ok((Blob::outline(moved.end(before)).written(), whole))
     }
 
     /// What was written there; empty where the disk does not give it.
@@ -303,13 +314,13 @@ impl Values {
         }
     }
 
-    /// Writes a value or a text, and gives the offset of its length.
+    /// Writes a value or a text.
     fn append(
         &mut self,
         current: &mut Current,
         head: [u8; blob::HEAD],
         rest: &[u8],
-    ) -> Outcome<u32> {
+    ) -> Outcome<Text> {
         let too_long = |_| Trouble::Failing("a value is too long to be written".to_owned());
         let length = u32::try_from(head.len() + rest.len()).map_err(too_long)?;
         let segment = self.segments.entry(current.number);
@@ -318,7 +329,7 @@ impl Values {
         current.append(&[&length.to_le_bytes(), &head], rest)?;
         segment.end += LENGTH as u64 + u64::from(length);
         self.changed.insert(current.number);
-        Ok(offset)
+        Ok(Text { offset, length })
     }
 
     /// A row has what was written there, of so many bytes with its texts.

@@ -21,6 +21,8 @@ const MAGIC: [u8; 8] = *b"spangate";
 pub(super) const HEAD: usize = 16;
 /// Bytes before each value.
 pub(super) const LENGTH: usize = size_of::<u32>();
+/// Bytes that are read of a value before its length is known.
+const READ_AT_ONCE: usize = 8 << 10;
 /// Between the database's name and a segment's number.
 const INFIX: &str = "-values-";
 
@@ -34,8 +36,15 @@ pub(super) struct Current {
     written: u64,
     /// What is to be written next.
     waiting: Vec<u8>,
-    /// Where texts are that other values may have, too: by what is known of them.
-    pub(super) texts: HashMap<u64, u32, RandomState>,
+    /// Texts that other values may have, too: by what is known of them.
+    pub(super) texts: HashMap<u64, Text, RandomState>,
+}
+
+/// Where a text is, and its length as it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text {
+    pub(super) offset: u32,
+    pub(super) length: u32,
 }
 
 impl Current {
@@ -141,18 +150,26 @@ pub(super) fn open(path: &Path, identity: i64) -> io::Result<File> {
     }
 }
 
-/// The value whose length is at `offset`.
+/// The value whose length is at `offset`. Most are short: they are read at once with their length.
 pub(super) fn read_at(file: &File, offset: u32) -> io::Result<Vec<u8>> {
-    let mut length = [0; LENGTH];
-    let at = u64::from(offset);
-    file.read_exact_at(&mut length, at)?;
-    let (length, at) = (u32::from_le_bytes(length), at + LENGTH as u64);
+    let (mut first, at) = ([0; READ_AT_ONCE], u64::from(offset));
+    let read = file.read_at(&mut first, at)?;
+    let Some((length, beginning)) = first[..read].split_first_chunk::<LENGTH>() else {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    };
+    let length = u32::from_le_bytes(*length);
+    if let Some(value) = beginning.get(..length as usize) {
+        return Ok(value.to_vec());
+    }
     // A length that was changed must not cost memory.
+    let at = at + LENGTH as u64;
     if at + u64::from(length) > file.metadata()?.len() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let mut value = vec![0; length as usize];
-    file.read_exact_at(&mut value, at)?;
+    let (to, rest) = value.split_at_mut(beginning.len());
+    to.copy_from_slice(beginning);
+    file.read_exact_at(rest, at + beginning.len() as u64)?;
     Ok(value)
 }
 

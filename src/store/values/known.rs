@@ -63,14 +63,10 @@ impl Segment {
         }
     }
 
-    /// About how many bytes one of its values has, with its texts.
-    pub(super) fn average(&self) -> u64 {
-        self.whole / self.written.max(1)
-    }
-
-    /// About how many bytes at most the values have that rows still have.
+    /// About how many bytes the values have that rows still have, with their texts.
     pub(super) fn of_held(&self) -> u64 {
-        self.held.saturating_mul(self.average()).min(self.end)
+        let average = self.whole / self.written.max(1);
+        self.held.saturating_mul(average).min(self.end)
     }
 }
 

@@ -180,6 +180,27 @@ fn what_is_moved_has_its_texts_with_it_each_once() {
 }
 
 #[test]
+fn what_was_moved_is_not_moved_again_for_nothing() {
+    let disk = Disk::new();
+    let mut values = disk.values(u64::MAX);
+    let texts = texts(10);
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    let large = hold_texts(&mut values, 1, 1, &texts);
+    let small: Vec<_> = (2..30)
+        .map(|number| hold(&mut values, number, &long(1)))
+        .collect();
+    disk.commit(&mut values);
+    let mut values = disk.values(u64::MAX);
+    small.iter().for_each(|position| values.forget(*position));
+    // By their number it is little.
+    assert!(values.sparse(u64::MAX).is_some());
+    values.move_on(Owner::Exchange(1), large).unwrap();
+    disk.commit(&mut values);
+    let mut values = disk.values(u64::MAX);
+    assert_eq!(values.sparse(u64::MAX), None);
+}
+
+#[test]
 fn a_value_of_which_a_text_was_changed_does_not_read() {
     let disk = Disk::new();
     let mut values = disk.values(u64::MAX);
