@@ -191,7 +191,9 @@ fn what_was_moved_is_not_moved_again_for_nothing() {
         .collect();
     disk.commit(&mut values);
     let mut values = disk.values(u64::MAX);
-    small.iter().for_each(|position| values.forget(*position));
+    for position in small {
+        values.forget(position);
+    }
     // By their number it is little.
     assert!(values.sparse(u64::MAX).is_some());
     values.move_on(Owner::Exchange(1), large).unwrap();
