@@ -215,11 +215,12 @@ impl Values {
     ) -> Outcome<Held> {
         let mut current = self.current(Among::New)?;
         let (mut outline, mut done, mut shrinks) = (Outline::default(), 0, None);
+        let mut whole = 0;
         for (Range { start, end }, mark) in texts.iter().cloned() {
             let text = &value[start..end];
             let known = self.secrets.hash_one((caller, mark));
-            let offset = if let Some(text) = current.texts.get(&known) {
-                text.offset
+            let text = if let Some(text) = current.texts.get(&known) {
+                *text
             } else {
                 let shrinks = shrinks.get_or_insert_with(|| blob::promises_to_shrink(value));
                 let text = if *shrinks {
@@ -229,20 +230,16 @@ impl Values {
                 };
                 let text = self.append(&mut current, text.head(), text.rest())?;
                 current.texts.insert(known, text);
-                text.offset
+                text
             };
-            outline.text(&value[done..start], offset);
+            whole += u64::from(text.length);
+            outline.text(&value[done..start], text.offset);
             done = end;
         }
         let outline = Blob::outline(outline.end(&value[done..]));
         let written = self.append(&mut current, outline.head(), outline.rest())?;
-        Ok(self.held(
-            Among::New,
-            current,
-            owner,
-            written.offset,
-            value.len() as u64,
-        ))
+        whole += outline.length() as u64;
+        Ok(self.held(Among::New, current, owner, written.offset, whole))
     }
 
     /// Writes a value once more, for the same row. One that the disk does not give is not there any more: it would be in the way for good.
@@ -400,12 +397,13 @@ impl Values {
         }
     }
 
-    /// The oldest segment that gets no further value and of which rows have little, for which there is `room` elsewhere.
+    /// The oldest segment that gets no further value and of which rows have little. What they have may be more than it seems, but not more than
+    /// there is `room` for elsewhere.
     pub(super) fn sparse(&mut self, room: u64) -> Option<Sparse> {
         self.end_full();
         let mut done = self.segments.iter().filter(|(number, segment)| {
-            let little = segment.of_held();
-            !self.is_current(**number) && little <= segment.end / FEW && little <= room
+            let fits = segment.held == 0 || segment.end <= room;
+            !self.is_current(**number) && fits && segment.of_held() <= segment.end / FEW
         });
         done.next().map(|(number, segment)| Sparse {
             number: *number,

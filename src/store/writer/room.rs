@@ -31,9 +31,11 @@ impl Room {
                 .is_none_or(|free| free >= self.least.saturating_add(bytes))
     }
 
-    /// How much may be written again so that what is around it can go: of the last room no more than what leaves as much.
+    /// How much may be written again so that what is around it can go, which it does once the log is written back: half of what is left
+    /// beside that.
     fn to_gather(&self) -> u64 {
-        self.free.map_or(u64::MAX, |free| free / 2)
+        self.free
+            .map_or(u64::MAX, |free| free.saturating_sub(self.log_growth) / 2)
     }
 
     /// Whether the log can be written back. Where it could not be, it would take the last room.
@@ -131,6 +133,7 @@ impl Writer {
                 .retention
                 .step(database, &self.store, self.bounds, full, room, now)?;
             if more {
+                self.room.free = self.directory.as_ref().and_then(Directory::free_bytes);
                 self.store.news.removed();
             }
         }
