@@ -261,7 +261,7 @@ impl<'a> Group<'a> {
         if let Some(row) = open
             && row.ended
             // It went with its span, which is written again.
-            && (!row.has_span || self.has_exchange(row.n)?)
+            && (!row.has_span || self.has("SELECT 1 FROM begun WHERE n = ?1", row.n)?)
         {
             let row = Row {
                 has_span: true,
@@ -274,13 +274,6 @@ impl<'a> Group<'a> {
         let n = self.insert_whole(exchange, seq)?;
         self.book.released.insert(n);
         Ok(n)
-    }
-
-    fn has_exchange(&self, n: u64) -> Outcome<bool> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT 1 FROM begun WHERE n = ?1")?;
-        Ok(statement.exists([signed(n)])?)
     }
 
     /// A span that went without having been sent is there again.

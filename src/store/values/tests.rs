@@ -1,10 +1,16 @@
 //! What was held is what is read, and a file stays as long as a row has something of it.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::file::{HEAD, LONG};
+use super::outline::Outline;
+use super::writing::SHORT;
 use super::*;
+use crate::identity::Credential;
+use crate::openai::Mark;
 use crate::store::schema;
 
 const NAME: &str = "spangate.db";
