@@ -28,6 +28,7 @@ mod prompts;
 mod rehome;
 mod retries;
 mod run;
+mod said;
 mod scope;
 mod sketch;
 mod society;

@@ -56,10 +56,12 @@ pub(super) struct Raw<'a> {
 }
 
 /// What kind of escapes a string has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Escapes {
     /// None: it says what is written.
     None,
+    /// Only those of what cannot stand as it is, and of two bytes: any other writer of such a string would have written the same.
+    Needed,
     /// Only those that every reader of JSON understands in the same way.
     Simple,
     /// Code units too, which may be half of a character.
@@ -388,7 +390,7 @@ fn escaped(rest: &[u8]) -> Result<(usize, Escapes), Malformed> {
     let (blocks, tail) = rest.as_chunks::<WIDE>();
     let mut last = [b' '; WIDE];
     last[..tail.len()].copy_from_slice(tail);
-    let (mut runs, mut escapes) = (Escaped::default(), Escapes::Simple);
+    let (mut runs, mut escapes) = (Escaped::default(), Escapes::Needed);
     for (place, block) in blocks.iter().chain([&last]).enumerate() {
         let marks = Marks::of(block);
         let literal = runs.of(marks.backslashes);
@@ -402,7 +404,8 @@ fn escaped(rest: &[u8]) -> Result<(usize, Escapes), Malformed> {
         while others != 0 {
             let at = place * WIDE + others.trailing_zeros() as usize;
             match rest.get(at) {
-                Some(b'\\' | b'/' | b'b' | b'f' | b'r' | b't') => {}
+                Some(b'\\' | b'b' | b'f' | b'r' | b't') => {}
+                Some(b'/') => escapes = escapes.max(Escapes::Simple),
                 Some(b'u') if unit(&rest[at + 1..]).is_some() => escapes = Escapes::Units,
                 _ => return Err(Malformed),
             }

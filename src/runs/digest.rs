@@ -6,9 +6,8 @@
 use std::mem;
 use std::sync::{Arc, OnceLock};
 
-use super::hash::{self, Hash, Map};
-use super::lines;
-use super::tool::is_handoff_text;
+use super::hash::{Hash, Map};
+use super::said::Said;
 use crate::openai::Mark;
 
 /// What a text is to grouping.
@@ -18,40 +17,25 @@ pub(super) struct Digest {
     pub(super) hash: Hash,
     /// Whether a `Handoff` tells of itself so.
     pub(super) tells_of_handoff: bool,
-    /// As [`hashes_of_lines`] has them; made when first asked for, which is seldom.
+    /// As [`Said::lines`] has them; made when first asked for, which is seldom.
     lines: OnceLock<Box<[Hash]>>,
     /// No fewer than there are.
     most_lines: usize,
 }
 
-/// Of each line of a text, but not of one that is all of it: by its first line a reply is found in a longer text, and a reply that is the
-/// only line is the whole.
-pub(super) fn hashes_of_lines(text: &str) -> impl Iterator<Item = Hash> {
-    lines::all(text)
-        .filter(|line| line.len() < text.len())
-        .map(hash::of)
-}
-
-/// No fewer than [`hashes_of_lines`] gives.
-fn most_lines(text: &str) -> usize {
-    // Each may have a name before it.
-    2 * (memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1)
-}
-
 impl Digest {
-    /// Of a text without space around it.
-    pub(super) fn of(text: &str) -> Self {
+    pub(super) fn of(said: &Said<'_>) -> Self {
         Digest {
-            hash: hash::of_said(text),
-            tells_of_handoff: is_handoff_text(text),
+            hash: said.hash(),
+            tells_of_handoff: said.tells_of_handoff(),
             lines: OnceLock::new(),
-            most_lines: most_lines(text),
+            most_lines: said.most_lines(),
         }
     }
 
-    /// Of the lines of `text`, of which it is the digest.
-    pub(super) fn lines<'t>(&self, text: impl FnOnce() -> &'t str) -> &[Hash] {
-        self.lines.get_or_init(|| hashes_of_lines(text()).collect())
+    /// Of the lines of `said`, of which it is the digest.
+    pub(super) fn lines(&self, said: &Said<'_>) -> &[Hash] {
+        self.lines.get_or_init(|| said.lines())
     }
 
     /// About how many bytes it takes at most, with its place in a table.
@@ -123,11 +107,15 @@ mod tests {
         Mark::of(&format!("{written:>1000}")).unwrap()
     }
 
+    fn plain(text: &str) -> Said<'_> {
+        Said::Plain(text.into())
+    }
+
     fn digests_of(digests: &mut Digests, written: &str) -> (Arc<Digest>, bool) {
         let mut made = false;
         let digest = digests.of(mark(written), || {
             made = true;
-            Some(Digest::of(written))
+            Some(Digest::of(&plain(written)))
         });
         (digest.unwrap(), made)
     }
@@ -162,18 +150,5 @@ mod tests {
         let mut digests = Digests::new(2000);
         assert!(digests.of(mark("a"), || None).is_none());
         assert!(digests_of(&mut digests, "a").1);
-    }
-
-    #[test]
-    fn a_line_that_is_all_of_a_text_is_not_within_it() {
-        let lines = |text: &'static str| {
-            let digest = Digest::of(text);
-            let lines = digest.lines(|| text).to_vec();
-            assert!(lines.len() <= digest.most_lines);
-            lines
-        };
-        assert_eq!(lines("only: one"), [hash::of("one")]);
-        let several = ["a", "writer: b", "b"].map(hash::of);
-        assert_eq!(lines("a\nwriter: b"), several);
     }
 }

@@ -145,7 +145,7 @@ impl<'s> Scene<'s> {
         }
         let prompt = self.transcript.whole();
         let mut calls: Vec<_> = Vec::new();
-        for line in lines::all(&prompt) {
+        for line in lines::all::<lines::Plain>(&prompt) {
             let line = hash::of(line);
             calls.extend(
                 self.speaking(Key::Says(line)).filter(|call| {
@@ -155,7 +155,7 @@ impl<'s> Scene<'s> {
             calls.extend(self.found(Key::WorksOn(line)));
         }
         // What the conversation began with is in it: a task, or what another agent said.
-        let openings: Set<Hash> = lines::all(&prompt)
+        let openings: Set<Hash> = lines::all::<lines::Plain>(&prompt)
             .map(|line| hash::then(NOTHING, hash::of_said(line)))
             .collect();
         calls.retain(|call| match &call.task {
@@ -267,7 +267,10 @@ impl<'s> Scene<'s> {
         let task = &*task;
         let whole = matches!(self.kind, Kind::Agent | Kind::Bare);
         let first = whole.then(|| lines::first(task));
-        let of_prompt = (!whole).then(|| lines::all(task)).into_iter().flatten();
+        let of_prompt = (!whole)
+            .then(|| lines::all::<lines::Plain>(task))
+            .into_iter()
+            .flatten();
         let mut fits: Vec<(&Call, usize)> = Vec::new();
         for line in first.into_iter().chain(of_prompt) {
             for call in self

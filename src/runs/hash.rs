@@ -1,5 +1,7 @@
 //! Texts as numbers: what was said is kept and looked up as a hash, so that memory does not grow with histories.
 //!
+//! A text is hashed as it stands in JSON: most come that way, and need not be read for it.
+//!
 //! 64 bits of rapidhash, version 3, with its own fixed secrets: the same after a restart, so that what is rebuilt from the store comes out the
 //! same. Two texts made to have one hash would be taken for each other, but only within the runs of one caller.
 //! The tables have secrets of their own, made at random for each process.
@@ -10,6 +12,8 @@ use rapidhash::fast::RandomState;
 use rapidhash::v3::rapidhash_v3;
 
 use super::lines;
+use crate::span::json::{Depth, escape};
+use crate::special::first_special;
 
 /// A text, or a sequence of texts.
 pub(super) type Hash = u64;
@@ -22,6 +26,16 @@ pub(super) type Set<K> = HashSet<K, RandomState>;
 
 /// Of a text.
 pub(super) fn of(text: &str) -> Hash {
+    if first_special(text.as_bytes()).is_none() {
+        return of_escaped(text);
+    }
+    let mut escaped = Vec::with_capacity(text.len() + text.len() / 4);
+    escape(&mut escaped, text, Depth::String);
+    rapidhash_v3(&escaped)
+}
+
+/// Of a text as it stands between the quotes of a JSON string, in the spelling of [`escape`].
+pub(super) fn of_escaped(text: &str) -> Hash {
     rapidhash_v3(text.as_bytes())
 }
 

@@ -78,7 +78,7 @@ impl Known {
             keys.push(Key::WorksOn(hash::of_first_line(task)));
         }
         if let Some(prompt) = &call.prompt {
-            keys.extend(lines::all(prompt).map(|line| Key::Shown(hash::of(line))));
+            keys.extend(lines::all::<lines::Plain>(prompt).map(|line| Key::Shown(hash::of(line))));
         }
         self.weight += call.weight();
         self.calls.insert(id, Box::new(call));

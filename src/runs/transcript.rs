@@ -6,16 +6,15 @@
 //! one call follows another when its list begins with the other's and goes on with the other's reply.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::digest::{self, Digest, Digests};
+use super::digest::{Digest, Digests};
 use super::hash::{self, Hash};
-use super::kind::{LONGEST_NAME, is_name};
+use super::said::{Said, without_prefix, words};
 use super::tool::{hands_over_to, is_handoff_text};
-use crate::openai::{ChatRequest, Content, Message, Quoted};
+use crate::openai::{ChatRequest, Content, Message};
 
 /// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
 const MEMORY: &str = "Relevant memory content";
@@ -44,7 +43,7 @@ pub(super) struct Transcript<'a> {
 /// One thing that was said.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
-    words: Words<'a>,
+    said: Said<'a>,
     /// Of a long one.
     digest: Option<Arc<Digest>>,
     pub(super) hash: Hash,
@@ -52,13 +51,6 @@ pub(super) struct Entry<'a> {
     pub(super) name: Option<Cow<'a, str>>,
     /// Of all texts up to this one, itself included.
     pub(super) beginning: Hash,
-}
-
-/// What was said; where it is known already what it is to grouping, it is read only if somebody wants the words.
-#[derive(Debug)]
-enum Words<'a> {
-    Read(Cow<'a, str>),
-    Written(Quoted<'a>, OnceCell<String>),
 }
 
 /// Whose message it is, to the one who sends it.
@@ -78,17 +70,14 @@ pub(super) const NOTHING: Hash = 0;
 impl Entry<'_> {
     /// What was said, without space around it.
     pub(super) fn text(&self) -> &str {
-        match &self.words {
-            Words::Read(text) => text,
-            Words::Written(written, read) => read.get_or_init(|| said(*written).into_owned()),
-        }
+        self.said.text()
     }
 
-    /// As [`digest::hashes_of_lines`] has them.
+    /// As [`Said::lines`] has them.
     pub(super) fn lines(&self) -> Cow<'_, [Hash]> {
         match &self.digest {
-            Some(digest) => Cow::Borrowed(digest.lines(|| self.text())),
-            None => digest::hashes_of_lines(self.text()).collect(),
+            Some(digest) => Cow::Borrowed(digest.lines(&self.said)),
+            None => Cow::Owned(self.said.lines().into_vec()),
         }
     }
 
@@ -96,7 +85,7 @@ impl Entry<'_> {
     pub(super) fn tells_of_handoff(&self) -> bool {
         match &self.digest {
             Some(digest) => digest.tells_of_handoff,
-            None => is_handoff_text(self.text()),
+            None => self.said.tells_of_handoff(),
         }
     }
 
@@ -221,39 +210,23 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    /// A message that says something. A long one is read only if nothing is known of it; nothing is of one with a name before it, which
+    /// A message that says something. What is known of a long one is not found out again; nothing is of one with a name before it, which
     /// only some programs write.
     fn message(&mut self, message: &'a Message<'a>, author: Author, digests: &mut Digests) {
         let name = message.name.as_deref();
-        let Some(Content::Text(long)) = message.content else {
+        let Some(Content::Text(written)) = message.content else {
             return self.push(text(message), author, name);
         };
-        let Some(mark) = long.mark() else {
-            return self.push(said(long), author, name);
+        let said = Said::of(written);
+        let digest = written
+            .mark()
+            .and_then(|mark| digests.of(mark, || (!said.has_prefix()).then(|| Digest::of(&said))));
+        let hash = match &digest {
+            Some(digest) => digest.hash,
+            None if said.has_prefix() => return self.push(said.into_text(), author, name),
+            None => said.hash(),
         };
-        let mut read = None;
-        let digest = digests.of(mark, || {
-            let text = read.insert(said(long));
-            without_prefix(text, None)
-                .is_none()
-                .then(|| Digest::of(text))
-        });
-        match (digest, read) {
-            (Some(digest), read) => {
-                let words = match read {
-                    Some(text) => Words::Read(text),
-                    None => Words::Written(long, OnceCell::new()),
-                };
-                self.add(
-                    words,
-                    digest.hash,
-                    Some(digest),
-                    author,
-                    name.map(Cow::Borrowed),
-                );
-            }
-            (None, read) => self.push(read.unwrap_or_else(|| said(long)), author, name),
-        }
+        self.add(said, hash, digest, author, name.map(Cow::Borrowed));
     }
 
     fn push(&mut self, text: Cow<'a, str>, author: Author, name: Option<&'a str>) {
@@ -267,12 +240,12 @@ impl<'a> Transcript<'a> {
             None => (name.map(Cow::Borrowed), text),
         };
         let hash = hash::of_said(&text);
-        self.add(Words::Read(text), hash, None, author, name);
+        self.add(Said::Plain(text), hash, None, author, name);
     }
 
     fn add(
         &mut self,
-        words: Words<'a>,
+        said: Said<'a>,
         hash: Hash,
         digest: Option<Arc<Digest>>,
         author: Author,
@@ -280,7 +253,7 @@ impl<'a> Transcript<'a> {
     ) {
         let beginning = hash::then(self.beginning(self.entries.len()), hash);
         self.entries.push(Entry {
-            words,
+            said,
             digest,
             hash,
             author,
@@ -333,23 +306,11 @@ fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
     }
     match &message.content {
         None => Cow::Borrowed(""),
-        Some(Content::Text(text)) => said(*text),
+        Some(Content::Text(text)) => words(*text),
         Some(Content::Json(json)) => {
             let parts: Vec<Part<'_>> = serde_json::from_str(json).unwrap_or_default();
             let texts: Vec<_> = parts.into_iter().filter_map(|part| part.text).collect();
             Cow::Owned(texts.join("\n").trim().to_owned())
-        }
-    }
-}
-
-/// What a text says, without space around it.
-fn said(text: Quoted<'_>) -> Cow<'_, str> {
-    match text.text() {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(mut text) => {
-            text.truncate(text.trim_end().len());
-            text.drain(..text.len() - text.trim_start().len());
-            Cow::Owned(text)
         }
     }
 }
@@ -377,16 +338,6 @@ fn called<'a>(message: &'a Message<'a>) -> Option<Vec<Called<'a>>> {
         .filter(|_| message.role.as_deref() == Some("assistant"))?;
     let calls: Vec<Called<'_>> = serde_json::from_str(json).ok()?;
     (!calls.is_empty()).then_some(calls)
-}
-
-/// The name that a client with `add_name_prefixes` writes into the text, and the rest: `writer said:`, then a line of its own.
-fn without_prefix<'a>(text: &'a str, name: Option<&str>) -> Option<(&'a str, &'a str)> {
-    const SAID: &str = " said:";
-    let start = &text.as_bytes()[..text.len().min(LONGEST_NAME + SAID.len() + 1)];
-    let end = memchr::memchr(b'\n', start)?;
-    let (first, rest) = text.split_at(end);
-    let prefix = first.strip_suffix(SAID)?;
-    (is_name(prefix) && name.is_none_or(|name| name == prefix)).then(|| (prefix, rest.trim()))
 }
 
 fn tool_names(json: &str) -> Vec<Cow<'_, str>> {
@@ -459,11 +410,8 @@ mod tests {
             let weight = digests.weight();
             assert!(weight > 0);
             let again = Transcript::of(&request, &mut digests);
-            let unread = |entry: &Entry<'_>| matches!(entry.words, Words::Written(..));
-            assert_eq!(
-                again.entries.iter().filter(|entry| unread(entry)).count(),
-                4
-            );
+            let named = again.entries.iter().filter(|entry| !entry.said.is_unread());
+            assert_eq!(named.count(), 1, "the one with a name before it");
             assert_eq!((digests.weight(), &first), (weight, &read));
             assert_eq!(shown(&again), read);
         }

@@ -41,6 +41,16 @@ impl<'a> Quoted<'a> {
         json::plain(self.inner, self.escapes)
     }
 
+    /// What it says, where that is what was written.
+    pub fn plain(self) -> Option<&'a str> {
+        (self.escapes == Escapes::None).then_some(self.inner)
+    }
+
+    /// What it says as `serde_json` would write it, without quotes, where that is what was written: most writers of JSON spell texts alike.
+    pub fn escaped(self) -> Option<&'a str> {
+        (self.escapes <= Escapes::Needed).then_some(self.inner)
+    }
+
     /// What stands between the quotes of a JSON string that says it; none where halves of characters may be in it, at which many readers of
     /// JSON fail.
     pub fn in_json(self) -> Option<&'a str> {
