@@ -1,6 +1,7 @@
 //! Clients that ask: as soon as they are answered, or at a rate.
 //!
-//! Every reply is compared with what the upstream sent, and the first of each connection with its headers too.
+//! Every reply is compared with what the upstream sent, and the first of each connection with its headers too; whether the upstream got
+//! every byte of the body is for it to say.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -167,11 +168,7 @@ impl Client {
     /// Whether the reply is what the upstream sent; none when the connection broke.
     async fn call(&mut self, call: &Call, run: u64) -> Option<bool> {
         let number = traffic::number(run);
-        self.output.clear();
-        self.output.extend_from_slice(&self.head);
-        self.output
-            .extend_from_slice(format!("Content-Length: {}\r\n\r\n", call.body.len()).as_bytes());
-        call.body.fill(number, &mut self.output);
+        traffic::write_request(&self.head, &call.body, number, &mut self.output);
         self.stream.write_all(&self.output).await.ok()?;
         self.input.clear();
         let (head, length) = upstream::read_head(&mut self.stream, &mut self.input).await?;
@@ -190,7 +187,7 @@ impl Client {
     }
 }
 
-/// As openai-python writes it, up to the length of the body.
+/// As openai-python writes it, up to what it says about the body.
 pub(crate) fn head(target: Target) -> Vec<u8> {
     let Target {
         address, headers, ..

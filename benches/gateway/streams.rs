@@ -141,9 +141,8 @@ async fn one(
     number: Number,
     delays: &mut Vec<u64>,
 ) -> Option<bool> {
-    let mut output = head.to_vec();
-    output.extend_from_slice(format!("Content-Length: {}\r\n\r\n", call.body.len()).as_bytes());
-    call.body.fill(number, &mut output);
+    let mut output = Vec::new();
+    traffic::write_request(head, &call.body, number, &mut output);
     stream.write_all(&output).await.ok()?;
     let mut input = Vec::with_capacity(4 << 10);
     let end = loop {

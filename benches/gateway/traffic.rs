@@ -64,6 +64,28 @@ impl Form {
     }
 }
 
+/// Before the sum of a body, by which the upstream sees that it got every byte.
+const SUM: &str = "x-body-crc32: ";
+
+/// Writes a request: `head`, what there is to say about the body, and the body.
+pub(crate) fn write_request(head: &[u8], body: &Form, number: Number, into: &mut Vec<u8>) {
+    into.clear();
+    into.extend_from_slice(head);
+    into.extend_from_slice(format!("Content-Length: {}\r\n{SUM}", body.len()).as_bytes());
+    let sum = into.len();
+    into.extend_from_slice(b"########\r\n\r\n");
+    let start = into.len();
+    body.fill(number, into);
+    let digits = format!("{:08x}", crc32fast::hash(&into[start..]));
+    into[sum..][..digits.len()].copy_from_slice(digits.as_bytes());
+}
+
+/// The sum that a head tells.
+pub(crate) fn told_sum(head: &[u8]) -> Option<u32> {
+    let digits = memchr::memmem::find(head, SUM.as_bytes())? + SUM.len();
+    u32::from_str_radix(str::from_utf8(head.get(digits..digits + 8)?).ok()?, 16).ok()
+}
+
 /// One call of a run.
 pub(crate) struct Call {
     pub(crate) body: Form,

@@ -1,4 +1,5 @@
-//! The scripted upstream, on a thread of its own: it reads as little as it can of a request, and answers from prepared bytes.
+//! The scripted upstream, on a thread of its own: it sums up the bytes of a request, reads as little of them as it can, and answers from
+//! prepared ones. A request that is not what the client sent gets no answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,9 +58,11 @@ async fn serve(mut stream: TcpStream, replies: Arc<Replies>) -> Option<()> {
     let (mut input, mut output) = (Vec::with_capacity(64 << 10), Vec::new());
     loop {
         let (head, length) = read_head(&mut stream, &mut input).await?;
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&input[head..]);
         let mut missing = (head + length).saturating_sub(input.len());
         while missing > 0 {
-            // The rest of a long body is counted, not kept.
+            // The rest of a long body is summed up, not kept.
             if input.len() > head + KEPT {
                 input.truncate(head + KEPT);
             }
@@ -67,7 +70,11 @@ async fn serve(mut stream: TcpStream, replies: Arc<Replies>) -> Option<()> {
             if read == 0 {
                 return None;
             }
+            sum.update(&input[input.len() - read..]);
             missing = missing.saturating_sub(read);
+        }
+        if traffic::told_sum(&input[..head]) != Some(sum.finalize()) {
+            return None;
         }
         let body = &input[head..input.len().min(head + length.min(KEPT))];
         let (number, initial, streamed) = traffic::asked(body)?;

@@ -3,23 +3,22 @@
 //!
 //! Texts are known again by their [`Mark`].
 
+use std::borrow::Cow;
 use std::mem;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use super::hash::{Hash, Map};
 use super::said::Said;
 use crate::openai::Mark;
 
 /// What a text is to grouping.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Digest {
     /// Of what it says.
     pub(super) hash: Hash,
     /// Whether a `Handoff` tells of itself so.
     pub(super) tells_of_handoff: bool,
-    /// As [`Said::lines`] has them; made when first asked for, which is seldom.
-    lines: OnceLock<Box<[Hash]>>,
-    /// No fewer than there are.
+    /// No fewer than it has.
     most_lines: usize,
 }
 
@@ -28,19 +27,23 @@ impl Digest {
         Digest {
             hash: said.hash(),
             tells_of_handoff: said.tells_of_handoff(),
-            lines: OnceLock::new(),
             most_lines: said.most_lines(),
         }
     }
+}
 
-    /// Of the lines of `said`, of which it is the digest.
-    pub(super) fn lines(&self, said: &Said<'_>) -> &[Hash] {
-        self.lines.get_or_init(|| said.lines())
-    }
+/// A digest that is remembered, in the table itself: of most texts nothing else is wanted.
+#[derive(Debug)]
+struct Remembered {
+    digest: Digest,
+    /// As [`Said::lines`] has them; made when first asked for, which is seldom.
+    lines: OnceLock<Vec<Hash>>,
+}
 
+impl Remembered {
     /// About how many bytes it takes at most, with its place in a table.
     fn weight(&self) -> usize {
-        128 + self.most_lines * size_of::<Hash>()
+        128 + self.digest.most_lines * size_of::<Hash>()
     }
 }
 
@@ -54,7 +57,7 @@ pub(super) struct Digests {
 
 #[derive(Debug, Default)]
 struct Generation {
-    digests: Map<Mark, Arc<Digest>>,
+    digests: Map<Mark, Remembered>,
     weight: usize,
 }
 
@@ -72,29 +75,55 @@ impl Digests {
         &mut self,
         mark: Mark,
         make: impl FnOnce() -> Option<Digest>,
-    ) -> Option<Arc<Digest>> {
-        if let Some(digest) = self.recent.digests.get(&mark) {
-            return Some(Arc::clone(digest));
+    ) -> Option<Digest> {
+        if let Some(remembered) = self.recent.digests.get(&mark) {
+            return Some(remembered.digest);
         }
-        let digest = match self.before.digests.get(&mark) {
-            Some(digest) => Arc::clone(digest),
-            None => Arc::new(make()?),
+        let remembered = match self.before.take(mark) {
+            Some(remembered) => remembered,
+            None => Remembered {
+                digest: make()?,
+                lines: OnceLock::new(),
+            },
         };
+        let (digest, weight) = (remembered.digest, remembered.weight());
         // One that would drive out the others is not worth them.
-        if digest.weight() > self.max_memory / 8 {
+        if weight > self.max_memory / 8 {
             return Some(digest);
         }
-        if self.recent.weight + digest.weight() > self.max_memory / 2 {
+        if self.recent.weight + weight > self.max_memory / 2 {
             self.before = mem::take(&mut self.recent);
         }
-        self.recent.weight += digest.weight();
-        self.recent.digests.insert(mark, Arc::clone(&digest));
+        self.recent.weight += weight;
+        self.recent.digests.insert(mark, remembered);
         Some(digest)
+    }
+
+    /// The lines of `said`, as [`Said::lines`] has them; they are remembered if the digest under its mark is.
+    pub(super) fn lines(&self, mark: Option<Mark>, said: &Said<'_>) -> Cow<'_, [Hash]> {
+        let remembered = mark.and_then(|mark| {
+            let recent = self.recent.digests.get(&mark);
+            recent.or_else(|| self.before.digests.get(&mark))
+        });
+        match remembered {
+            Some(Remembered { digest, lines }) => {
+                Cow::Borrowed(lines.get_or_init(|| said.lines(digest.most_lines)))
+            }
+            None => Cow::Owned(said.lines(0)),
+        }
     }
 
     /// About how many bytes all of them take.
     pub(super) fn weight(&self) -> usize {
         self.recent.weight + self.before.weight
+    }
+}
+
+impl Generation {
+    fn take(&mut self, mark: Mark) -> Option<Remembered> {
+        let remembered = self.digests.remove(&mark)?;
+        self.weight -= remembered.weight();
+        Some(remembered)
     }
 }
 
@@ -111,13 +140,13 @@ mod tests {
         Said::Plain(text.into())
     }
 
-    fn digests_of(digests: &mut Digests, written: &str) -> (Arc<Digest>, bool) {
+    fn digests_of(digests: &mut Digests, written: &str) -> (Hash, bool) {
         let mut made = false;
         let digest = digests.of(mark(written), || {
             made = true;
             Some(Digest::of(&plain(written)))
         });
-        (digest.unwrap(), made)
+        (digest.unwrap().hash, made)
     }
 
     #[test]
@@ -127,7 +156,7 @@ mod tests {
         assert!(made);
         for other in 0..100 {
             let (again, made) = digests_of(&mut digests, "a\nb");
-            assert!(!made && Arc::ptr_eq(&first, &again));
+            assert_eq!((again, made), (first, false));
             assert!(digests_of(&mut digests, &format!("other {other}")).1);
             assert!(digests.weight() <= 2000);
         }
@@ -150,5 +179,25 @@ mod tests {
         let mut digests = Digests::new(2000);
         assert!(digests.of(mark("a"), || None).is_none());
         assert!(digests_of(&mut digests, "a").1);
+    }
+
+    #[test]
+    fn lines_are_remembered_with_the_digest_and_are_the_same_without() {
+        let mut digests = Digests::new(2000);
+        let said = plain("a\nwriter: b");
+        let lines = said.lines(0);
+        digests_of(&mut digests, "a\nwriter: b");
+        for _ in 0..2 {
+            let remembered = digests.lines(Some(mark("a\nwriter: b")), &said);
+            assert!(matches!(remembered, Cow::Borrowed(_)));
+            assert_eq!(*remembered, lines);
+            // It is found in the generation before as well.
+            for other in 0..100 {
+                digests_of(&mut digests, &format!("other {other}"));
+                digests_of(&mut digests, "a\nwriter: b");
+            }
+        }
+        assert_eq!(*digests.lines(Some(mark("forgotten")), &said), lines);
+        assert_eq!(*digests.lines(None, &said), lines);
     }
 }

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::call::{Call, CallId, RunId, Speaker, argument_texts};
+use super::digest::Digests;
 use super::hash::{self, Hash, Map, Set};
 use super::kind::{Kind, is_choice};
 use super::known::{Key, Known};
@@ -27,6 +28,7 @@ pub(super) struct Scene<'s> {
     pub(super) system: Hash,
     pub(super) started_ns: u64,
     pub(super) known: &'s Known,
+    pub(super) digests: &'s Digests,
 }
 
 /// A call that the request follows.
@@ -117,7 +119,7 @@ impl<'s> Scene<'s> {
             let whole = self
                 .found(Key::Says(entry.hash))
                 .filter(|call| call.reply.parts.binary_search(&entry.hash).is_ok());
-            let lines = entry.lines();
+            let lines = entry.lines(self.digests);
             let within = lines
                 .iter()
                 .map(|line| Key::Says(*line))

@@ -3,7 +3,10 @@
 //! A text is taken apart as it is at hand, in either [`Spelling`], and comes out as the same lines.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 use std::{iter, mem};
+
+use memchr::memmem::Finder;
 
 use crate::special::first_special;
 
@@ -12,6 +15,9 @@ const LONGEST_NAME: usize = 128;
 
 /// How a text is at hand.
 pub(super) trait Spelling {
+    /// A line end.
+    const END: &str;
+
     /// Its line ends.
     fn ends(text: &str) -> impl Iterator<Item = Range<usize>>;
 
@@ -26,6 +32,8 @@ pub(super) struct Plain;
 pub(super) struct Escaped;
 
 impl Spelling for Plain {
+    const END: &str = "\n";
+
     fn ends(text: &str) -> impl Iterator<Item = Range<usize>> {
         memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at..at + 1)
     }
@@ -36,9 +44,11 @@ impl Spelling for Plain {
 }
 
 impl Spelling for Escaped {
+    const END: &str = r"\n";
+
     fn ends(text: &str) -> impl Iterator<Item = Range<usize>> {
         let bytes = text.as_bytes();
-        memchr::memmem::find_iter(bytes, b"\\n")
+        END.find_iter(bytes)
             .filter(|at| is_escape(&bytes[..=*at]))
             .map(|at| at..at + 2)
     }
@@ -62,6 +72,8 @@ impl Spelling for Escaped {
         }
     }
 }
+
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(Escaped::END));
 
 /// Whether these bytes end in a backslash that begins an escape.
 fn is_escape(bytes: &[u8]) -> bool {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::call::{Asked, Call, CallId, Name, NameRule, Reply, RunId, Speaker};
+use super::digest::Digests;
 use super::evidence::{SELECTORS, Scene};
 use super::hash::{self, Hash, Map};
 use super::kind::Kind;
@@ -63,7 +64,7 @@ impl Scope {
         made: &mut Vec<Made>,
     ) -> Vec<RunId> {
         let transcript = Transcript::of(request, &mut shared.digests);
-        let decision = self.decide(arrival, &transcript);
+        let decision = self.decide(arrival, &transcript, &shared.digests);
         let (run, before) = match decision.run {
             Some(run) => (run, None),
             None => self.begin_after(&decision, arrival, &transcript),
@@ -90,7 +91,12 @@ impl Scope {
         before.into_iter().collect()
     }
 
-    fn decide(&self, arrival: &Arrival, transcript: &Transcript<'_>) -> Decision {
+    fn decide(
+        &self,
+        arrival: &Arrival,
+        transcript: &Transcript<'_>,
+        digests: &Digests,
+    ) -> Decision {
         let identity = &arrival.opening.identity;
         let kind = match Kind::of(transcript, arrival.opening.may_be_agent) {
             Kind::Bare if identity.agent_name.is_some() => Kind::Agent,
@@ -102,6 +108,7 @@ impl Scope {
             system: hash::of(&transcript.system),
             started_ns: arrival.started_ns,
             known: &self.known,
+            digests,
         };
         let link = link(&scene);
         let before = match link.to {
@@ -464,7 +471,7 @@ impl Run {
 
 /// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
 fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
-    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff();
+    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff;
     let mut tools = transcript.tools.iter();
     tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
 }

@@ -67,15 +67,18 @@ impl<'a> Said<'a> {
     }
 
     /// Of each line, but not of one that is all of it: by its first line a reply is found in a longer text, and a reply that is the only
-    /// line is the whole.
-    pub(super) fn lines(&self) -> Box<[Hash]> {
+    /// line is the whole. There are at most so many, as far as anybody knows.
+    pub(super) fn lines(&self, most: usize) -> Vec<Hash> {
         fn within<S: Spelling>(text: &str) -> impl Iterator<Item = &str> {
             lines::all::<S>(text).filter(|line| line.len() < text.len())
         }
+        // Few have a name before them, which counts as two.
+        let mut hashes = Vec::with_capacity(most / 2);
         match self.escaped() {
-            Some(escaped) => within::<Escaped>(escaped).map(hash::of_escaped).collect(),
-            None => within::<Plain>(self.text()).map(hash::of).collect(),
+            Some(escaped) => hashes.extend(within::<Escaped>(escaped).map(hash::of_escaped)),
+            None => hashes.extend(within::<Plain>(self.text()).map(hash::of)),
         }
+        hashes
     }
 
     /// No fewer than [`lines`](Self::lines) gives.
@@ -96,28 +99,26 @@ impl<'a> Said<'a> {
     /// Whether a client with `add_name_prefixes` wrote a name before it.
     pub(super) fn has_prefix(&self) -> bool {
         match self.escaped() {
-            Some(escaped) => prefix(escaped, r" said:\n").is_some(),
-            None => prefix(self.text(), SAID).is_some(),
+            Some(escaped) => prefix::<Escaped>(escaped).is_some(),
+            None => prefix::<Plain>(self.text()).is_some(),
         }
     }
 }
 
-/// What is between a name and the text, where a client writes it there.
-const SAID: &str = " said:\n";
-
-/// The name before a text, up to `said`. Nothing in a name needs an escape.
-fn prefix<'t>(text: &'t str, said: &str) -> Option<&'t str> {
-    let start = &text.as_bytes()[..text.len().min(LONGEST_NAME + said.len())];
-    let end = memchr::memmem::find(start, said.as_bytes())?;
-    let name = &text[..end];
-    is_name(name).then_some(name)
-}
-
 /// The name that a client with `add_name_prefixes` writes into the text, and the rest: `writer said:`, then a line of its own.
 pub(super) fn without_prefix<'t>(text: &'t str, name: Option<&str>) -> Option<(&'t str, &'t str)> {
-    let before = prefix(text, SAID)?;
+    let (before, rest) = prefix::<Plain>(text)?;
     name.is_none_or(|name| name == before)
-        .then(|| (before, text[before.len() + SAID.len()..].trim()))
+        .then(|| (before, rest.trim()))
+}
+
+/// Nothing in a name needs an escape.
+fn prefix<S: Spelling>(text: &str) -> Option<(&str, &str)> {
+    const SAID: &str = " said";
+    let start = &text.as_bytes()[..text.len().min(LONGEST_NAME + SAID.len() + 1)];
+    let (before, rest) = text.split_at(memchr::memchr(b':', start)?);
+    let (name, rest) = (before.strip_suffix(SAID)?, rest[1..].strip_prefix(S::END)?);
+    is_name(name).then_some((name, rest))
 }
 
 /// What a text says, without space around it.
@@ -148,8 +149,8 @@ mod tests {
         ask(Said::of(text))
     }
 
-    fn answers(said: Said<'_>) -> (Hash, Box<[Hash]>, bool, bool, String) {
-        let lines = said.lines();
+    fn answers(said: Said<'_>) -> (Hash, Vec<Hash>, bool, bool, String) {
+        let lines = said.lines(said.most_lines());
         assert!(lines.len() <= said.most_lines());
         let (hash, handoff, prefix) = (said.hash(), said.tells_of_handoff(), said.has_prefix());
         (hash, lines, handoff, prefix, said.into_text().into_owned())
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_all_of_a_text_is_not_within_it() {
-        let lines = |text: &'static str| Said::Plain(text.into()).lines().to_vec();
+        let lines = |text: &'static str| Said::Plain(text.into()).lines(0);
         assert_eq!(lines("only: one"), [hash::of("one")]);
         let several = ["a", "writer: b", "b"].map(hash::of);
         assert_eq!(lines("a\nwriter: b"), several);

@@ -6,7 +6,6 @@
 //! one call follows another when its list begins with the other's and goes on with the other's reply.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -14,7 +13,7 @@ use super::digest::{Digest, Digests};
 use super::hash::{self, Hash};
 use super::said::{Said, without_prefix, words};
 use super::tool::{hands_over_to, is_handoff_text};
-use crate::openai::{ChatRequest, Content, Message};
+use crate::openai::{ChatRequest, Content, Mark, Message};
 
 /// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
 const MEMORY: &str = "Relevant memory content";
@@ -44,9 +43,10 @@ pub(super) struct Transcript<'a> {
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
     said: Said<'a>,
-    /// Of a long one.
-    digest: Option<Arc<Digest>>,
+    mark: Option<Mark>,
     pub(super) hash: Hash,
+    /// Whether a `Handoff` tells of itself so.
+    pub(super) tells_of_handoff: bool,
     pub(super) author: Author,
     pub(super) name: Option<Cow<'a, str>>,
     /// Of all texts up to this one, itself included.
@@ -74,19 +74,8 @@ impl Entry<'_> {
     }
 
     /// As [`Said::lines`] has them.
-    pub(super) fn lines(&self) -> Cow<'_, [Hash]> {
-        match &self.digest {
-            Some(digest) => Cow::Borrowed(digest.lines(&self.said)),
-            None => Cow::Owned(self.said.lines().into_vec()),
-        }
-    }
-
-    /// Whether a `Handoff` tells of itself so.
-    pub(super) fn tells_of_handoff(&self) -> bool {
-        match &self.digest {
-            Some(digest) => digest.tells_of_handoff,
-            None => self.said.tells_of_handoff(),
-        }
+    pub(super) fn lines<'d>(&self, digests: &'d Digests) -> Cow<'d, [Hash]> {
+        digests.lines(self.mark, &self.said)
     }
 
     /// Of the user, or a task: nobody of the team.
@@ -221,12 +210,20 @@ impl<'a> Transcript<'a> {
         let digest = written
             .mark()
             .and_then(|mark| digests.of(mark, || (!said.has_prefix()).then(|| Digest::of(&said))));
-        let hash = match &digest {
-            Some(digest) => digest.hash,
+        let (hash, tells_of_handoff) = match digest {
+            Some(digest) => (digest.hash, digest.tells_of_handoff),
             None if said.has_prefix() => return self.push(said.into_text(), author, name),
-            None => said.hash(),
+            None => (said.hash(), said.tells_of_handoff()),
         };
-        self.add(said, hash, digest, author, name.map(Cow::Borrowed));
+        self.add(Entry {
+            said,
+            mark: written.mark(),
+            hash,
+            tells_of_handoff,
+            author,
+            name: name.map(Cow::Borrowed),
+            beginning: NOTHING,
+        });
     }
 
     fn push(&mut self, text: Cow<'a, str>, author: Author, name: Option<&'a str>) {
@@ -239,27 +236,20 @@ impl<'a> Transcript<'a> {
             Some((name, text)) => (Some(name.to_owned().into()), text.to_owned().into()),
             None => (name.map(Cow::Borrowed), text),
         };
-        let hash = hash::of_said(&text);
-        self.add(Said::Plain(text), hash, None, author, name);
-    }
-
-    fn add(
-        &mut self,
-        said: Said<'a>,
-        hash: Hash,
-        digest: Option<Arc<Digest>>,
-        author: Author,
-        name: Option<Cow<'a, str>>,
-    ) {
-        let beginning = hash::then(self.beginning(self.entries.len()), hash);
-        self.entries.push(Entry {
-            said,
-            digest,
-            hash,
+        self.add(Entry {
+            hash: hash::of_said(&text),
+            tells_of_handoff: is_handoff_text(&text),
+            said: Said::Plain(text),
+            mark: None,
             author,
             name,
-            beginning,
+            beginning: NOTHING,
         });
+    }
+
+    fn add(&mut self, mut entry: Entry<'a>) {
+        entry.beginning = hash::then(self.beginning(self.entries.len()), entry.hash);
+        self.entries.push(entry);
     }
 
     fn result(&mut self, message: &'a Message<'a>, text: Cow<'a, str>) {
@@ -368,15 +358,15 @@ mod tests {
     /// All that grouping asks of an entry.
     type Shown = (String, Hash, Vec<Hash>, bool, Option<String>);
 
-    fn shown(transcript: &Transcript<'_>) -> Vec<Shown> {
+    fn shown(transcript: &Transcript<'_>, digests: &Digests) -> Vec<Shown> {
         let entries = transcript.entries.iter();
         entries
             .map(|entry| {
                 (
                     entry.text().to_owned(),
                     entry.beginning,
-                    entry.lines().into_owned(),
-                    entry.tells_of_handoff(),
+                    entry.lines(digests).into_owned(),
+                    entry.tells_of_handoff,
                     entry.name.as_deref().map(str::to_owned),
                 )
             })
@@ -404,16 +394,18 @@ mod tests {
             let body = serde_json::json!({"messages": messages}).to_string();
             let request = ChatRequest::parse(body.as_bytes()).unwrap();
             let (mut none, mut digests) = (Digests::new(0), Digests::new(1 << 20));
-            let read = shown(&Transcript::of(&request, &mut none));
+            let read = Transcript::of(&request, &mut none);
+            let read = shown(&read, &none);
             assert_eq!(none.weight(), 0);
-            let first = shown(&Transcript::of(&request, &mut digests));
+            let first = Transcript::of(&request, &mut digests);
+            let first = shown(&first, &digests);
             let weight = digests.weight();
             assert!(weight > 0);
             let again = Transcript::of(&request, &mut digests);
             let named = again.entries.iter().filter(|entry| !entry.said.is_unread());
             assert_eq!(named.count(), 1, "the one with a name before it");
             assert_eq!((digests.weight(), &first), (weight, &read));
-            assert_eq!(shown(&again), read);
+            assert_eq!(shown(&again, &digests), read);
         }
     }
 }
