@@ -208,8 +208,7 @@ impl Assembly {
     }
 
     fn finish(self) -> Reading {
-        let ended = self.reader.ended();
-        let mut reply = self.reader.finish();
+        let (mut reply, ended) = self.reader.finish();
         reply.cut |= self.cut;
         if let Some(message) = reply
             .error

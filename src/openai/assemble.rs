@@ -124,7 +124,9 @@ impl Assembly {
         match frame {
             Frame::Event { data, .. } if data.trim() == "[DONE]" => self.done = true,
             Frame::Event { kind, data, .. } => self.event(data, kind == "error"),
-            Frame::Stray(text) => self.body(text),
+            Frame::Stray(text) => {
+                self.body(text);
+            }
         }
     }
 
@@ -147,12 +149,13 @@ impl Assembly {
         }
     }
 
-    /// Takes a whole body, or as much as there is of one.
-    pub(super) fn body(&mut self, text: &str) {
+    /// Takes a whole body, or as much as there is of one; whether it was whole.
+    pub(super) fn body(&mut self, text: &str) -> bool {
         let mut chunk = Chunk::default();
         // Of a body that was cut, the part before the cut is all there is.
-        _ = json::read(text, &mut chunk);
+        let read = json::read(text, &mut chunk);
         self.chunk(chunk, false);
+        read.is_ok()
     }
 
     /// Takes a text that is no JSON where a reply was due: a proxy's error page, mostly.

@@ -4,11 +4,17 @@ use super::assemble::Assembly;
 use crate::encoding::readable;
 use crate::special::first_special;
 
-/// The bytes of a body so far, and where in its JSON value they end.
+/// The bytes of a body so far.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    cut: bool,
+    /// Where in its JSON value a body is that is longer than what is kept.
+    beyond: Option<Scan>,
+}
+
+/// Looks for the end of a JSON value without reading it.
+#[derive(Debug, Default)]
+struct Scan {
     place: Place,
     /// How many objects and arrays are open.
     depth: usize,
@@ -30,8 +36,12 @@ impl Body {
     pub(super) fn push(&mut self, bytes: &[u8], limit: usize) {
         let fits = bytes.len().min(limit - self.bytes.len());
         self.bytes.extend_from_slice(&bytes[..fits]);
-        self.cut |= fits < bytes.len();
-        self.look_for_end(bytes);
+        if fits < bytes.len() {
+            let kept = &self.bytes;
+            self.beyond
+                .get_or_insert_with(|| Scan::of(kept))
+                .go_on(&bytes[fits..]);
+        }
     }
 
     /// Bytes that are kept.
@@ -39,17 +49,36 @@ impl Body {
         self.bytes.len()
     }
 
-    /// Whether the JSON value is over, whether or not it was kept.
-    pub(super) fn ended(&self) -> bool {
-        self.place == Place::End
-    }
-
     /// Whether there was more than the limit.
     pub(super) fn cut(&self) -> bool {
-        self.cut
+        self.beyond.is_some()
     }
 
-    fn look_for_end(&mut self, mut bytes: &[u8]) {
+    /// Reads what was kept. Whether the JSON value is over, also where not all of it was kept.
+    pub(super) fn finish(self, assembly: &mut Assembly) -> bool {
+        let text = readable(&self.bytes);
+        let text = text.trim_start_matches('\u{FEFF}').trim_start();
+        // Google's compatible endpoint puts its errors into an array.
+        let object = text.trim_start_matches(['[', ' ', '\n']);
+        let is_whole = if object.starts_with('{') {
+            assembly.body(object) && object.len() == text.len()
+        } else {
+            assembly.error_text(text);
+            false
+        };
+        let scan = self.beyond;
+        is_whole || scan.unwrap_or_else(|| Scan::of(&self.bytes)).place == Place::End
+    }
+}
+
+impl Scan {
+    fn of(bytes: &[u8]) -> Self {
+        let mut scan = Scan::default();
+        scan.go_on(bytes);
+        scan
+    }
+
+    fn go_on(&mut self, mut bytes: &[u8]) {
         loop {
             // The bulk of a body is the inside of its texts, and the blanks between them.
             let next = match self.place {
@@ -80,19 +109,6 @@ impl Body {
                 (Place::End, _) => Place::End,
             };
             bytes = &bytes[next + 1..];
-        }
-    }
-
-    /// Reads what was kept.
-    pub(super) fn finish(self, assembly: &mut Assembly) {
-        let text = readable(&self.bytes);
-        let text = text.trim_start_matches('\u{FEFF}').trim_start();
-        // Google's compatible endpoint puts its errors into an array.
-        let object = text.trim_start_matches(['[', ' ', '\n']);
-        if object.starts_with('{') {
-            assembly.body(object);
-        } else {
-            assembly.error_text(text);
         }
     }
 }

@@ -80,22 +80,14 @@ impl ReplyReader {
         self.reading.assembly.saw_token()
     }
 
-    /// Whether the protocol's own end was seen: `[DONE]`, or every choice's finish reason, or the end of the JSON value.
-    pub fn ended(&self) -> bool {
-        match &self.reading.form {
-            Form::Unknown(_) => false,
-            Form::Events(_) => self.reading.assembly.ended(),
-            Form::Body(body) => body.ended(),
-        }
-    }
-
-    /// The reply, as far as it came.
-    pub fn finish(self) -> ChatReply {
+    /// The reply, as far as it came, and whether the protocol's own end was seen: `[DONE]`, or every choice's finish reason, or the end of the
+    /// JSON value.
+    pub fn finish(self) -> (ChatReply, bool) {
         let stopped = self.decoder.stopped();
-        let mut reply = self.reading.finish();
+        let (mut reply, ended) = self.reading.finish();
         reply.cut |= stopped == Some(Stopped::Cut);
         reply.undecodable = stopped == Some(Stopped::Undecodable);
-        reply
+        (reply, ended)
     }
 }
 
@@ -136,27 +128,25 @@ impl Reading {
         }
     }
 
-    fn finish(mut self) -> ChatReply {
+    fn finish(mut self) -> (ChatReply, bool) {
         if let Form::Unknown(head) = &mut self.form {
             let head = std::mem::take(head);
             self.decide(self.promised_events);
             self.read(&head);
         }
-        let mut cut = false;
-        match self.form {
-            Form::Unknown(_) => {}
+        let (cut, ended) = match self.form {
+            Form::Unknown(_) => (false, false),
             Form::Events(framer) => {
-                cut = framer.skipped() > 0;
+                // A frame without its end is read, but ends nothing.
+                let end = (framer.skipped() > 0, self.assembly.ended());
                 framer.finish(|frame| self.assembly.frame(&frame));
+                end
             }
-            Form::Body(body) => {
-                cut = body.cut();
-                body.finish(&mut self.assembly);
-            }
-        }
+            Form::Body(body) => (body.cut(), body.finish(&mut self.assembly)),
+        };
         let mut reply = self.assembly.finish();
         reply.cut |= cut;
-        reply
+        (reply, ended)
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn read(content_type: Option<&str>, pieces: &[&[u8]]) -> ChatReply {
     for piece in pieces {
         reader.push(piece);
     }
-    reader.finish()
+    reader.finish().0
 }
 
 /// A reply of events with these data.
@@ -149,7 +149,7 @@ fn a_stream_has_ended_at_done_or_when_every_choice_has_its_reason() {
     let ended = |data: &[&str]| {
         let mut reader = ReplyReader::new(EVENTS, None, LIMIT);
         reader.push(events(data).as_bytes());
-        reader.ended()
+        reader.finish().1
     };
     assert!(!ended(&STREAM[..3]));
     assert!(ended(&STREAM[..4]));
@@ -164,13 +164,25 @@ fn a_stream_has_ended_at_done_or_when_every_choice_has_its_reason() {
 
 #[test]
 fn a_body_has_ended_where_its_json_value_does() {
-    let body = br#"{"a":"}\"}{","b":[{"c":"\\"}]}"#;
-    let mut reader = ReplyReader::new(JSON, None, LIMIT);
-    for byte in body {
-        assert!(!reader.ended());
-        reader.push(&[*byte]);
+    // What is no reply ends all the same, and so does what is no JSON but for its outline.
+    for body in [
+        r#"{"a":"}\"}{","b":[{"c":"\\"}]}"#,
+        r#"[{"error":{"message":"]"}}]"#,
+        "{\"a\":\"\t\",b}",
+    ] {
+        // Also where less is kept.
+        for limit in [LIMIT, 12, 0] {
+            let ended = |length| {
+                let mut reader = ReplyReader::new(JSON, None, limit);
+                for byte in &body.as_bytes()[..length] {
+                    reader.push(&[*byte]);
+                }
+                reader.finish().1
+            };
+            assert!((0..body.len()).all(|length| !ended(length)), "{body}");
+            assert!(ended(body.len()), "{body}");
+        }
     }
-    assert!(reader.ended());
 }
 
 #[test]
@@ -424,11 +436,10 @@ fn a_compressed_stream_is_read_as_it_comes() {
     for byte in &body {
         reader.push(&[*byte]);
     }
-    assert!(reader.ended());
-    assert_eq!(reader.finish(), stream(&STREAM));
+    assert_eq!(reader.finish(), (stream(&STREAM), true));
     let mut reader = ReplyReader::new(EVENTS, Some("gzip"), LIMIT);
     reader.push(b"data: {}\n\n");
-    assert!(reader.finish().undecodable);
+    assert!(reader.finish().0.undecodable);
 }
 
 #[test]
@@ -438,7 +449,7 @@ fn a_reply_over_the_limit_is_cut_and_says_so() {
         reader.push(events(&[r#"{"id":"i","choices":[{"index":0,"delta":{"content":"0123456789012345678901234567890123456789"}}]}"#]).as_bytes());
     }
     reader.push(events(&[r#"{"choices":[{"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#]).as_bytes());
-    let reply = reader.finish();
+    let (reply, _) = reader.finish();
     let kept = reply.choices[0].content.as_ref().unwrap().len();
     assert!(reply.cut && (1000..=2000).contains(&kept));
     assert_eq!(reply.usage.unwrap().prompt, Some(1));
@@ -446,8 +457,8 @@ fn a_reply_over_the_limit_is_cut_and_says_so() {
     let mut reader = ReplyReader::new(JSON, None, 60);
     reader.push(br#"{"id":"i","model":"m","choices":[{"message":{"role":"assistant","content":"too long for this"#);
     reader.push(br#""}}]}"#);
-    assert!(reader.ended());
-    let reply = reader.finish();
+    let (reply, ended) = reader.finish();
+    assert!(ended);
     assert_eq!(
         (reply.cut, reply.id, reply.model),
         (true, some("i"), some("m"))
