@@ -9,7 +9,7 @@ use super::digest::Digests;
 use super::hash::{self, Hash, Map, Set};
 use super::kind::{Kind, is_choice};
 use super::known::{Key, Known};
-use super::lines;
+use super::lines::{self, Plain};
 use super::transcript::{Author, Entry, NOTHING, Transcript};
 
 /// Shortest reply, in bytes, that is recognised within a longer text.
@@ -147,7 +147,7 @@ impl<'s> Scene<'s> {
         }
         let prompt = self.transcript.whole();
         let mut calls: Vec<_> = Vec::new();
-        for line in lines::all::<lines::Plain>(&prompt) {
+        for line in lines::all::<Plain>(&prompt) {
             let line = hash::of(line);
             calls.extend(
                 self.speaking(Key::Says(line)).filter(|call| {
@@ -157,7 +157,7 @@ impl<'s> Scene<'s> {
             calls.extend(self.found(Key::WorksOn(line)));
         }
         // What the conversation began with is in it: a task, or what another agent said.
-        let openings: Set<Hash> = lines::all::<lines::Plain>(&prompt)
+        let openings: Set<Hash> = lines::all::<Plain>(&prompt)
             .map(|line| hash::then(NOTHING, hash::of_said(line)))
             .collect();
         calls.retain(|call| match &call.task {
@@ -216,7 +216,7 @@ impl<'s> Scene<'s> {
         let Some(last) = entries.last() else {
             return Vec::new();
         };
-        self.found(Key::Shown(hash::of_first_line(last.text())))
+        self.found(Key::Shown(last.first_line()))
             .filter(|call| call.ended_ns.is_some_and(|ended| ended >= not_before_ns))
             .filter(|call| {
                 call.prompt.as_deref().is_some_and(|prompt| {
@@ -268,9 +268,9 @@ impl<'s> Scene<'s> {
         };
         let task = &*task;
         let whole = matches!(self.kind, Kind::Agent | Kind::Bare);
-        let first = whole.then(|| lines::first(task));
+        let first = whole.then(|| lines::first::<Plain>(task));
         let of_prompt = (!whole)
-            .then(|| lines::all::<lines::Plain>(task))
+            .then(|| lines::all::<Plain>(task))
             .into_iter()
             .flatten();
         let mut fits: Vec<(&Call, usize)> = Vec::new();

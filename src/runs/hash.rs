@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use rapidhash::fast::RandomState;
 use rapidhash::v3::rapidhash_v3;
 
-use super::lines;
+use super::lines::{self, Plain};
 use crate::span::json::{Depth, escape};
 use crate::special::first_special;
 
@@ -57,5 +57,5 @@ pub(super) fn then(before: Hash, text: Hash) -> Hash {
 
 /// Of the first line of a text: under it texts are found in longer ones.
 pub(super) fn of_first_line(text: &str) -> Hash {
-    of(lines::first(text))
+    of(lines::first::<Plain>(text))
 }

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use super::call::{Call, CallId, Reply, RunId, argument_texts};
 use super::hash::{self, Hash, Map};
 use super::kind::Kind;
-use super::lines;
+use super::lines::{self, Plain};
 
 /// Of several calls found under one key, the latest so many are looked at: beyond that they are alike.
 const MOST: usize = 64;
@@ -78,7 +78,7 @@ impl Known {
             keys.push(Key::WorksOn(hash::of_first_line(task)));
         }
         if let Some(prompt) = &call.prompt {
-            keys.extend(lines::all::<lines::Plain>(prompt).map(|line| Key::Shown(hash::of(line))));
+            keys.extend(lines::all::<Plain>(prompt).map(|line| Key::Shown(hash::of(line))));
         }
         self.weight += call.weight();
         self.calls.insert(id, Box::new(call));

@@ -82,10 +82,10 @@ fn is_escape(bytes: &[u8]) -> bool {
 }
 
 /// The first line of a text, without space around either.
-pub(super) fn first(text: &str) -> &str {
-    let text = text.trim_start();
-    let end = memchr::memchr(b'\n', text.as_bytes()).unwrap_or(text.len());
-    text[..end].trim_end()
+pub(super) fn first<S: Spelling>(text: &str) -> &str {
+    let text = S::trim(text);
+    let end = S::ends(text).next().map_or(text.len(), |end| end.start);
+    S::trim(&text[..end])
 }
 
 /// The lines of a text, each also without a name before it: `writer: Waves roll on.`
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_first_that_says_something() {
         for (text, line) in [("\n a \r\nb", "a"), ("a b", "a b"), (" \n", "")] {
-            assert_eq!(first(text), line);
+            assert_eq!(first::<Plain>(text), line);
         }
     }
 
@@ -154,6 +154,7 @@ mod tests {
             // A vertical tab is the one space that has no escape of two bytes.
             if !text.contains('\x0b') {
                 prop_assert_eq!(Escaped::trim(&other), escaped(text.trim()));
+                prop_assert_eq!(first::<Escaped>(&other), escaped(first::<Plain>(&text)));
                 prop_assert_eq!(all::<Escaped>(&other).map(str::to_owned).collect::<Vec<_>>(), plain.collect::<Vec<_>>());
             }
         }

@@ -66,6 +66,14 @@ impl<'a> Said<'a> {
         }
     }
 
+    /// Of its first line.
+    pub(super) fn first_line(&self) -> Hash {
+        match self.escaped() {
+            Some(escaped) => hash::of_escaped(lines::first::<Escaped>(escaped)),
+            None => hash::of_first_line(self.text()),
+        }
+    }
+
     /// Of each line, but not of one that is all of it: by its first line a reply is found in a longer text, and a reply that is the only
     /// line is the whole. There are at most so many, as far as anybody knows.
     pub(super) fn lines(&self, most: usize) -> Vec<Hash> {
@@ -149,11 +157,18 @@ mod tests {
         ask(Said::of(text))
     }
 
-    fn answers(said: Said<'_>) -> (Hash, Vec<Hash>, bool, bool, String) {
+    fn answers(said: Said<'_>) -> ((Hash, Hash), Vec<Hash>, bool, bool, String) {
         let lines = said.lines(said.most_lines());
         assert!(lines.len() <= said.most_lines());
-        let (hash, handoff, prefix) = (said.hash(), said.tells_of_handoff(), said.has_prefix());
-        (hash, lines, handoff, prefix, said.into_text().into_owned())
+        let hashes = (said.hash(), said.first_line());
+        let (handoff, prefix) = (said.tells_of_handoff(), said.has_prefix());
+        (
+            hashes,
+            lines,
+            handoff,
+            prefix,
+            said.into_text().into_owned(),
+        )
     }
 
     /// As a client that leaves nothing beyond ASCII, and escapes slashes.

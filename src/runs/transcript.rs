@@ -73,6 +73,11 @@ impl Entry<'_> {
         self.said.text()
     }
 
+    /// Of its first line.
+    pub(super) fn first_line(&self) -> Hash {
+        self.said.first_line()
+    }
+
     /// As [`Said::lines`] has them.
     pub(super) fn lines<'d>(&self, digests: &'d Digests) -> Cow<'d, [Hash]> {
         digests.lines(self.mark, &self.said)
