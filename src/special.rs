@@ -22,7 +22,26 @@ pub(crate) fn first_special(bytes: &[u8]) -> Option<usize> {
     (marks != 0).then(|| bytes.len() - rest.len() + marks.trailing_zeros() as usize)
 }
 
+/// Gives where each of them is, first to last.
+#[inline]
+pub(crate) fn each_special(bytes: &[u8], mut give: impl FnMut(usize)) {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let mut give_all = |start: usize, mut marks: u32| {
+        while marks != 0 {
+            give(start + marks.trailing_zeros() as usize);
+            marks &= marks - 1;
+        }
+    };
+    for (place, block) in blocks.iter().enumerate() {
+        give_all(place * BLOCK, marks(block));
+    }
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    give_all(bytes.len() - rest.len(), marks(&last));
+}
+
 /// A bit for each byte, the first one the lowest.
+#[inline]
 fn marks(block: &[u8; BLOCK]) -> u32 {
     let lanes = block.as_chunks::<LANES>().0.iter();
     lanes.rev().fold(0, |later, lanes| {
@@ -110,6 +129,20 @@ mod tests {
             }
         }
         assert_eq!(first_special(b""), None);
+    }
+
+    #[test]
+    fn all_special_bytes_are_given_in_their_order() {
+        for length in 0..4 * BLOCK {
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| *fastrand::choice(b"ab\"\\\n\0 \xff").unwrap())
+                .collect();
+            let special = |at: &usize| first_special(&bytes[*at..=*at]).is_some();
+            let expected: Vec<_> = (0..length).filter(special).collect();
+            let mut given = Vec::new();
+            each_special(&bytes, |at| given.push(at));
+            assert_eq!(given, expected, "{bytes:?}");
+        }
     }
 
     #[test]

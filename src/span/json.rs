@@ -5,7 +5,7 @@
 
 use super::sink::decimal;
 use crate::openai::Quoted;
-use crate::special::first_special;
+use crate::special::each_special;
 
 /// JSON under way.
 #[derive(Debug)]
@@ -152,13 +152,13 @@ pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
         Depth::String => &ONCE,
         Depth::StringInString => &TWICE,
     };
-    let mut rest = text.as_bytes();
-    while let Some(at) = first_special(rest) {
-        out.extend_from_slice(&rest[..at]);
-        forms[usize::from(rest[at])].write(out);
-        rest = &rest[at + 1..];
-    }
-    out.extend_from_slice(rest);
+    let (bytes, mut done) = (text.as_bytes(), 0);
+    each_special(bytes, |at| {
+        out.extend_from_slice(&bytes[done..at]);
+        forms[usize::from(bytes[at])].write(out);
+        done = at + 1;
+    });
+    out.extend_from_slice(&bytes[done..]);
 }
 
 /// What is written for a byte that has to be escaped.
