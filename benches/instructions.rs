@@ -97,7 +97,7 @@ fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<Made> {
             ]),
         }),
         reading: Some(Reading {
-            reply: reader.finish().0,
+            reply: reader.finish().reply,
             ended: true,
             first_token: None,
         }),
@@ -173,7 +173,7 @@ fn assemble_reply(pieces: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, ChatReply) {
     for piece in &pieces {
         reader.push(black_box(piece));
     }
-    (pieces, reader.finish().0)
+    (pieces, reader.finish().reply)
 }
 
 #[library_benchmark]

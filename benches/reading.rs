@@ -121,7 +121,7 @@ fn assemble(content_type: &str, pieces: &[Vec<u8>]) -> usize {
         reader.push(piece);
     }
     let mut attributes = Vec::with_capacity(48);
-    reply_attributes(&reader.finish().0, true, &mut attributes);
+    reply_attributes(&reader.finish().reply, true, &mut attributes);
     attributes.len()
 }
 

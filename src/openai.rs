@@ -25,6 +25,6 @@ mod reader;
 mod reply;
 mod request;
 
-pub use reader::ReplyReader;
+pub use reader::{Finished, ReplyReader};
 pub use reply::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
 pub use request::{ChatRequest, Content, Mark, Message, NotAnObject, Quoted};

@@ -187,7 +187,7 @@ impl Client {
     }
 }
 
-/// As openai-python writes it, up to what it says about the body.
+/// As openai-python writes it, up to what there is to say about the body.
 pub(crate) fn head(target: Target) -> Vec<u8> {
     let Target {
         address, headers, ..

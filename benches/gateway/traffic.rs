@@ -73,7 +73,7 @@ pub(crate) fn write_request(head: &[u8], body: &Form, number: Number, into: &mut
     into.extend_from_slice(head);
     into.extend_from_slice(format!("Content-Length: {}\r\n{SUM}", body.len()).as_bytes());
     let sum = into.len();
-    into.extend_from_slice(b"########\r\n\r\n");
+    into.extend_from_slice(format!("{SLOT}\r\n\r\n").as_bytes());
     let start = into.len();
     body.fill(number, into);
     let digits = format!("{:08x}", crc32fast::hash(&into[start..]));

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::budget::{Budget, Kept, Reservation};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
 use super::queue::{Capture, Event, Journal, Piece};
-use crate::openai::ReplyReader;
+use crate::openai::{Finished, ReplyReader};
 use crate::redact::redact;
 
 /// The worker's thread; ends when it is told that nothing more will come.
@@ -208,7 +208,7 @@ impl Assembly {
     }
 
     fn finish(self) -> Reading {
-        let (mut reply, ended) = self.reader.finish();
+        let Finished { mut reply, ended } = self.reader.finish();
         reply.cut |= self.cut;
         if let Some(message) = reply
             .error

@@ -124,9 +124,7 @@ impl Assembly {
         match frame {
             Frame::Event { data, .. } if data.trim() == "[DONE]" => self.done = true,
             Frame::Event { kind, data, .. } => self.event(data, kind == "error"),
-            Frame::Stray(text) => {
-                self.body(text);
-            }
+            Frame::Stray(text) => _ = self.body(text),
         }
     }
 

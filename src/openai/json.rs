@@ -60,7 +60,7 @@ pub(super) struct Raw<'a> {
 pub(super) enum Escapes {
     /// None: it says what is written.
     None,
-    /// Only those of what cannot stand as it is, and of two bytes: any other writer of such a string would have written the same.
+    /// Only those of what cannot stand as it is, each of two bytes: `serde_json` would have written the same.
     Needed,
     /// Only those that every reader of JSON understands in the same way.
     Simple,

@@ -22,6 +22,15 @@ pub struct ReplyReader {
     reading: Reading,
 }
 
+/// What was read.
+#[derive(Debug)]
+pub struct Finished {
+    /// The reply, as far as it came.
+    pub reply: ChatReply,
+    /// The protocol's own end was seen: `[DONE]`, or every choice's finish reason, or the end of the JSON value.
+    pub ended: bool,
+}
+
 /// What becomes of decoded bytes.
 #[derive(Debug)]
 struct Reading {
@@ -80,14 +89,13 @@ impl ReplyReader {
         self.reading.assembly.saw_token()
     }
 
-    /// The reply, as far as it came, and whether the protocol's own end was seen: `[DONE]`, or every choice's finish reason, or the end of the
-    /// JSON value.
-    pub fn finish(self) -> (ChatReply, bool) {
+    /// There are no more bytes.
+    pub fn finish(self) -> Finished {
         let stopped = self.decoder.stopped();
-        let (mut reply, ended) = self.reading.finish();
-        reply.cut |= stopped == Some(Stopped::Cut);
-        reply.undecodable = stopped == Some(Stopped::Undecodable);
-        (reply, ended)
+        let mut finished = self.reading.finish();
+        finished.reply.cut |= stopped == Some(Stopped::Cut);
+        finished.reply.undecodable = stopped == Some(Stopped::Undecodable);
+        finished
     }
 }
 
@@ -128,7 +136,7 @@ impl Reading {
         }
     }
 
-    fn finish(mut self) -> (ChatReply, bool) {
+    fn finish(mut self) -> Finished {
         if let Form::Unknown(head) = &mut self.form {
             let head = std::mem::take(head);
             self.decide(self.promised_events);
@@ -146,7 +154,7 @@ impl Reading {
         };
         let mut reply = self.assembly.finish();
         reply.cut |= cut;
-        (reply, ended)
+        Finished { reply, ended }
     }
 }
 

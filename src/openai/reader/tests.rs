@@ -12,7 +12,7 @@ pub(super) fn read(content_type: Option<&str>, pieces: &[&[u8]]) -> ChatReply {
     for piece in pieces {
         reader.push(piece);
     }
-    reader.finish().0
+    reader.finish().reply
 }
 
 /// A reply of events with these data.
@@ -149,11 +149,14 @@ fn a_stream_has_ended_at_done_or_when_every_choice_has_its_reason() {
     let ended = |data: &[&str]| {
         let mut reader = ReplyReader::new(EVENTS, None, LIMIT);
         reader.push(events(data).as_bytes());
-        reader.finish().1
+        reader.finish().ended
     };
     assert!(!ended(&STREAM[..3]));
     assert!(ended(&STREAM[..4]));
     assert!(ended(&["[DONE]"]));
+    let mut reader = ReplyReader::new(EVENTS, None, LIMIT);
+    reader.push(b"data: [DONE]\n");
+    assert!(!reader.finish().ended, "its frame may go on");
     let two = r#"{"choices":[{"index":0,"finish_reason":"stop"},{"index":1}]}"#;
     assert!(!ended(&[two]));
     assert!(ended(&[
@@ -177,7 +180,7 @@ fn a_body_has_ended_where_its_json_value_does() {
                 for byte in &body.as_bytes()[..length] {
                     reader.push(&[*byte]);
                 }
-                reader.finish().1
+                reader.finish().ended
             };
             assert!((0..body.len()).all(|length| !ended(length)), "{body}");
             assert!(ended(body.len()), "{body}");
@@ -436,10 +439,11 @@ fn a_compressed_stream_is_read_as_it_comes() {
     for byte in &body {
         reader.push(&[*byte]);
     }
-    assert_eq!(reader.finish(), (stream(&STREAM), true));
+    let Finished { reply, ended } = reader.finish();
+    assert_eq!((reply, ended), (stream(&STREAM), true));
     let mut reader = ReplyReader::new(EVENTS, Some("gzip"), LIMIT);
     reader.push(b"data: {}\n\n");
-    assert!(reader.finish().0.undecodable);
+    assert!(reader.finish().reply.undecodable);
 }
 
 #[test]
@@ -449,7 +453,7 @@ fn a_reply_over_the_limit_is_cut_and_says_so() {
         reader.push(events(&[r#"{"id":"i","choices":[{"index":0,"delta":{"content":"0123456789012345678901234567890123456789"}}]}"#]).as_bytes());
     }
     reader.push(events(&[r#"{"choices":[{"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#]).as_bytes());
-    let (reply, _) = reader.finish();
+    let reply = reader.finish().reply;
     let kept = reply.choices[0].content.as_ref().unwrap().len();
     assert!(reply.cut && (1000..=2000).contains(&kept));
     assert_eq!(reply.usage.unwrap().prompt, Some(1));
@@ -457,7 +461,7 @@ fn a_reply_over_the_limit_is_cut_and_says_so() {
     let mut reader = ReplyReader::new(JSON, None, 60);
     reader.push(br#"{"id":"i","model":"m","choices":[{"message":{"role":"assistant","content":"too long for this"#);
     reader.push(br#""}}]}"#);
-    let (reply, ended) = reader.finish();
+    let Finished { reply, ended } = reader.finish();
     assert!(ended);
     assert_eq!(
         (reply.cut, reply.id, reply.model),

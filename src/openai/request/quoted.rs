@@ -72,11 +72,13 @@ mod tests {
 
     #[test]
     fn what_was_written_is_lent_unless_a_character_may_be_halved() {
-        for (written, says, is_lent) in [
-            ("plain é", "plain é", true),
-            (r#"a\"\\\/\n"#, "a\"\\/\n", true),
-            (r"\u00e9", "é", false),
-            (r"\ud83d", "\u{FFFD}", false),
+        for (written, says, is_usual, is_lent) in [
+            ("plain é", "plain é", true, true),
+            (r#"a\"\\\b\f\n\r\t"#, "a\"\\\x08\x0c\n\r\t", true, true),
+            (r#"a\"\\\/\n"#, "a\"\\/\n", false, true),
+            (r"\u00e9", "é", false, false),
+            (r"\/\u00e9\/", "/é/", false, false),
+            (r"\ud83d", "\u{FFFD}", false, false),
         ] {
             let body = format!(r#"{{"messages":[{{"content":"{written}"}}]}}"#);
             let request = ChatRequest::parse(body.as_bytes()).unwrap();
@@ -84,6 +86,8 @@ mod tests {
                 panic!("no text");
             };
             assert_eq!(text.text(), says);
+            assert_eq!(text.plain(), (says == written).then_some(written));
+            assert_eq!(text.escaped(), is_usual.then_some(written));
             assert_eq!(text.in_json(), is_lent.then_some(written));
         }
     }

@@ -21,7 +21,7 @@ fn attributes(request: &str, reply: &str, content: bool) -> Vec<(Key, Value)> {
     let mut out = Vec::new();
     kind_attributes("openai", &mut out);
     request_attributes(&request, content, &mut out);
-    reply_attributes(&reader.finish().0, content, &mut out);
+    reply_attributes(&reader.finish().reply, content, &mut out);
     let mut keys: Vec<&Key> = out.iter().map(|(key, _)| key).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -161,7 +161,7 @@ fn entity_input_and_output_are_json_of_the_same() {
         let mut reader = ReplyReader::new(None, None, 1 << 20);
         reader.push(text.as_bytes());
         let mut out = Vec::new();
-        entity_output(&reader.finish().0, &mut out);
+        entity_output(&reader.finish().reply, &mut out);
         only_text(out, key::ENTITY_OUTPUT)
     };
     let output: serde_json::Value = serde_json::from_str(&read(TOOLS_REPLY).unwrap()).unwrap();
