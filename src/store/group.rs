@@ -1,6 +1,9 @@
 //! What is written together: all of it, or nothing. Whatever fails within it, the database is to be opened anew.
 //!
-//! The statements of which every exchange needs one are prepared once for all that is written.
+//! The statements of which every exchange needs one are prepared once for all that is written. How columns come to values that stand beside
+//! the database is in [`columns`].
+
+mod columns;
 
 use rusqlite::{CachedStatement, Connection, params};
 
@@ -10,51 +13,10 @@ use super::database::{Outcome, numbered_weight, signed, unsigned};
 use super::ranges::Ranges;
 use super::record;
 use super::summary::Summary;
-use super::values::{Among, Held, Numbers, Owner, Position, Sparse, Values};
+use super::values::{Among, Owner, Values};
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
-
-/// Bytes after which no further value is moved at once: the journal waits meanwhile.
-const MUCH: u64 = 1 << 20;
-
-/// A column of values that may be long for a row.
-struct Column {
-    table: &'static str,
-    /// Whose they are.
-    key: &'static str,
-    name: &'static str,
-}
-
-const REQUESTS: Column = Column {
-    table: "begun",
-    key: "n",
-    name: "request",
-};
-const BODIES: Column = Column {
-    table: "asked",
-    ..REQUESTS
-};
-const ENDS: Column = Column {
-    table: "ended",
-    key: "n",
-    name: "ending",
-};
-const RECORDS: Column = Column {
-    table: "spans",
-    key: "seq",
-    name: "record",
-};
-const COLUMNS: [&Column; 4] = [&REQUESTS, &BODIES, &ENDS, &RECORDS];
-
-impl Column {
-    fn owner(&self, number: u64) -> Owner {
-        if self.key == "n" {
-            Owner::Exchange(number)
-        } else {
-            Owner::Span(number)
-        }
-    }
-}
+use columns::{BODIES, ENDS, RECORDS, REQUESTS};
 
 pub(super) struct Group<'a> {
     connection: &'a Connection,
@@ -100,32 +62,6 @@ impl<'a> Group<'a> {
                 Ok(())
             }
         }
-    }
-
-    /// Takes in what may be long for a row.
-    fn hold(&mut self, among: Among, owner: Owner, value: &Blob<'_>) -> Outcome<Held> {
-        match &mut self.values {
-            Some(values) => values.hold(among, owner, value),
-            None => Ok(Held::Here(value.written())),
-        }
-    }
-
-    /// Takes in the body of a request; none where there is nothing to keep.
-    fn hold_request(&mut self, n: u64, opening: &Opening, body: &Kept) -> Outcome<Option<Held>> {
-        let owner = Owner::Exchange(n);
-        if let Some(values) = &mut self.values
-            && opening.content
-        {
-            let texts = body.lasting(opening);
-            if !texts.is_empty() {
-                let caller = &opening.identity.credential;
-                let held = values.hold_texts(owner, caller, body.bytes(), &texts)?;
-                return Ok(Some(held));
-            }
-        }
-        let request = record::request(opening, body);
-        let held = request.map(|request| self.hold(Among::New, owner, &request));
-        held.transpose()
     }
 
     /// Writes down that an exchange began. No span of it has a number below `first_seq`.
@@ -374,96 +310,6 @@ impl<'a> Group<'a> {
     /// Writes another record of a span in the place of what it has.
     pub(super) fn rewrite_span(&mut self, seq: u64, record: &Blob<'_>) -> Outcome<()> {
         self.rewrite(&RECORDS, seq, record)
-    }
-
-    fn rewrite(&mut self, column: &Column, number: u64, value: &Blob<'_>) -> Outcome<()> {
-        self.give_up(column, number, number, Values::replace)?;
-        let held = self.hold(Among::Old, column.owner(number), value)?;
-        self.update(column, number, &held)
-    }
-
-    fn update(&self, column: &Column, number: u64, held: &Held) -> Outcome<()> {
-        let Column { table, key, name } = column;
-        self.connection
-            .prepare_cached(&format!("UPDATE {table} SET {name} = ?2 WHERE {key} = ?1"))?
-            .execute(params![signed(number), held])?;
-        Ok(())
-    }
-
-    /// These rows go, and with them what they have beside the database.
-    fn forget(&mut self, column: &Column, first: u64, last: u64) -> Outcome<()> {
-        self.give_up(column, first, last, Values::forget)
-    }
-
-    fn give_up(
-        &mut self,
-        column: &Column,
-        first: u64,
-        last: u64,
-        each: fn(&mut Values, Position),
-    ) -> Outcome<()> {
-        let Some(values) = &mut self.values else {
-            return Ok(());
-        };
-        let Column { table, key, name } = column;
-        let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT {name} FROM {table} WHERE {key} BETWEEN ?1 AND ?2 AND typeof({name}) = 'integer'"
-        ))?;
-        let positions = statement.query_map([first, last].map(signed), |row| row.get(0))?;
-        for position in positions {
-            each(values, position?);
-        }
-        Ok(())
-    }
-
-    /// Moves values out of a segment, at most `most`, and no further one where they took much room.
-    pub(super) fn move_on(&mut self, sparse: &Sparse, most: usize) -> Outcome<()> {
-        let mut found = Vec::new();
-        for column in COLUMNS {
-            for (number, from) in self.values_in(sparse, column, most - found.len())? {
-                found.push((column, number, from));
-            }
-        }
-        let Some(values) = &mut self.values else {
-            return Ok(());
-        };
-        if found.is_empty() {
-            values.forget_all(sparse.number);
-        }
-        let mut moved = Vec::with_capacity(found.len());
-        let before = values.bytes();
-        for (column, number, from) in found {
-            if values.bytes() - before > MUCH {
-                break;
-            }
-            let to = values.move_on(column.owner(number), from)?;
-            moved.push((column, number, to));
-        }
-        moved
-            .iter()
-            .try_for_each(|(column, number, to)| self.update(column, *number, to))
-    }
-
-    /// Rows that have values of a segment, at most `most`.
-    fn values_in(
-        &self,
-        sparse: &Sparse,
-        column: &Column,
-        most: usize,
-    ) -> Outcome<Vec<(u64, Position)>> {
-        let Column { table, key, name } = column;
-        let Numbers { first, last } = match column.owner(0) {
-            Owner::Exchange(_) => sparse.exchanges,
-            Owner::Span(_) => sparse.spans,
-        };
-        let [from, to] = sparse.positions();
-        let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT {key}, {name} FROM {table} WHERE {key} BETWEEN ?1 AND ?2 AND {name} BETWEEN ?3 AND ?4"
-        ))?;
-        let rows = statement.query_map(params![signed(first), signed(last), from, to], |row| {
-            Ok((unsigned(row.get(0)?), row.get(1)?))
-        })?;
-        Ok(rows.take(most).collect::<Result<_, _>>()?)
     }
 
     fn remove_exchanges(&mut self, first: u64, last: u64) -> Outcome<()> {
