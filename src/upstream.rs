@@ -4,7 +4,9 @@
 //! connection that turned out to be dead, goes out on another. There is no limit on a call's total time, only on silence.
 
 mod connect;
+mod idle;
 mod pool;
+mod shared;
 mod silence;
 
 use std::fmt;

@@ -37,6 +37,7 @@ mod restarts;
 mod reuse;
 mod runs;
 mod secrets;
+mod streams;
 mod tail;
 mod tls;
 mod upgrade;
