@@ -62,6 +62,8 @@ pub struct Settings {
     pub content: bool,
     /// Content goes into chat spans twice.
     pub entity_content: bool,
+    /// Spans have media as they were sent.
+    pub full_media: bool,
     /// Most bytes of a body that a span keeps.
     pub max_captured: usize,
     /// `gen_ai.system` of the upstream.
@@ -277,6 +279,7 @@ fn watch(
             .headers()
             .get(header::USER_AGENT)
             .is_some_and(|agent| is_agents_client(agent.as_bytes())),
+        full_media: settings.full_media,
         max_body: settings.max_captured,
         system: settings.system,
         identity,

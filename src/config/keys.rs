@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::uri::Authority;
 
 use super::base_url::{BaseUrl, Scheme};
-use super::read::{self, Content, Encoding, GIB, KIB, LogFormat, LogLevel, MIB, Usage};
+use super::read::{self, Content, Encoding, GIB, KIB, LogFormat, LogLevel, MIB, Media, Usage};
 use super::secret::Secret;
 use super::written::Raw;
 
@@ -165,6 +165,8 @@ sections! {
         content: Content = Content::Full, read::content;
         /// Bytes of one request or one response that are kept.
         max_body: usize = 4 << 20, read::memory(1..=GIB);
+        /// What spans have of images, audio and other media.
+        media: Media = Media::Size, read::media;
         /// Bytes held altogether for spans that are not yet made; never less than `max_body`.
         max_memory: usize = 256 << 20, read::memory(MIB..=1024 * GIB);
         /// How token usage of streams is learnt.

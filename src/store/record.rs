@@ -37,6 +37,8 @@ struct StoredOpening<'a> {
     entity_content: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     may_be_agent: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    full_media: bool,
     max_body: usize,
     system: Cow<'a, str>,
 }
@@ -58,6 +60,7 @@ pub(super) fn opening(opening: &Opening) -> String {
         content: opening.content,
         entity_content: opening.entity_content,
         may_be_agent: opening.may_be_agent,
+        full_media: opening.full_media,
         max_body: opening.max_body,
         system: opening.system.into(),
     };
@@ -77,6 +80,7 @@ pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unread
         content: stored.content,
         entity_content: stored.entity_content,
         may_be_agent: stored.may_be_agent,
+        full_media: stored.full_media,
         max_body: stored.max_body,
         system: if stored.system == "azure" {
             "azure"

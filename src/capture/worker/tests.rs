@@ -23,6 +23,7 @@ pub(in crate::capture) fn opening(path: &str) -> Opening {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        full_media: false,
         max_body: 1 << 20,
         system: "openai",
     }

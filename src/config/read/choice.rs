@@ -48,6 +48,19 @@ pub(in crate::config) fn content(raw: &Raw) -> Result<Content, String> {
     )
 }
 
+/// What spans have of images, audio and other media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// Kind, type and size, in the place of the data.
+    Size,
+    /// The data as it was sent.
+    Full,
+}
+
+pub(in crate::config) fn media(raw: &Raw) -> Result<Media, String> {
+    choice(raw, &[("size", Media::Size), ("full", Media::Full)])
+}
+
 /// How token usage of streams is learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {

@@ -366,6 +366,7 @@ fn calls() -> impl Strategy<Value = Made> {
                 content: flags[1],
                 entity_content: flags[2],
                 may_be_agent: true,
+                full_media: false,
                 max_body: 1 << 20,
                 system: "openai",
             }),
