@@ -21,10 +21,12 @@ mod body;
 mod chunk;
 mod form;
 mod json;
+mod media;
 mod reader;
 mod reply;
 mod request;
 
+pub use media::{Media, MediaSize, without_data_urls};
 pub use reader::{Finished, ReplyReader};
 pub use reply::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
 pub use request::{ChatRequest, Content, Mark, Message, NotAnObject, Quoted};
