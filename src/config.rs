@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub use base_url::{BaseUrl, Scheme};
 pub use keys::{Capture, Config, Limits, Log, Respan, Runs, Server, Store, Upstream};
 pub use problem::{Problem, Problems, Warning};
-pub use read::{Content, Encoding, LogFormat, LogLevel, Media, Usage};
+pub use read::{Content, Encoding, LogFormat, LogLevel, Usage};
 pub use secret::Secret;
 
 use problem::Place;

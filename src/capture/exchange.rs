@@ -10,7 +10,7 @@ use uuid::{Builder, Uuid};
 
 use super::budget::Kept;
 use crate::identity::Identity;
-use crate::openai::ChatReply;
+use crate::openai::{ChatReply, Media};
 
 /// Names an exchange: ordered by time, and random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,8 +87,8 @@ pub struct Opening {
     pub entity_content: bool,
     /// The client is the one that AutoGen's agents have, openai-python's asynchronous one, by its `user-agent`.
     pub may_be_agent: bool,
-    /// Spans have images, audio and other media as they were sent, instead of their kind, type and size.
-    pub full_media: bool,
+    /// What spans have of images, audio and other media.
+    pub media: Media,
     /// Most bytes kept of each body.
     pub max_body: usize,
     /// `gen_ai.system` of the upstream.

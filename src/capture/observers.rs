@@ -248,9 +248,8 @@ impl Watching {
         let saw_token = self.passing.saw_token.get_or_insert_default();
         self.passing.timed &= !saw_token.load(Ordering::Relaxed);
         self.capture.push(Event::Piece {
-            id: self.opening.id,
+            opening: Arc::clone(&self.opening),
             answer,
-            max_body: self.opening.max_body,
             saw_token: Arc::clone(saw_token),
             piece: self.passing.piece(),
         });

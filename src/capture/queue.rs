@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::asking::Asking;
 use super::budget::{Budget, Copied, Kept};
-use super::exchange::{Answer, Exchange, ExchangeId, Opening};
+use super::exchange::{Answer, Exchange, Opening};
 use super::observers::{self, Answered, Asked};
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
@@ -17,9 +17,8 @@ const LINGER: Duration = Duration::from_millis(20);
 pub(super) enum Event {
     /// More of a reply.
     Piece {
-        id: ExchangeId,
+        opening: Arc<Opening>,
         answer: Answer,
-        max_body: usize,
         /// For the worker to set once it has seen the first token: the times of later frames are not wanted.
         saw_token: Arc<AtomicBool>,
         piece: Piece,

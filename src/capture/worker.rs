@@ -104,15 +104,15 @@ fn handle(
 ) {
     match event {
         Event::Piece {
-            id,
+            opening,
             answer,
-            max_body,
             saw_token,
             piece,
         } => {
+            let id = opening.id;
             let mut assembly = open
                 .remove(&id)
-                .unwrap_or_else(|| Box::new(Assembly::new(&answer, max_body, Arc::clone(budget))));
+                .unwrap_or_else(|| Box::new(Assembly::new(&opening, &answer, Arc::clone(budget))));
             if let Some(assembly) = unharmed(move || {
                 assembly.take(&piece);
                 assembly
@@ -132,12 +132,12 @@ fn handle(
         }
         Event::Looked => {}
         Event::Settled { mut exchange, last } => {
-            let assembly = open.remove(&exchange.opening.id);
-            let max_body = exchange.opening.max_body;
+            let opening = Arc::clone(&exchange.opening);
+            let assembly = open.remove(&opening.id);
             exchange.reading = exchange.answer.as_ref().and_then(|answer| {
                 unharmed(move || {
                     let mut assembly = assembly.map_or_else(
-                        || Assembly::new(answer, max_body, Arc::clone(budget)),
+                        || Assembly::new(&opening, answer, Arc::clone(budget)),
                         |assembly| *assembly,
                     );
                     assembly.take(&last);
@@ -171,11 +171,11 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(answer: &Answer, max_body: usize, budget: Arc<Budget>) -> Self {
+    fn new(opening: &Opening, answer: &Answer, budget: Arc<Budget>) -> Self {
         let reader = ReplyReader::new(
             answer.content_type.as_deref(),
             answer.content_encoding.as_deref(),
-            max_body,
+            opening.max_body,
         );
         Assembly {
             reader,

@@ -9,9 +9,10 @@ use std::time::Duration;
 use http::uri::Authority;
 
 use super::base_url::{BaseUrl, Scheme};
-use super::read::{self, Content, Encoding, GIB, KIB, LogFormat, LogLevel, MIB, Media, Usage};
+use super::read::{self, Content, Encoding, GIB, KIB, LogFormat, LogLevel, MIB, Usage};
 use super::secret::Secret;
 use super::written::Raw;
+use crate::openai::Media;
 
 /// A key: its name and how a written value gets into the configuration.
 pub(super) struct Key {

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{MEMORY, StartError};
 use crate::admin;
-use crate::config::{self, Config, Content, Media};
+use crate::config::{self, Config, Content};
 use crate::export::{ApiKey, Encoding, ExportSettings};
 use crate::identity;
 use crate::proxy::{Limits, Settings};
@@ -73,7 +73,7 @@ pub(super) fn settings(
         identity: identity::Defaults::from(&config.respan),
         content: config.capture.content == Content::Full,
         entity_content: config.respan.entity_content,
-        full_media: config.capture.media == Media::Full,
+        media: config.capture.media,
         max_captured: config.capture.max_body,
     })
 }

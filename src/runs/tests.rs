@@ -84,7 +84,7 @@ impl Call {
             content: true,
             entity_content: false,
             may_be_agent: true,
-            full_media: false,
+            media: crate::openai::Media::Size,
             max_body: 1 << 20,
             system: "openai",
         };

@@ -23,7 +23,7 @@ pub(in crate::capture) fn opening(path: &str) -> Opening {
         content: true,
         entity_content: false,
         may_be_agent: true,
-        full_media: false,
+        media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
     }
@@ -105,7 +105,7 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
     let mut handled = |content| {
         let event = next_piece(content);
         let Event::Piece {
-            id,
+            ref opening,
             ref saw_token,
             ref piece,
             ..
@@ -114,7 +114,7 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
             unreachable!()
         };
         let times: Vec<Duration> = piece.marks.iter().map(|(_, at)| *at).collect();
-        let seen = Arc::clone(saw_token);
+        let (id, seen) = (opening.id, Arc::clone(saw_token));
         handle(event, &mut open, &budget, &mut sink);
         let first_token = open[&id].first_token;
         (times, seen.load(Ordering::Relaxed), first_token)

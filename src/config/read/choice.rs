@@ -1,6 +1,7 @@
 //! Keys whose value is one of a few words.
 
 use super::Raw;
+use crate::openai::Media;
 
 /// Reads one of `choices`.
 fn choice<T: Copy>(raw: &Raw, choices: &[(&str, T)]) -> Result<T, String> {
@@ -46,15 +47,6 @@ pub(in crate::config) fn content(raw: &Raw) -> Result<Content, String> {
         raw,
         &[("full", Content::Full), ("metadata", Content::Metadata)],
     )
-}
-
-/// What spans have of images, audio and other media.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Media {
-    /// Kind, type and size, in the place of the data.
-    Size,
-    /// The data as it was sent.
-    Full,
 }
 
 pub(in crate::config) fn media(raw: &Raw) -> Result<Media, String> {

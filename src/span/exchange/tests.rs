@@ -69,7 +69,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         content: true,
         entity_content: false,
         may_be_agent: true,
-        full_media: false,
+        media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
     }
