@@ -26,7 +26,9 @@ mod reader;
 mod reply;
 mod request;
 
+pub(crate) use media::without_media;
 pub use media::{Media, MediaSize, without_data_urls};
 pub use reader::{Finished, ReplyReader};
 pub use reply::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
+pub(crate) use request::Skeleton;
 pub use request::{ChatRequest, Content, Mark, Message, NotAnObject, Quoted};

@@ -3,9 +3,12 @@
 //! The rule: a span says of each one what it is, of which type and how long, `[image image/png, 1.5 MB]`, and leaves its data out, unless
 //! [`Media::Full`] asks for it.
 
+mod in_json;
+
 use std::borrow::Cow;
 use std::fmt;
 
+pub(crate) use in_json::without_media;
 use memchr::memmem;
 
 /// Shorter data URLs stay where a text has them: they take no more room than what would stand in their place.
