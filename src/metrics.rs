@@ -352,7 +352,7 @@ impl Metrics {
     }
 
     fn render_tracing(&self, text: &mut Exposition) {
-        let help = "Identity headers that could not be read.";
+        let help = "Identity headers that could not be read, and what was cut of them.";
         text.single(
             "spangate_identity_unreadable_total",
             "counter",

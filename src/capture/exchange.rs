@@ -95,6 +95,14 @@ pub struct Opening {
     pub system: &'static str,
 }
 
+impl Opening {
+    /// About how many bytes it takes beyond its own size: what clients choose the length of.
+    pub fn weight(&self) -> usize {
+        let coding = self.content_encoding.as_ref().map_or(0, String::len);
+        self.path.len() + coding + self.identity.weight()
+    }
+}
+
 /// A finished exchange.
 #[derive(Debug)]
 pub struct Exchange {
@@ -177,14 +185,14 @@ impl CallKey {
 }
 
 impl Exchange {
-    /// About how many bytes it takes: those of its bodies, and a bit for all else.
+    /// About how many bytes it takes: those of its bodies and of who asked, and a bit for all else.
     pub fn weight(&self) -> usize {
         const REST: usize = 2048;
         let reply = self
             .reading
             .as_ref()
             .map_or(0, |reading| reading.reply.weight());
-        REST + self.request.weight() + reply
+        REST + self.opening.weight() + self.request.weight() + reply
     }
 
     /// What its other attempts have in common with it.

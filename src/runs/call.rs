@@ -73,7 +73,7 @@ pub(super) struct Call {
     pub(super) failed_as: Option<CallKey>,
     /// The results of its tools came back.
     pub(super) answered: bool,
-    /// Of its turn's texts.
+    /// Of its turn's texts and names.
     pub(super) told_bytes: usize,
     /// Under which it is found.
     pub(super) keys: Vec<Key>,

@@ -237,6 +237,10 @@ impl Scope {
         let length = transcript.entries.len();
         let input = turn.and_then(|turn| self.runs.get(&run)?.turns[turn].input.as_ref());
         let mut entries = transcript.entries.iter();
+        let identity = &arrival.opening.identity;
+        // Its turn has the agent's name, its speaker too; its run may have the workflow's.
+        let names = 2 * identity.agent_name.as_ref().map_or(0, String::len)
+            + identity.workflow_name.as_ref().map_or(0, String::len);
         Call {
             id,
             exchange: arrival.opening.id,
@@ -267,7 +271,7 @@ impl Scope {
             delivered: Vec::new(),
             failed_as: None,
             answered: false,
-            told_bytes: input.map_or(0, |input| input.len()),
+            told_bytes: input.map_or(0, |input| input.len()) + names,
             keys: Vec::new(),
         }
     }
@@ -313,6 +317,7 @@ impl Scope {
             is_lone: false,
             exchanges: Vec::new(),
         };
+        self.run_bytes += run.weight();
         self.runs.insert(id, Box::new(run));
         id
     }

@@ -9,6 +9,8 @@ use crate::identity::Credential;
 
 /// Most system messages whose agents are remembered; beyond that nothing new is learned.
 const MOST: usize = 10_000;
+/// Most bytes of a name that is remembered: names are identifiers in AutoGen, and they are kept for good.
+const LONGEST: usize = 256;
 /// `AssistantAgent`'s own system message begins so (autogen-agentchat 0.7): it says nothing of who has it.
 const DEFAULT: &str = "You are a helpful AI assistant. Solve tasks using your tools.";
 
@@ -52,7 +54,7 @@ impl Prompts {
     pub(super) fn learn(&mut self, prompt: Prompt, name: &str) {
         let now = match self.names.get(&prompt) {
             Some(Some(known)) if known != name => None,
-            None if self.names.len() < MOST => Some(name.to_owned()),
+            None if self.names.len() < MOST && name.len() <= LONGEST => Some(name.to_owned()),
             _ => return,
         };
         self.names.insert(prompt, now.clone());

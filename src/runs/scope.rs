@@ -35,6 +35,8 @@ pub(super) struct Scope {
     pub(super) runs: BTreeMap<RunId, Box<Run>>,
     /// How many of them are not closed.
     pub(super) open: usize,
+    /// About how many bytes all of them take.
+    pub(super) run_bytes: usize,
     /// Not placed yet, by when they began.
     pending: BTreeMap<(u64, [u8; 16]), Arrival>,
     /// Whose attempts the exchanges under way are, and where they stand.
@@ -53,6 +55,7 @@ impl Scope {
             known: Known::default(),
             runs: BTreeMap::new(),
             open: 0,
+            run_bytes: 0,
             pending: BTreeMap::new(),
             attempts: Map::default(),
             failed: Map::default(),
@@ -63,7 +66,7 @@ impl Scope {
 
     /// About how many bytes it takes.
     pub(super) fn weight(&self) -> usize {
-        self.known.weight() + self.runs.len() * 2048
+        self.known.weight() + self.run_bytes
     }
 
     /// A request has come. Telling it twice is telling it once.
@@ -265,6 +268,7 @@ impl Scope {
             return;
         };
         self.open -= usize::from(!run.closed);
+        self.run_bytes -= run.weight();
         for id in run.calls {
             let failed_as = self.known.get(id).and_then(|call| call.failed_as);
             if let Some(waiting) = failed_as.and_then(|key| self.failed.get_mut(&key)) {

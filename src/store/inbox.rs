@@ -203,8 +203,8 @@ fn weight(note: &Note) -> usize {
     const SMALL: usize = 256;
     SMALL
         + match note {
-            Note::Begun(_) => 1024,
-            Note::Asked(_, body) => body.weight(),
+            Note::Begun(begun) => 1024 + begun.opening.weight(),
+            Note::Asked(opening, body) => opening.weight() + body.weight(),
             Note::Ended(exchange) => exchange.weight(),
             // The queue of spans holds it anyway.
             Note::Span { .. } => 0,

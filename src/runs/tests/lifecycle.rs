@@ -182,6 +182,45 @@ fn beyond_the_most_memory_and_age_runs_are_forgotten() {
 }
 
 #[test]
+fn what_runs_are_told_of_who_asks_counts_as_memory() {
+    let names = [
+        "x-respan-metadata",
+        "x-respan-thread-identifier",
+        "x-respan-agent-name",
+    ];
+    let calls: Vec<Call> = (0..200)
+        .map(|n| {
+            let text = format!("{n:04}{}", "x".repeat(4000));
+            let values = [format!(r#"{{"a":"{text}"}}"#), text.clone(), text];
+            let named = names.into_iter().zip(values);
+            named.fold(
+                call(n * 100, n * 100 + 10, &[WRITER, TASK], "Done."),
+                |call, (name, value)| call.saying(name, &value),
+            )
+        })
+        .collect();
+    let most = 512 << 10;
+    let mut bounded = play(
+        Settings {
+            max_memory: most,
+            ..SETTINGS
+        },
+        &calls,
+    );
+    assert!(bounded.runs.weight <= most, "{}", bounded.runs.weight);
+    // Each has 12 KB of them at least.
+    let known: usize = bounded
+        .runs
+        .scopes
+        .values()
+        .map(|scope| scope.runs.len())
+        .sum();
+    assert!((1..=most / 12_000).contains(&known), "{known}");
+    bounded.later(SETTINGS.max_age + Duration::from_mins(1));
+    assert_eq!(bounded.runs.weight, 0);
+}
+
+#[test]
 fn without_inference_only_told_runs_are_grouped() {
     let settings = Settings {
         infer: false,
