@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Kept, Reservation};
+use super::budget::{Budget, Reservation};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
+use super::kept::Kept;
 use super::queue::{Capture, Event, Journal, Piece};
 use crate::openai::{Finished, ReplyReader};
 use crate::redact::redact;
@@ -131,7 +132,11 @@ fn handle(
             unharmed(|| sink.asked(opening, started_ns, request));
         }
         Event::Looked => {}
-        Event::Settled { mut exchange, last } => {
+        Event::Settled {
+            mut exchange,
+            last,
+            facts,
+        } => {
             let opening = Arc::clone(&exchange.opening);
             let assembly = open.remove(&opening.id);
             exchange.reading = exchange.answer.as_ref().and_then(|answer| {
@@ -146,6 +151,7 @@ fn handle(
             });
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
+            drop(facts);
         }
     }
 }

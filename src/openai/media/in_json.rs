@@ -10,6 +10,7 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::ops::Range;
 
 use super::{DEFAULT_TYPE, LONG_URL, MediaSize, kind_of, type_by_beginning};
+use crate::encoding::text_before_damage;
 use crate::openai::request::{SECRETS, cut_mark};
 
 /// So many bytes in a row are looked at.
@@ -24,46 +25,59 @@ const AROUND: usize = 160;
 /// JSON without its media.
 #[derive(Debug)]
 pub(crate) struct WithoutMedia {
-    pub(crate) json: String,
+    pub(crate) json: Vec<u8>,
     /// Of the data that was left out. It means nothing to another process.
     pub(crate) hash: u64,
 }
 
-/// The JSON without its media; none where it has none.
-pub(crate) fn without_media(json: &str) -> Option<WithoutMedia> {
-    let bytes = json.as_bytes();
-    let mut kept = String::new();
+/// The JSON without its media; none where it has none. What follows a byte that is no UTF-8 is no JSON, and goes with it.
+pub(crate) fn without_media(json: &[u8]) -> Option<WithoutMedia> {
+    let mut run = long_run(json, 0)?;
+    let (json, _) = text_before_damage(json);
+    let mut kept = Vec::new();
     let mut hash = SECRETS.build_hasher();
-    let (mut copied, mut at) = (0, 0);
-    while at + WINDOW <= bytes.len() {
-        if !bytes[at..at + WINDOW].iter().all(|byte| is_dense(*byte)) {
-            at += STRIDE;
-            continue;
-        }
-        let run = dense_around(bytes, copied, at);
-        if run.len() < LONG_URL {
-            at = run.end + 1;
-            continue;
-        }
+    let mut copied = 0;
+    loop {
+        run.end = run.end.min(json.len());
         let mut from = run.start;
         while from < run.end
             && let Some((place, media)) = first_media(json, from..run.end)
         {
-            kept.push_str(&json[copied..place.start]);
-            kept.push_str(&media.to_string());
+            kept.extend_from_slice(&json.as_bytes()[copied..place.start]);
+            kept.extend_from_slice(media.to_string().as_bytes());
             json[place.clone()].hash(&mut hash);
             (copied, from) = (place.end, place.end);
         }
-        at = run.end.max(copied) + 1;
+        match long_run(json.as_bytes(), run.end.max(copied)) {
+            Some(next) => run = next,
+            None => break,
+        }
     }
     if copied == 0 {
         return None;
     }
-    kept.push_str(&json[copied..]);
+    kept.extend_from_slice(&json.as_bytes()[copied..]);
     Some(WithoutMedia {
         json: kept,
         hash: hash.finish(),
     })
+}
+
+/// The first run from `least` on that may be media.
+fn long_run(bytes: &[u8], least: usize) -> Option<Range<usize>> {
+    let mut at = least;
+    loop {
+        let window = bytes.get(at..at + WINDOW)?;
+        if !window.iter().all(|byte| is_dense(*byte)) {
+            at += STRIDE;
+            continue;
+        }
+        let run = dense_around(bytes, least, at);
+        if run.len() >= LONG_URL {
+            return Some(run);
+        }
+        at = run.end + 1;
+    }
 }
 
 /// Whether a URL or base64 in JSON may have it.
