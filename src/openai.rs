@@ -4,7 +4,7 @@
 //! at all. What can be read is kept, what cannot is unknown, and unknown is never zero. Nothing here fails or panics on any input.
 //!
 //! ```text
-//!  request body ──► ChatRequest::parse ──────────────────────────────────────────► ChatRequest
+//!  request body ──► Skeleton (of long ones) ──► without_media ──► ChatRequest::parse ──► ChatRequest
 //!
 //!  reply bytes ──► encoding ──► sse ──► chunk (one JSON object) ──► assemble ────► ChatReply
 //!                      └──────► a JSON body: one object, too ─────────┘

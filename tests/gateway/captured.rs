@@ -209,7 +209,7 @@ async fn only_what_was_cut_counts_as_cut() {
 
 #[tokio::test]
 async fn a_call_without_room_is_served_and_counts_as_a_span_that_was_dropped() {
-    const CALLS: usize = 150;
+    const CALLS: u32 = 150;
     let mut upstream = Upstream::listen().await;
     let respan = Respan::start().await;
     let gateway = Setup::between(&upstream, &respan)
@@ -237,7 +237,7 @@ async fn a_call_without_room_is_served_and_counts_as_a_span_that_was_dropped() {
         let now = gateway.metrics().await;
         let done =
             now.total("spangate_spans_exported_total") + now.total("spangate_spans_dropped_total");
-        (done > CALLS as f64 - 0.5).then_some(now)
+        (done > f64::from(CALLS) - 0.5).then_some(now)
     })
     .await;
     metrics.expect_balanced();

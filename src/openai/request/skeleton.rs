@@ -102,8 +102,19 @@ impl Skeleton {
             match self.place {
                 Place::End => return,
                 Place::Between => {
-                    self.structure(first);
-                    bytes = rest;
+                    let unit_ends = self.ends_unit();
+                    let is_plain = |byte: &&u8| match byte {
+                        b',' | b':' => !unit_ends,
+                        _ => !b" \n\r\t\"{}[]".contains(byte),
+                    };
+                    let plain = bytes.iter().take_while(is_plain).count();
+                    if plain > 0 {
+                        self.put(&bytes[..plain]);
+                        bytes = &bytes[plain..];
+                    } else {
+                        self.structure(first);
+                        bytes = rest;
+                    }
                 }
                 Place::Text => bytes = self.inside(bytes),
                 Place::Escape | Place::Digits(_) => {

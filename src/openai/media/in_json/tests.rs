@@ -69,11 +69,7 @@ fn a_part_with_data_says_what_it_was() {
             serde_json::to_string_pretty(&part).unwrap(),
         ] {
             let kept = without(&written);
-            assert!(
-                kept.contains(&format!("\"{says}\"")),
-                "{says}: {:.300}",
-                kept
-            );
+            assert!(kept.contains(&format!("\"{says}\"")), "{says}: {kept:.300}");
             let (mut kept, mut whole): (Value, Value) =
                 (serde_json::from_str(&kept).unwrap(), part.clone());
             drop_texts(&mut kept, says);
@@ -149,8 +145,7 @@ fn other_ways_to_write_base64_are_read() {
             assert_eq!(
                 kept,
                 format!(r#"{{"url":"[image image/png, {says}]"}}"#),
-                "{:.80}",
-                json
+                "{json:.80}"
             );
         }
         let json =
