@@ -43,6 +43,14 @@ impl Budget {
         })
     }
 
+    /// Bytes left of what one reply may hold; of a budget that many share nobody can tell.
+    fn own_room(&self) -> usize {
+        match self.parent {
+            Some(_) => self.limit.saturating_sub(self.held.load(Ordering::Relaxed)),
+            None => usize::MAX,
+        }
+    }
+
     fn take(&self, bytes: usize) -> bool {
         if !self.take_up_to(bytes, self.limit) {
             return false;
@@ -173,7 +181,9 @@ impl Copied {
         if self.cut {
             return;
         }
-        let fitting = data.len().min(self.limit - self.bytes.len());
+        let own_room = self.reserved.budget.own_room();
+        let room = own_room.saturating_add(self.reserved.held) - self.bytes.len();
+        let fitting = data.len().min(self.room()).min(room);
         let affordable = self.reserved.grow(self.bytes.len() + fitting);
         if affordable {
             self.bytes.extend_from_slice(&data[..fitting]);
@@ -201,6 +211,12 @@ impl Copied {
     /// Holds what a skeleton came to.
     pub(super) fn fill(&mut self, bytes: Vec<u8>) {
         self.bytes = bytes;
+    }
+
+    /// Whether most of what one reply may hold is taken.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        let budget = &self.reserved.budget;
+        budget.own_room() < budget.limit / 2
     }
 
     /// Counts what is held beside its bytes, once no more of them come. Without room it is cut.
@@ -262,7 +278,10 @@ mod tests {
         first.push(&[0; 5]);
         let mut second = Copied::new(usize::MAX, Arc::clone(&one));
         second.push(&[0; 2]);
-        assert_eq!((second.is_cut(), held()), (true, (5, 5)));
+        // As much of a reply as there is room for.
+        assert_eq!((second.is_cut(), second.bytes().len()), (true, 1));
+        drop(second);
+        assert_eq!(held(), (5, 5));
         let mut other = Copied::new(usize::MAX, Arc::clone(&all));
         other.push(&[0; 5]);
         let mut third = Copied::new(usize::MAX, Arc::clone(&one));

@@ -275,6 +275,9 @@ impl Watching {
             saw_token: Arc::clone(saw_token),
             piece: self.passing.piece(),
         });
+        if self.passing.reply.is_short_of_room() {
+            self.capture.hurry();
+        }
     }
 }
 

@@ -126,6 +126,8 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     events: Vec<Event>,
+    /// The worker shall not linger.
+    urgent: bool,
     closed: bool,
 }
 
@@ -193,6 +195,16 @@ impl Capture {
         }
     }
 
+    /// Has the worker take what waits at once: somebody will soon be out of room.
+    pub(super) fn hurry(&self) {
+        let waiting = &self.queue.waiting;
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .urgent = true;
+        self.queue.changed.notify_one();
+    }
+
     /// No further event is expected: the worker ends after those that wait.
     pub(super) fn close(&self) {
         self.queue
@@ -230,8 +242,11 @@ impl Capture {
         let (mut waiting, _) = self
             .queue
             .changed
-            .wait_timeout_while(waiting, LINGER, |waiting| !waiting.closed)
+            .wait_timeout_while(waiting, LINGER, |waiting| {
+                !waiting.closed && !waiting.urgent
+            })
             .unwrap_or_else(PoisonError::into_inner);
+        waiting.urgent = false;
         let events = std::mem::take(&mut waiting.events);
         (!events.is_empty()).then_some(events)
     }

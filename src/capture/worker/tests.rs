@@ -268,3 +268,23 @@ fn what_waits_of_a_stream_keeps_to_the_limit_of_a_body_however_much_passes() {
         assert_eq!(budget.held(), 0);
     }
 }
+
+#[test]
+fn of_one_frame_that_is_too_long_as_much_is_kept_as_there_is_room_for() {
+    let budget = Budget::new(1 << 24);
+    let capture = Capture::new(Arc::clone(&budget), Arc::new(()));
+    let opening = Opening {
+        max_body: 50_000,
+        ..opening("/v1/chat/completions")
+    };
+    let (_asked, mut answered) = capture.open(opening, None);
+    answered.head(StatusCode::OK, &HeaderMap::new());
+    let content = "x".repeat(100_000);
+    answered.data(&Bytes::from(format!(
+        r#"{{"id":"c","choices":[{{"message":{{"content":"{content}"}}}}]}}"#
+    )));
+    answered.end(End::Complete);
+    let seen = work_off(&capture, &budget);
+    let reply = &seen[0].reading.as_ref().unwrap().reply;
+    assert_eq!((reply.cut, reply.id.as_deref()), (true, Some("c")));
+}
