@@ -43,6 +43,7 @@ fn opening(number: u64) -> Arc<Opening> {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: spangate::openai::Media::Size,
         max_body: 4 << 20,
         system: "openai",
     })

@@ -446,7 +446,7 @@ impl Sink for Seen {
 
     fn settled(&mut self, exchange: Exchange) {
         let reading = exchange.reading.as_ref();
-        if exchange.request.is_cut() || reading.is_some_and(|reading| reading.reply.cut) {
+        if exchange.request.is_shortened() || reading.is_some_and(|reading| reading.reply.cut) {
             self.metrics.capture_cut();
         }
         let exchange = Arc::new(exchange);

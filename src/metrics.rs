@@ -302,6 +302,7 @@ impl Metrics {
     pub fn render(&self, store: &Store) -> String {
         let mut text = Exposition::new();
         render_spans(&mut text, store);
+        render_capture(&mut text, store);
         render_store(&mut text, store);
         self.render_requests(&mut text);
         self.models().render(&mut text);
@@ -359,7 +360,7 @@ impl Metrics {
             help,
             self.identity_unreadable.load(Ordering::Relaxed),
         );
-        let help = "Bodies of which only the beginning was kept for the span.";
+        let help = "Calls of which a body was longer than what is kept of one for the span.";
         text.single(
             "spangate_capture_cut_total",
             "counter",
@@ -430,6 +431,19 @@ fn render_spans(text: &mut Exposition, store: &Store) {
         "gauge",
         "Spans waiting or under way to Respan.",
         counts.pending,
+    );
+}
+
+fn render_capture(text: &mut Exposition, store: &Store) {
+    text.family(
+        "spangate_capture_dropped_total",
+        "counter",
+        "Calls that were not traced, by reason; each is a span made and dropped.",
+    );
+    text.labelled(
+        "spangate_capture_dropped_total",
+        format_args!("reason=\"memory\""),
+        store.counts().dropped(DropReason::Capture),
     );
 }
 

@@ -31,6 +31,7 @@ use crate::config::Secret;
 use crate::health;
 use crate::identity::{self, Log};
 use crate::metrics::{Endpoint, Metrics};
+use crate::openai::Media;
 use crate::server::Shutdown;
 use crate::tap::Tap;
 use crate::upstream::{CallError, Pulse, ReplyBody, Upstream};
@@ -62,6 +63,8 @@ pub struct Settings {
     pub content: bool,
     /// Content goes into chat spans twice.
     pub entity_content: bool,
+    /// What spans have of images, audio and other media.
+    pub media: Media,
     /// Most bytes of a body that a span keeps.
     pub max_captured: usize,
     /// `gen_ai.system` of the upstream.
@@ -277,6 +280,7 @@ fn watch(
             .headers()
             .get(header::USER_AGENT)
             .is_some_and(|agent| is_agents_client(agent.as_bytes())),
+        media: settings.media,
         max_body: settings.max_captured,
         system: settings.system,
         identity,

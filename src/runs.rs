@@ -199,7 +199,7 @@ impl Runs {
 
     /// A request has come in whole. Requests may be told in any order, but before the end of anything that began later.
     pub fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept, now: Instant) {
-        if let Some(retrying) = Retrying::of(&opening, started_ns, body.bytes()) {
+        if let Some(retrying) = Retrying::of(&opening, started_ns, &body) {
             self.retries.claim(&retrying);
         }
         if !self.is_grouped(&opening) {

@@ -461,6 +461,10 @@ impl Journal for Store {
     fn asked(&self, opening: &Arc<Opening>, body: Kept) {
         self.inbox.tell(Note::Asked(Arc::clone(opening), body));
     }
+
+    fn dropped(&self) {
+        self.lock().never_made(DropReason::Capture);
+    }
 }
 
 impl fmt::Debug for Store {

@@ -8,9 +8,9 @@ use http::{HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
-use super::budget::Kept;
+use super::kept::Kept;
 use crate::identity::Identity;
-use crate::openai::ChatReply;
+use crate::openai::{ChatReply, Media};
 
 /// Names an exchange: ordered by time, and random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +87,8 @@ pub struct Opening {
     pub entity_content: bool,
     /// The client is the one that AutoGen's agents have, openai-python's asynchronous one, by its `user-agent`.
     pub may_be_agent: bool,
+    /// What spans have of images, audio and other media.
+    pub media: Media,
     /// Most bytes kept of each body.
     pub max_body: usize,
     /// `gen_ai.system` of the upstream.
@@ -146,7 +148,7 @@ pub struct Retrying {
 
 impl Retrying {
     /// None of a first attempt, or where no SDK says which it is.
-    pub fn of(opening: &Opening, started_ns: u64, body: &[u8]) -> Option<Self> {
+    pub fn of(opening: &Opening, started_ns: u64, body: &Kept) -> Option<Self> {
         let attempt = opening
             .retry
             .filter(|attempt| *attempt > 0 && opening.chat)?;
@@ -164,7 +166,7 @@ impl Retrying {
 pub struct CallKey([u8; 32]);
 
 impl CallKey {
-    pub(super) fn of(opening: &Opening, body: &[u8]) -> Self {
+    pub(super) fn of(opening: &Opening, body: &Kept) -> Self {
         let identity = &opening.identity;
         let mut hash = Sha256::new();
         hash.update(identity.credential.0);
@@ -177,7 +179,10 @@ impl CallKey {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        hash.update(body);
+        hash.update(body.bytes());
+        if let Some(media) = body.media_hash() {
+            hash.update(media.to_be_bytes());
+        }
         CallKey(hash.finalize().into())
     }
 }
@@ -195,7 +200,7 @@ impl Exchange {
 
     /// What its other attempts have in common with it.
     pub fn call_key(&self) -> CallKey {
-        CallKey::of(&self.opening, self.request.bytes())
+        CallKey::of(&self.opening, &self.request)
     }
 
     /// When it ended, in nanoseconds since the Unix epoch.
@@ -206,7 +211,7 @@ impl Exchange {
 
     /// What it repeats, when an SDK says that it does.
     pub fn retrying(&self) -> Option<Retrying> {
-        Retrying::of(&self.opening, self.started_ns, self.request.bytes())
+        Retrying::of(&self.opening, self.started_ns, &self.request)
     }
 
     /// A response header, of those that are kept.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::asking::Asking;
-use super::budget::Copied;
+use super::budget::{Budget, Copied, Reservation};
 use super::exchange::{Answer, Ending, Exchange, Opening};
 use super::queue::{Begun, Capture, Event, Piece};
 use crate::tap::{End, Observer};
@@ -17,6 +17,15 @@ use crate::upstream::{Broken, CallError};
 
 /// A reply goes to the worker before its copy is longer than this, unless one frame is: thousands of streams hold that much each.
 const PIECE: usize = 2 * 1024;
+/// About what an exchange takes beside what clients and upstreams choose the length of, until the worker is done with it.
+const FACTS: usize = size_of::<Opening>()
+    + size_of::<Watching>()
+    + size_of::<Asking>()
+    + size_of::<Exchange>()
+    + 2 * size_of::<Event>()
+    + 512;
+/// Longest value of a header that says how a reply is to be read; what is longer says nothing.
+const LONGEST_VALUE: usize = 1024;
 /// Of an error's body where bodies are not kept.
 const ERROR_BODY: usize = 4 * 1024;
 
@@ -57,6 +66,7 @@ struct Watching {
     started_ns: u64,
     request: Arc<Asking>,
     answer: Option<Answer>,
+    facts: Reservation,
     passing: Passing,
 }
 
@@ -90,11 +100,11 @@ pub(super) fn open(
     opening: Opening,
     request_length: Option<u64>,
 ) -> (Asked, Answered) {
-    let request = Copied::new(
-        if opening.chat { opening.max_body } else { 0 },
-        Arc::clone(capture.budget()),
-    );
-    let request = Arc::new(Asking::new(request, request_length));
+    let Some(facts) = capture.budget().facts(FACTS + opening.weight()) else {
+        capture.dropped();
+        return (Asked::nothing(), Answered::nothing());
+    };
+    let request = Arc::new(Asking::new(&opening, capture.budget(), request_length));
     let started_ns = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {
@@ -113,13 +123,16 @@ pub(super) fn open(
         request: Arc::clone(&request),
     };
     let asked = Asked(opening.chat.then_some(going));
-    let reply = Copied::new(usize::MAX, Arc::clone(capture.budget()));
+    // All of a reply may pass, but no more than this of it waits for the worker.
+    let reply_budget = Budget::within(capture.budget(), opening.max_body);
+    let reply = Copied::new(usize::MAX, reply_budget);
     let watching = Watching {
         capture,
         opening,
         started_ns,
         request,
         answer: None,
+        facts,
         passing: Passing {
             started: Instant::now(),
             keep: false,
@@ -177,8 +190,15 @@ impl Answered {
             headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
+                .filter(|value| value.len() <= LONGEST_VALUE)
                 .map(Arc::from)
         };
+        let mut kept: Vec<_> = headers.iter().filter_map(kept).collect();
+        let weight = |(_, value): &(_, String)| size_of::<(&str, String)>() + value.len();
+        let taken: usize = kept.iter().map(weight).sum();
+        if !watching.facts.add_facts(taken) {
+            kept.clear();
+        }
         let passing = &mut watching.passing;
         passing.keep = watching.opening.chat || !status.is_success();
         if !watching.opening.chat {
@@ -189,7 +209,7 @@ impl Answered {
             first_byte: passing.started.elapsed(),
             content_type: text(header::CONTENT_TYPE.as_str()),
             content_encoding: text(header::CONTENT_ENCODING.as_str()),
-            headers: headers.iter().filter_map(kept).collect(),
+            headers: kept.into(),
         });
         passing.streamed = answer.is_streamed();
     }
@@ -218,6 +238,7 @@ impl Answered {
                 started_ns,
                 request,
                 answer,
+                facts,
                 passing: Passing { started, .. },
             } = *watching;
             // The request may still be on its way up: what it is by now is what the upstream answered to.
@@ -234,6 +255,7 @@ impl Answered {
             capture.push(Event::Settled {
                 exchange: Box::new(exchange),
                 last,
+                facts,
             });
         }
     }
@@ -248,12 +270,14 @@ impl Watching {
         let saw_token = self.passing.saw_token.get_or_insert_default();
         self.passing.timed &= !saw_token.load(Ordering::Relaxed);
         self.capture.push(Event::Piece {
-            id: self.opening.id,
+            opening: Arc::clone(&self.opening),
             answer,
-            max_body: self.opening.max_body,
             saw_token: Arc::clone(saw_token),
             piece: self.passing.piece(),
         });
+        if self.passing.reply.is_short_of_room() {
+            self.capture.hurry();
+        }
     }
 }
 
@@ -278,9 +302,12 @@ impl Passing {
     }
 
     fn piece(&mut self) -> Piece {
+        let marks = std::mem::take(&mut self.marks);
+        self.reply.weigh(size_of::<Event>() + size_of_val(&*marks));
+        self.keep &= !self.reply.is_cut();
         Piece {
             bytes: self.reply.take(),
-            marks: std::mem::take(&mut self.marks),
+            marks,
         }
     }
 }

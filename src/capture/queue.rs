@@ -1,25 +1,28 @@
-//! The way from the observers to the worker: a queue that is never waited for. Its length is bounded by the budget of the copies in it and
-//! by the requests in flight.
+//! The way from the observers to the worker: a queue that is never waited for. All that is in it was counted against the budget before it came:
+//! an exchange's facts when it began, the pieces of its reply when they were copied.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::asking::Asking;
-use super::budget::{Budget, Copied, Kept};
-use super::exchange::{Answer, Exchange, ExchangeId, Opening};
+use super::budget::{Budget, Copied, Reservation};
+use super::exchange::{Answer, Exchange, Opening};
+use super::kept::Kept;
 use super::observers::{self, Answered, Asked};
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// Between two warnings of exchanges that are dropped.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+
 /// Something that observers saw.
 pub(super) enum Event {
     /// More of a reply.
     Piece {
-        id: ExchangeId,
+        opening: Arc<Opening>,
         answer: Answer,
-        max_body: usize,
         /// For the worker to set once it has seen the first token: the times of later frames are not wanted.
         saw_token: Arc<AtomicBool>,
         piece: Piece,
@@ -36,6 +39,8 @@ pub(super) enum Event {
     Settled {
         exchange: Box<Exchange>,
         last: Piece,
+        /// For all of it but bodies.
+        facts: Reservation,
     },
 }
 
@@ -46,6 +51,9 @@ pub trait Journal: Send + Sync {
 
     /// The body of a request is whole, of which [`Begun::body`] was asked for too early.
     fn asked(&self, opening: &Arc<Opening>, body: Kept);
+
+    /// An exchange began of which nothing will be told, for there is no room for it.
+    fn dropped(&self) {}
 }
 
 /// An exchange that began.
@@ -72,11 +80,10 @@ impl Begun {
     /// One whose body is still to come.
     #[cfg(test)]
     pub(crate) fn growing(opening: Arc<Opening>, started_ns: u64) -> Self {
-        let body = Copied::new(0, Budget::new(0));
         Begun {
+            request: Arc::new(Asking::new(&opening, &Budget::new(0), None)),
             opening,
             started_ns,
-            request: Arc::new(Asking::new(body, None)),
         }
     }
 
@@ -106,6 +113,8 @@ pub struct Capture {
     queue: Arc<Queue>,
     budget: Arc<Budget>,
     journal: Arc<dyn Journal>,
+    /// When it was said last that exchanges are dropped.
+    warned: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Default)]
@@ -117,6 +126,8 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     events: Vec<Event>,
+    /// The worker shall not linger.
+    urgent: bool,
     closed: bool,
 }
 
@@ -127,6 +138,7 @@ impl Capture {
             queue: Arc::default(),
             budget,
             journal,
+            warned: Arc::default(),
         }
     }
 
@@ -141,6 +153,18 @@ impl Capture {
 
     pub(super) fn asked(&self, opening: &Arc<Opening>, body: Kept) {
         self.journal.asked(opening, body);
+    }
+
+    /// An exchange is not watched, for there is no room for it.
+    pub(super) fn dropped(&self) {
+        self.journal.dropped();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+            *warned = Some(Instant::now());
+            tracing::warn!(
+                "calls are not traced now, for capture.max_memory is taken; spangate_capture_dropped_total counts them"
+            );
+        }
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -163,7 +187,22 @@ impl Capture {
 
     /// Lets the worker look at what it has, though nothing was seen.
     pub fn look(&self) {
-        self.push(Event::Looked);
+        let waiting = &self.queue.waiting;
+        let waits = |waiting: &Waiting| !waiting.events.is_empty();
+        // What waits has it look anyway.
+        if !waits(&waiting.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.push(Event::Looked);
+        }
+    }
+
+    /// Has the worker take what waits at once: somebody will soon be out of room.
+    pub(super) fn hurry(&self) {
+        let waiting = &self.queue.waiting;
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .urgent = true;
+        self.queue.changed.notify_one();
     }
 
     /// No further event is expected: the worker ends after those that wait.
@@ -203,8 +242,11 @@ impl Capture {
         let (mut waiting, _) = self
             .queue
             .changed
-            .wait_timeout_while(waiting, LINGER, |waiting| !waiting.closed)
+            .wait_timeout_while(waiting, LINGER, |waiting| {
+                !waiting.closed && !waiting.urgent
+            })
             .unwrap_or_else(PoisonError::into_inner);
+        waiting.urgent = false;
         let events = std::mem::take(&mut waiting.events);
         (!events.is_empty()).then_some(events)
     }

@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Kept, Reservation};
+use super::budget::{Budget, Reservation};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
+use super::kept::Kept;
 use super::queue::{Capture, Event, Journal, Piece};
 use crate::openai::{Finished, ReplyReader};
 use crate::redact::redact;
@@ -104,15 +105,15 @@ fn handle(
 ) {
     match event {
         Event::Piece {
-            id,
+            opening,
             answer,
-            max_body,
             saw_token,
             piece,
         } => {
+            let id = opening.id;
             let mut assembly = open
                 .remove(&id)
-                .unwrap_or_else(|| Box::new(Assembly::new(&answer, max_body, Arc::clone(budget))));
+                .unwrap_or_else(|| Box::new(Assembly::new(&opening, &answer, Arc::clone(budget))));
             if let Some(assembly) = unharmed(move || {
                 assembly.take(&piece);
                 assembly
@@ -131,13 +132,17 @@ fn handle(
             unharmed(|| sink.asked(opening, started_ns, request));
         }
         Event::Looked => {}
-        Event::Settled { mut exchange, last } => {
-            let assembly = open.remove(&exchange.opening.id);
-            let max_body = exchange.opening.max_body;
+        Event::Settled {
+            mut exchange,
+            last,
+            facts,
+        } => {
+            let opening = Arc::clone(&exchange.opening);
+            let assembly = open.remove(&opening.id);
             exchange.reading = exchange.answer.as_ref().and_then(|answer| {
                 unharmed(move || {
                     let mut assembly = assembly.map_or_else(
-                        || Assembly::new(answer, max_body, Arc::clone(budget)),
+                        || Assembly::new(&opening, answer, Arc::clone(budget)),
                         |assembly| *assembly,
                     );
                     assembly.take(&last);
@@ -146,6 +151,7 @@ fn handle(
             });
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
+            drop(facts);
         }
     }
 }
@@ -171,11 +177,11 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(answer: &Answer, max_body: usize, budget: Arc<Budget>) -> Self {
+    fn new(opening: &Opening, answer: &Answer, budget: Arc<Budget>) -> Self {
         let reader = ReplyReader::new(
             answer.content_type.as_deref(),
             answer.content_encoding.as_deref(),
-            max_body,
+            opening.max_body,
         );
         Assembly {
             reader,

@@ -73,6 +73,7 @@ pub(super) fn settings(
         identity: identity::Defaults::from(&config.respan),
         content: config.capture.content == Content::Full,
         entity_content: config.respan.entity_content,
+        media: config.capture.media,
         max_captured: config.capture.max_body,
     })
 }

@@ -6,13 +6,17 @@
 mod bare;
 mod mark;
 mod quoted;
+mod skeleton;
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
 pub use mark::Mark;
+pub(super) use mark::SECRETS;
 pub use quoted::Quoted;
+pub(crate) use skeleton::Skeleton;
+pub(super) use skeleton::cut_mark;
 
 use crate::encoding::text_before_damage;
 

@@ -105,7 +105,7 @@ impl Scope {
 
     /// An attempt of a call that is known: it goes on.
     fn is_repeated(&mut self, arrival: &Arrival) -> bool {
-        let repeats = Retrying::of(&arrival.opening, arrival.started_ns, arrival.body.bytes());
+        let repeats = Retrying::of(&arrival.opening, arrival.started_ns, &arrival.body);
         let Some(call) = repeats.and_then(|repeats| self.take_failed(&repeats)) else {
             return false;
         };

@@ -84,6 +84,7 @@ impl Call {
             content: true,
             entity_content: false,
             may_be_agent: true,
+            media: crate::openai::Media::Size,
             max_body: 1 << 20,
             system: "openai",
         };

@@ -14,15 +14,15 @@ pub fn kind_attributes(system: &str, out: &mut impl Attributes) {
     put(out, key::SYSTEM, Some(system));
 }
 
-/// What was asked.
-pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut impl Attributes) {
+/// What was asked, and whether the call is `streaming`, as far as that is known.
+pub fn request_attributes(
+    request: &ChatRequest<'_>,
+    streaming: Option<bool>,
+    content: bool,
+    out: &mut impl Attributes,
+) {
     put(out, key::REQUEST_MODEL, request.model.as_deref());
-    // Without the member OpenAI does not stream; of a body that was cut nobody knows.
-    put(
-        out,
-        key::IS_STREAMING,
-        request.stream.or((!request.incomplete).then_some(false)),
-    );
+    put(out, key::IS_STREAMING, streaming);
     put(out, key::TEMPERATURE, request.temperature);
     put(out, key::TOP_P, request.top_p);
     put(

@@ -57,7 +57,7 @@ fn tell_asked<S: Sink>(
             chat::kind_attributes(opening.system, put);
             set(put, key::ENTITY_NAME, "openai.chat");
             set(put, key::ENTITY_PATH, "openai.chat");
-            put_call(put, opening, request, reading);
+            put_call(put, exchange, request);
         } else {
             set(put, key::LOG_TYPE, "task");
             let called = format!("{} {}", opening.method, opening.path);
@@ -205,15 +205,12 @@ fn says_something(reply: &ChatReply) -> bool {
 }
 
 /// What was asked and answered.
-fn put_call(
-    put: &mut impl Attributes,
-    opening: &Opening,
-    request: Option<&ChatRequest<'_>>,
-    reading: Option<&Reading>,
-) {
+fn put_call(put: &mut impl Attributes, exchange: &Exchange, request: Option<&ChatRequest<'_>>) {
+    let (opening, reading) = (&*exchange.opening, exchange.reading.as_ref());
+    let streaming = is_streaming(exchange, request);
     let twice = opening.content && opening.entity_content;
     if let Some(request) = request {
-        chat::request_attributes(request, opening.content, put);
+        chat::request_attributes(request, streaming, opening.content, put);
         if twice {
             chat::entity_input(request, put);
         }
@@ -226,10 +223,25 @@ fn put_call(
         chat::entity_output(&reading.reply, put);
     }
     if let Some(first) = reading.first_token
-        && request.is_some_and(|request| request.stream == Some(true))
+        && streaming == Some(true)
     {
         set(put, key::TIME_TO_FIRST_TOKEN, first.as_secs_f64());
     }
+}
+
+/// Whether the call streams: as it was asked for, or as it was answered, where that is all there is to see.
+fn is_streaming(exchange: &Exchange, request: Option<&ChatRequest<'_>>) -> Option<bool> {
+    let asked = request.and_then(|request| request.stream);
+    if asked == Some(true) || exchange.is_streamed() {
+        return Some(true);
+    }
+    // Without the member OpenAI does not stream; of a body that was cut nobody knows before it is answered.
+    let is_whole = request.is_some_and(|request| !request.incomplete);
+    let is_answered = exchange
+        .answer
+        .as_ref()
+        .is_some_and(|answer| answer.status.is_success());
+    asked.or((is_whole || is_answered).then_some(false))
 }
 
 fn put_transport(put: &mut impl Attributes, exchange: &Exchange, outcome: &Outcome<'_>) {

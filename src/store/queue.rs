@@ -365,6 +365,13 @@ impl Queue {
         Some(waiting)
     }
 
+    /// A span was never made: it counts as made and dropped.
+    pub(super) fn never_made(&mut self, reason: DropReason) {
+        self.counts.created += 1;
+        self.counts.pending += 1;
+        self.drop_counted(1, reason);
+    }
+
     fn drop_counted(&mut self, spans: u64, reason: DropReason) {
         self.counts.dropped[reason as usize] += spans;
         self.counts.pending -= spans;

@@ -65,6 +65,7 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
     };

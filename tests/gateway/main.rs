@@ -15,6 +15,7 @@ mod harness;
 
 mod autogen;
 mod breaks;
+mod captured;
 mod configuration;
 mod crash;
 mod delivery;

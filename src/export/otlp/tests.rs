@@ -366,6 +366,7 @@ fn calls() -> impl Strategy<Value = Made> {
                 content: flags[1],
                 entity_content: flags[2],
                 may_be_agent: true,
+                media: crate::openai::Media::Size,
                 max_body: 1 << 20,
                 system: "openai",
             }),

@@ -53,6 +53,7 @@ impl Attempt {
             content: true,
             entity_content: false,
             may_be_agent: true,
+            media: crate::openai::Media::Size,
             max_body: 1024,
             system: "openai",
         };

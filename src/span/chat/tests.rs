@@ -20,7 +20,7 @@ fn attributes(request: &str, reply: &str, content: bool) -> Vec<(Key, Value)> {
     reader.push(reply.as_bytes());
     let mut out = Vec::new();
     kind_attributes("openai", &mut out);
-    request_attributes(&request, content, &mut out);
+    request_attributes(&request, request.stream.or(Some(false)), content, &mut out);
     reply_attributes(&reader.finish().reply, content, &mut out);
     let mut keys: Vec<&Key> = out.iter().map(|(key, _)| key).collect();
     keys.sort_unstable();
@@ -85,6 +85,7 @@ fn what_is_not_known_has_no_attribute() {
             incomplete: true,
             ..ChatRequest::default()
         },
+        None,
         true,
         &mut out,
     );
@@ -130,7 +131,7 @@ fn a_message_of_a_strange_kind_keeps_its_number() {
     let request =
         ChatRequest::parse(br#"{"messages":[null,7,{"role":"user","content":"hi"}]}"#).unwrap();
     let mut out = Vec::new();
-    request_attributes(&request, true, &mut out);
+    request_attributes(&request, None, true, &mut out);
     assert!(out.contains(&("gen_ai.prompt.2.content".into(), Value::Text("hi".into()))));
 }
 

@@ -69,6 +69,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
     }
