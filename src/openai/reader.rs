@@ -191,6 +191,8 @@ fn are_events(head: &[u8], promised: bool) -> Option<bool> {
 }
 
 #[cfg(test)]
+mod odd;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
