@@ -6,7 +6,7 @@ use super::calls::{self, CallTracker};
 use super::room::Room;
 use super::usage;
 use crate::openai::chunk::{Attached, Audio, Delta, Part};
-use crate::openai::media::{Media, MediaSize, decoded_length};
+use crate::openai::media::{Media, MediaSize, decoded_length, without_data_urls};
 use crate::openai::reply::{Choice, FunctionCall, Usage};
 
 /// What the next piece of a choice depends on, beside what the choice holds.
@@ -166,6 +166,15 @@ impl ChoiceTracker {
 
     /// There are no more pieces.
     pub(super) fn finish(&mut self, choice: &mut Choice, media: Media, room: &mut Room) {
+        if media == Media::Size {
+            let texts = [&mut choice.content, &mut choice.reasoning];
+            let calls = choice.tool_calls.iter_mut().map(|call| &mut call.arguments);
+            for text in texts.into_iter().flatten().chain(calls) {
+                if let Cow::Owned(without) = without_data_urls(text) {
+                    *text = without;
+                }
+            }
+        }
         let Sound { bytes, data } = std::mem::take(&mut self.sound);
         if bytes == 0 {
             return;

@@ -56,6 +56,26 @@ fn media_is_named_and_is_a_token() {
 }
 
 #[test]
+fn data_urls_within_texts_are_named_in_their_place() {
+    let url = format!("data:image/png;base64,{}", "AAAA".repeat(100));
+    let delta = format!(
+        r#"{{"content":"![a]({url})","reasoning":"{url}","tool_calls":[{{"index":0,"id":"a","function":{{"name":"f","arguments":"{{\"url\":\"{url}\"}}"}}}}]}}"#
+    );
+    for choice in [streamed(&[&delta]), whole(&delta)] {
+        assert_eq!(choice.content, some("![a]([image image/png, 300 B])"));
+        assert_eq!(choice.reasoning, some("[image image/png, 300 B]"));
+        assert_eq!(
+            choice.tool_calls[0].arguments,
+            r#"{"url":"[image image/png, 300 B]"}"#
+        );
+    }
+    let data = chunk(&[0], &format!(r#""delta":{delta}"#));
+    let mut reader = ReplyReader::with_media(EVENTS, None, LIMIT, Media::Full);
+    reader.push(events(&[&data]).as_bytes());
+    assert_eq!(reader.finish().reply.choices[0].reasoning, Some(url));
+}
+
+#[test]
 fn speech_in_pieces_is_one_sound() {
     let choice = streamed(&[
         r#"{"audio":{"id":"x","transcript":"Hel"}}"#,
@@ -126,10 +146,9 @@ fn annotations_and_citations_are_kept_as_json() {
     );
     // A part of a kind that is not known says something, too.
     let reference = r#"{"type":"reference","reference_ids":[1]}"#;
-    for delta in [format!(r#"{{"content":["a",{reference}]}}"#)] {
-        assert_eq!(streamed(&[&delta]).annotations, [reference]);
-        assert_eq!(whole(&delta).annotations, [reference]);
-    }
+    let delta = format!(r#"{{"content":["a",{reference}]}}"#);
+    assert_eq!(streamed(&[&delta]).annotations, [reference]);
+    assert_eq!(whole(&delta).annotations, [reference]);
 }
 
 #[test]
