@@ -110,8 +110,7 @@ pub(super) fn written(raw: Raw<'_>) -> Option<Cow<'_, str>> {
 pub(super) fn filled(raw: Raw<'_>) -> Option<Raw<'_>> {
     let written = raw.written;
     let is_empty = match written.as_bytes() {
-        [b'{' | b'[', inner @ .., b'}' | b']'] => inner.trim_ascii().is_empty(),
-        [b'"', inner @ .., b'"'] => inner.trim_ascii().is_empty(),
+        [b'{' | b'[' | b'"', inner @ .., b'}' | b']' | b'"'] => inner.trim_ascii().is_empty(),
         _ => matches!(written, "null" | "false") || number(raw) == Some(0.0),
     };
     (!is_empty).then_some(raw)
