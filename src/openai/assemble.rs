@@ -36,6 +36,8 @@ pub(super) struct Assembly {
     reply: ChatReply,
     /// One for each choice, in their order.
     choices: Vec<ChoiceTracker>,
+    /// Those of the reply as a whole, as a JSON list.
+    citations: Option<String>,
     media: Media,
     room: Room,
     token: bool,
@@ -57,6 +59,7 @@ impl Assembly {
         Self {
             reply: ChatReply::default(),
             choices: Vec::new(),
+            citations: None,
             media,
             room: Room::new(limit),
             token: false,
@@ -299,9 +302,9 @@ impl Assembly {
         for (position, part) in (0..).zip(chunk.choices) {
             self.part(position, part);
         }
-        if let (Some(citations), Some(choice)) = (chunk.citations, self.reply.choices.first_mut()) {
+        if let Some(citations) = chunk.citations {
             self.token = true;
-            self.room.replace(&mut choice.citations, citations);
+            self.room.replace(&mut self.citations, citations);
         }
     }
 
@@ -374,6 +377,9 @@ impl Assembly {
     pub(super) fn finish(mut self) -> ChatReply {
         for (choice, tracker) in self.reply.choices.iter_mut().zip(&mut self.choices) {
             tracker.finish(choice, self.media, &mut self.room);
+        }
+        if let Some(first) = self.reply.choices.first_mut() {
+            first.citations = first.citations.take().or(self.citations.take());
         }
         if self.reply.usage.is_none() {
             let usages = self.choices.iter().filter_map(|choice| choice.usage);

@@ -279,8 +279,12 @@ impl<'a> Members<'a> for Delta<'a> {
             }
             "annotations" => {
                 let raw = json.value()?;
-                let elements = json::elements(raw.get()).into_iter();
-                self.annotations.extend(elements.map(Raw::get));
+                if raw.get().starts_with('[') {
+                    let elements = json::elements(raw.get()).into_iter();
+                    self.annotations.extend(elements.map(Raw::get));
+                } else {
+                    self.annotations.extend(json::filled(raw).map(Raw::get));
+                }
                 Ok(())
             }
             "citations" => json.take(&mut self.citations, list),

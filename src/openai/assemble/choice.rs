@@ -56,7 +56,9 @@ impl ChoiceTracker {
         self.has_deltas |= speaks;
         self.delta(choice, delta, false, media, room);
         let mut is_repeated = false;
-        if let Some(message) = message {
+        if let Some(message) = message
+            && !(speaks && says_less(&message, choice))
+        {
             speaks |= message.says_something();
             is_repeated = self.has_deltas;
             self.message(choice, *message, media, room);
@@ -193,6 +195,13 @@ impl ChoiceTracker {
         };
         room.push(&mut choice.media, text);
     }
+}
+
+/// Whether a message is no more than the delta beside it, which servers send that put each piece into both.
+fn says_less(message: &Delta<'_>, choice: &Choice) -> bool {
+    let held = choice.content.as_deref().unwrap_or_default();
+    let content = message.content.as_deref().unwrap_or_default();
+    content.len() < held.len()
 }
 
 impl Sound {

@@ -183,6 +183,30 @@ fn messages_in_place_of_deltas_go_on_or_repeat_what_came_before() {
 }
 
 #[test]
+fn a_message_beside_each_delta_adds_nothing() {
+    for messages in [["a", "b", "c"], ["a", "ab", "abc"]] {
+        let data: Vec<String> = ["a", "b", "c"]
+            .iter()
+            .zip(messages)
+            .map(|(delta, message)| {
+                chunk(
+                    &[0],
+                    &format!(
+                        r#""delta":{{"content":"{delta}"}},"message":{{"content":"{message}"}}"#
+                    ),
+                )
+            })
+            .collect();
+        let data: Vec<&str> = data.iter().map(String::as_str).collect();
+        assert_eq!(
+            stream(&data).choices[0].content,
+            some("abc"),
+            "{messages:?}"
+        );
+    }
+}
+
+#[test]
 fn the_last_finish_reason_that_is_not_null_counts() {
     let reason = |reasons: &[&str]| {
         let data: Vec<String> = reasons

@@ -132,6 +132,9 @@ fn annotations_and_citations_are_kept_as_json() {
     let second = r#"{"type":"url_citation","url_citation":{"url":"https://b"}}"#;
     assert!(is_token(&format!(r#"{{"annotations":[{first}]}}"#)));
     assert!(!is_token(r#"{"annotations":[]}"#));
+    assert!(!is_token(r#"{"annotations":{}}"#));
+    let lone = format!(r#"{{"annotations":{first}}}"#);
+    assert_eq!(streamed(&[&lone]).annotations, [first]);
     let choice = streamed(&[
         &format!(r#"{{"content":"a","annotations":[{first}]}}"#),
         &format!(r#"{{"annotations":[{second}]}}"#),
@@ -163,6 +166,13 @@ fn citations_are_taken_from_all_places_and_count_once() {
     assert_eq!(reply.choices[0].citations, some(list));
     assert_eq!(reply.choices[0].content, some("aa"));
     assert_eq!(body(&on_top("message")).choices[0].citations, some(list));
+    let before = format!(r#"{{"id":"i","citations":{list},"choices":[]}}"#);
+    let reply = stream(&[
+        &before,
+        &chunk(&[0], r#""delta":{"content":"a"}"#),
+        "[DONE]",
+    ]);
+    assert_eq!(reply.choices[0].citations, some(list));
     let within = format!(r#"{{"content":"a","citations":{list}}}"#);
     assert_eq!(streamed(&[&within]).citations, some(list));
     assert_eq!(whole(&within).citations, some(list));
