@@ -21,6 +21,7 @@ use http_body_util::{BodyExt as _, Limited};
 use tower::Service;
 
 use crate::export;
+use crate::media_type;
 use crate::metrics::{self, Metrics};
 use crate::server::Shutdown;
 use crate::store::Store;
@@ -193,7 +194,7 @@ impl Admin {
     async fn replay(&self, request: &Request<()>) -> Response<Body> {
         // A page elsewhere can send a plain form here, but not this type without being asked first.
         let content_type = request.headers().get(CONTENT_TYPE);
-        if content_type.map(HeaderValue::as_bytes) != Some(JSON.as_bytes()) {
+        if !content_type.is_some_and(|kind| media_type::is(kind, JSON)) {
             return error(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "send `Content-Type: application/json`",

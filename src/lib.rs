@@ -66,6 +66,7 @@ pub mod gateway;
 mod health;
 pub mod identity;
 pub mod logging;
+mod media_type;
 pub mod metrics;
 pub mod openai;
 pub mod proxy;

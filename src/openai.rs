@@ -22,6 +22,7 @@ mod chunk;
 mod form;
 mod json;
 mod media;
+mod outline;
 mod reader;
 mod reply;
 mod request;

@@ -10,6 +10,7 @@ use uuid::{Builder, Uuid};
 
 use super::kept::Kept;
 use crate::identity::Identity;
+use crate::media_type;
 use crate::openai::{ChatReply, Media};
 
 /// Names an exchange: ordered by time, and random.
@@ -248,7 +249,7 @@ impl Answer {
     /// Whether it is a stream of events.
     pub fn is_streamed(&self) -> bool {
         let kind = self.content_type.as_deref();
-        kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+        kind.is_some_and(|kind| media_type::is(kind, media_type::EVENT_STREAM))
     }
 }
 

@@ -178,10 +178,11 @@ struct Assembly {
 
 impl Assembly {
     fn new(opening: &Opening, answer: &Answer, budget: Arc<Budget>) -> Self {
-        let reader = ReplyReader::new(
+        let reader = ReplyReader::with_media(
             answer.content_type.as_deref(),
             answer.content_encoding.as_deref(),
             opening.max_body,
+            opening.media,
         );
         Assembly {
             reader,

@@ -111,7 +111,7 @@ fn amount(tenths: usize, unit: &str, formatter: &mut fmt::Formatter<'_>) -> fmt:
 }
 
 /// The kind of media that a type belongs to.
-fn kind_of(media_type: &str) -> &'static str {
+pub(super) fn kind_of(media_type: &str) -> &'static str {
     match media_type.split('/').next().unwrap_or_default() {
         "image" => "image",
         "audio" => "audio",

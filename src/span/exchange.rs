@@ -9,7 +9,7 @@ use super::{
     Attributes, Collect, Head, Name, Place, Sink, Span, SpanId, TraceId, ValueRef, key, tell_all,
 };
 use crate::capture::{Ending, Exchange, ExchangeId, Opening, Reading};
-use crate::openai::{ChatReply, ChatRequest};
+use crate::openai::ChatRequest;
 
 /// What a client that left is recorded as, there being no status for it; nginx's word.
 const CLIENT_CLOSED_REQUEST: i64 = 499;
@@ -170,6 +170,9 @@ impl<'e> Outcome<'e> {
                 kind: kind.or(Some("stream_error".into())),
                 status_code,
             },
+            _ if is_empty(exchange, reading) => {
+                ended("empty", "the upstream answered with nothing", status_code)
+            }
             _ if lacks_its_end(exchange, reading) => ended(
                 "upstream_broke",
                 "the reply is not whole, although the upstream ended it as if it were",
@@ -185,23 +188,34 @@ impl<'e> Outcome<'e> {
     }
 }
 
-/// A reply whose transport ended well and which is not whole all the same: a body without a told length ends like that when the upstream dies.
-fn lacks_its_end(exchange: &Exchange, reading: Option<&Reading>) -> bool {
-    exchange.opening.chat
-        && exchange
-            .answer
-            .as_ref()
-            .is_some_and(|answer| answer.status.is_success())
+/// A success whose transport ended well and that has neither a choice nor an error in it: no byte, comments, `[DONE]` alone.
+fn is_empty(exchange: &Exchange, reading: Option<&Reading>) -> bool {
+    is_success(exchange)
+        && exchange.ending == Ending::Complete
         && reading.is_some_and(|reading| {
-            !reading.ended
-                && !reading.reply.cut
-                && !reading.reply.undecodable
-                && says_something(&reading.reply)
+            let reply = &reading.reply;
+            let is_known = !reply.cut && !reply.undecodable;
+            // Bytes that broke off before any choice are for `lacks_its_end`.
+            let is_over = reading.ended || !(reply.broken_off || reply.id.is_some());
+            is_known && is_over && reply.choices.is_empty() && reply.error.is_none()
         })
 }
 
-fn says_something(reply: &ChatReply) -> bool {
-    reply.id.is_some() || !reply.choices.is_empty()
+/// The upstream answered to a chat completion with a status of success.
+fn is_success(exchange: &Exchange) -> bool {
+    let answer = exchange.answer.as_ref();
+    exchange.opening.chat && answer.is_some_and(|answer| answer.status.is_success())
+}
+
+/// A reply whose transport ended well and which is not whole all the same: a body without a told length ends like that when the upstream dies.
+fn lacks_its_end(exchange: &Exchange, reading: Option<&Reading>) -> bool {
+    is_success(exchange)
+        && reading.is_some_and(|reading| {
+            let reply = &reading.reply;
+            let is_known = !reply.cut && !reply.undecodable;
+            let has_begun = reply.id.is_some() || !reply.choices.is_empty();
+            is_known && !reading.ended && (reply.broken_off || has_begun && !reply.is_finished())
+        })
 }
 
 /// What was asked and answered.

@@ -27,6 +27,7 @@ mod leaving;
 mod limits;
 mod load;
 mod metrics;
+mod odd_replies;
 mod outcomes;
 mod pieces;
 mod readme;

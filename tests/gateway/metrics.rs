@@ -134,7 +134,7 @@ async fn models_beyond_the_first_hundred_are_other() {
     let upstream = Upstream::answering(|request| {
         let body: Value = serde_json::from_slice(&request.body).expect("JSON");
         let body =
-            json!({"id": "c", "object": "chat.completion", "model": body["model"], "choices": []});
+            json!({"id": "c", "object": "chat.completion", "model": body["model"], "choices": [{"message": {"content": "Yes."}}]});
         json_reply("200 OK", &body.to_string())
     })
     .await;

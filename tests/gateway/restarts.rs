@@ -115,7 +115,8 @@ async fn a_span_that_was_refused_is_listed_and_can_be_sent_again() {
         .to(gateway.admin)
         .await;
     assert_eq!(plain.status, 415);
-    let replay = Ask::new("POST", "/api/refused/replay").header("content-type", "application/json");
+    let replay = Ask::new("POST", "/api/refused/replay")
+        .header("content-type", "Application/JSON; charset=utf-8");
     assert_eq!(replay.to(gateway.admin).await.json()["replayed"], 1);
     let span = respan.span_of(&id).await;
     assert_eq!(span.span_id, refused["span_id"].as_str().unwrap());
