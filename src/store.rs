@@ -298,6 +298,11 @@ impl Store {
         self.lock().unsaved_count()
     }
 
+    /// Whether all that waits outlives this process.
+    pub fn is_on_disk(&self) -> bool {
+        self.file.is_some() && self.unsaved_count() == 0
+    }
+
     fn settle(&self, taken: &[Taken], settled: &Settled) {
         self.lock().settle(taken, settled.rejected);
         let seqs = taken.iter().map(|taken| taken.seq).collect();
