@@ -4,6 +4,7 @@ mod assembly;
 mod backstage;
 mod sketching;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -26,6 +27,7 @@ use crate::capture::{Ending, Exchange, Kept, Opening};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::{Metrics, ModelCall};
+use crate::openai::ChatRequest;
 use crate::proxy::{self, Proxy};
 use crate::runs::{Made, Runs};
 use crate::server::{self, Listener, Shutdown};
@@ -410,9 +412,18 @@ impl Seen {
             return;
         }
         let reading = exchange.reading.as_ref();
-        let answered = reading.and_then(|reading| reading.reply.model.as_deref());
+        // Of an exchange that was not grouped, nobody has read the request yet.
+        let read_now = || {
+            let model = |request: Option<&ChatRequest<'_>>| {
+                let model = request?.model.as_deref()?;
+                Some(model.to_owned())
+            };
+            exchange.request.asks(&exchange.opening, model)
+        };
+        let grouped = self.runs.asked_model().map(Cow::Borrowed);
+        let model = grouped.or_else(|| read_now().map(Cow::Owned));
         self.metrics.model_call(&ModelCall {
-            model: answered.or(self.runs.asked_model()),
+            model: model.as_deref(),
             outcome: outcome(exchange),
             usage: reading.and_then(|reading| reading.reply.usage),
             first_token: reading
