@@ -283,6 +283,7 @@ impl Gateway {
             self.tls.store(tls);
         }
         self.settings.store(Arc::new(settings));
+        self.store.set_exports(export_settings.api_key.is_some());
         self.export_settings.send_replace(Arc::new(export_settings));
         self.admin.replace(assembly::admin(&config.server));
         self.config = config;
@@ -291,7 +292,7 @@ impl Gateway {
     }
 
     /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry`, a second signal, cuts what is under way and
-    /// ends the flush; what is to be written still is, within [`shutdown::HURRY`].
+    /// ends the flush; what is to be written still is, within about a second.
     ///
     /// Where a part hangs, its thread or task is left to the end of the process.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
@@ -309,10 +310,9 @@ impl Gateway {
         self.shutdown.close();
         self.connections.close();
         if served.is_ok() {
-            let open = format!("{} connections", self.connections.len());
             // Those that are still there when this ends are cut.
             let _ = timer
-                .wait_unless_hurried(open, self.connections.wait())
+                .wait_unless_hurried("what is under way", self.connections.wait())
                 .await;
         }
         self.shutdown.cut();
@@ -337,7 +337,7 @@ impl Gateway {
         let spans = self.store.counts().pending;
         let patience = Pace::default().drain_patience;
         let export = format!(
-            "the export of {spans} spans, and {patience:?} without an accepted post where they are on the disk"
+            "the export of {spans} spans; where the disk has them, {patience:?} without an accepted post end it"
         );
         let _ = timer
             .wait_unless_hurried(export, self.exporter.drain(flush))

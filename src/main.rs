@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use spangate::cli::{Command, CommandLine, Tail, Written};
+use spangate::cli::{Command, CommandLine, Replay, Tail, Written};
 use spangate::config::{Config, Sources};
 use spangate::gateway::Gateway;
-use spangate::{check, demo, logging, tail};
+use spangate::{check, demo, logging, replay, tail};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         Command::Demo { once } => runtime.block_on(run_demo(config, once)),
         Command::Check { online } => runtime.block_on(run_check(&config, &sources, online)),
         Command::Tail(words) => runtime.block_on(run_tail(&config, &words)),
+        Command::Replay(words) => runtime.block_on(run_replay(&config, &words)),
     };
     // A name that is being looked up cannot be cancelled, and nobody waits for it any more.
     runtime.shutdown_background();
@@ -154,19 +155,21 @@ fn serve(relay: &Runtime, config: Config, sources: &Sources) -> ExitCode {
         let hurry = CancellationToken::new();
         let hurried = hurry.clone().cancelled_owned();
         let mut stopped = stopping.spawn_on(gateway.stop(hurried), relay.handle());
-        let hangs = tokio::select! {
-            _ = &mut stopped => false,
-            () = tokio::time::sleep(deadline.saturating_add(LAST_RESORT)) => true,
+        let ended = tokio::select! {
+            ended = &mut stopped => Some(ended),
+            () = tokio::time::sleep(deadline.saturating_add(LAST_RESORT)) => None,
             () = either(&mut terminate, &mut interrupt) => {
                 hurry.cancel();
-                tokio::time::timeout(LAST_RESORT_IN_HURRY, stopped).await.is_err()
+                tokio::time::timeout(LAST_RESORT_IN_HURRY, stopped).await.ok()
             }
         };
-        if hangs {
-            tracing::error!("something hangs and is left as it is; spans that are not on the disk are lost. Please report this");
-            return ExitCode::FAILURE;
+        if let Some(Ok(())) = ended {
+            return ExitCode::SUCCESS;
         }
-        ExitCode::SUCCESS
+        tracing::error!(
+            "a part of the gateway hangs or failed while it ended; spans that are not on the disk are lost. Please report this"
+        );
+        ExitCode::FAILURE
     })
 }
 
@@ -263,9 +266,21 @@ async fn run_tail(config: &Config, words: &Tail) -> ExitCode {
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("{problem}");
-            ExitCode::from(if problem.is_configuration() { WRONG } else { 1 })
-        }
+        Err(problem) => failed(&problem),
     }
+}
+
+async fn run_replay(config: &Config, words: &Replay) -> ExitCode {
+    match replay::run(config, words).await {
+        Ok(lines) => {
+            println!("{lines}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => failed(&problem),
+    }
+}
+
+fn failed(problem: &tail::Problem) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::from(if problem.is_configuration() { WRONG } else { 1 })
 }

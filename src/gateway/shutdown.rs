@@ -7,18 +7,30 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// The least time that each part is given which writes or sends what would be lost otherwise, whatever is left of the deadline.
-pub(super) const LEAST: Duration = Duration::from_secs(5);
-/// The same, after a second signal.
-pub(super) const LEAST_IN_HURRY: Duration = Duration::from_millis(500);
-/// How long all parts together may take after a second signal, before [`LEAST_IN_HURRY`] for each that writes.
-pub(super) const HURRY: Duration = Duration::from_secs(1);
+/// The times that a deadline gives way to.
+#[derive(Clone, Copy, Debug)]
+struct Reserve {
+    /// The least time for each part that writes or sends what would be lost otherwise.
+    least: Duration,
+    /// The same, after a second signal.
+    least_in_hurry: Duration,
+    /// How long all parts together may take after a second signal, beside the least time of those that write.
+    hurry: Duration,
+}
+
+const RESERVE: Reserve = Reserve {
+    least: Duration::from_secs(5),
+    least_in_hurry: Duration::from_millis(500),
+    hurry: Duration::from_secs(1),
+};
+
 /// A part that takes no longer than this is not worth a line in the log.
 const UNNOTICED: Duration = Duration::from_millis(100);
 
 /// Gives every part of the end its time.
 pub(super) struct ShutdownTimer<H> {
     end: Instant,
+    reserve: Reserve,
     /// Ends with the second signal; none once it came.
     hurry: Option<H>,
 }
@@ -37,6 +49,7 @@ impl<H: Future<Output = ()> + Unpin> ShutdownTimer<H> {
     pub(super) fn new(end: Instant, hurry: H) -> Self {
         Self {
             end,
+            reserve: RESERVE,
             hurry: Some(hurry),
         }
     }
@@ -51,12 +64,12 @@ impl<H: Future<Output = ()> + Unpin> ShutdownTimer<H> {
         self.end
     }
 
-    /// Moves the deadline so that at least [`LEAST`] is left, or [`LEAST_IN_HURRY`].
+    /// Moves the deadline so that some time is left for a part that writes.
     pub(super) fn leave_some(&mut self) {
         let least = if self.is_hurried() {
-            LEAST_IN_HURRY
+            self.reserve.least_in_hurry
         } else {
-            LEAST
+            self.reserve.least
         };
         self.end = self.end.max(Instant::now() + least);
     }
@@ -99,7 +112,7 @@ impl<H: Future<Output = ()> + Unpin> ShutdownTimer<H> {
         }
         tracing::warn!("told twice to stop: not waiting for {name}");
         self.hurry = None;
-        self.end = self.end.min(Instant::now() + HURRY);
+        self.end = self.end.min(Instant::now() + self.reserve.hurry);
         Err(Abandoned::Hurried)
     }
 }
@@ -111,7 +124,7 @@ async fn announced<T>(name: impl Display, end: Instant, part: impl Future<Output
         return ended;
     }
     let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
-    tracing::info!("stopping: waiting for {name}, at most {left:.1} s");
+    tracing::info!("stopping: waiting at most {left:.1} s for {name}");
     part.await
 }
 
@@ -124,99 +137,147 @@ async fn signalled<H: Future<Output = ()> + Unpin>(hurry: &mut Option<H>) {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{Pending, pending};
+    use std::future::{pending, ready};
 
     use proptest::prelude::*;
-    use tokio::time::sleep;
+    use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
     use super::*;
 
-    /// How long a part of the end takes; none of one that hangs.
-    fn part() -> impl Strategy<Value = Option<u64>> {
-        prop_oneof![Just(None), (0..400_000_u64).prop_map(Some)]
+    /// Nothing is left beyond a deadline, so that no test takes time.
+    const NOTHING: Reserve = Reserve {
+        least: Duration::ZERO,
+        least_in_hurry: Duration::ZERO,
+        hurry: Duration::ZERO,
+    };
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Kind {
+        /// A second signal leaves it out.
+        CanBeLeftOut,
+        CanNot,
+        /// Nor can this, and it is given time of its own.
+        Writes,
     }
 
-    async fn lasting(milliseconds: Option<u64>) {
-        match milliseconds {
-            Some(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
-            None => pending().await,
-        }
+    #[derive(Clone, Copy, Debug)]
+    struct Part {
+        hangs: bool,
+        kind: Kind,
+        /// The second signal comes while it is waited for.
+        is_hurried: bool,
     }
 
-    fn in_paused_time<T>(test: impl Future<Output = T>) -> T {
+    fn part() -> impl Strategy<Value = Part> {
+        let kind = prop_oneof![
+            Just(Kind::CanBeLeftOut),
+            Just(Kind::CanNot),
+            Just(Kind::Writes)
+        ];
+        (any::<bool>(), kind, any::<bool>()).prop_map(|(hangs, kind, is_hurried)| Part {
+            hangs,
+            kind,
+            is_hurried,
+        })
+    }
+
+    fn timer(
+        left: Duration,
+    ) -> (
+        ShutdownTimer<std::pin::Pin<Box<WaitForCancellationFutureOwned>>>,
+        CancellationToken,
+    ) {
+        let signal = CancellationToken::new();
+        let hurry = Box::pin(signal.clone().cancelled_owned());
+        let mut timer = ShutdownTimer::new(Instant::now() + left, hurry);
+        timer.reserve = NOTHING;
+        (timer, signal)
+    }
+
+    fn on_a_runtime<T>(test: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
-            .start_paused(true)
             .build()
             .unwrap()
             .block_on(test)
     }
 
+    /// Goes through an end of these parts, whether it hangs or not: one that the timer lets hang does not come back.
+    async fn end(parts: &[Part], left: Duration) {
+        let (mut timer, signal) = timer(left);
+        for part in parts {
+            if part.kind == Kind::Writes {
+                timer.leave_some();
+            }
+            let work = async {
+                if part.is_hurried {
+                    signal.cancel();
+                }
+                if part.hangs {
+                    pending::<()>().await;
+                }
+            };
+            if part.kind == Kind::CanBeLeftOut {
+                let ended = timer.wait_unless_hurried("a part", work).await;
+                assert_eq!(ended.is_ok(), !part.hangs);
+            } else {
+                assert_eq!(timer.wait("a part", work).await.is_some(), !part.hangs);
+            }
+            assert!(timer.end() <= Instant::now() + left);
+        }
+    }
+
     proptest! {
         #[test]
-        fn whatever_hangs_an_end_keeps_to_its_deadline_and_to_a_second_signal(
-            parts in prop::collection::vec((part(), any::<bool>(), any::<bool>()), 0..6),
-            deadline in 0..300_000_u64,
-            second in part(),
+        fn whatever_hangs_the_deadline_ends_it(parts in prop::collection::vec(part(), 0..8)) {
+            on_a_runtime(end(&parts, Duration::ZERO));
+        }
+
+        #[test]
+        fn whatever_hangs_a_second_signal_ends_it(
+            parts in prop::collection::vec(part(), 1..8),
+            at in any::<prop::sample::Index>(),
         ) {
-            let took = in_paused_time(async {
-                let began = Instant::now();
-                let deadline = began + Duration::from_millis(deadline);
-                let mut timer = ShutdownTimer::new(deadline, Box::pin(lasting(second)));
-                for (part, writes, can_be_left_out) in &parts {
-                    if *writes {
-                        timer.leave_some();
-                    }
-                    if *can_be_left_out {
-                        let _ = timer.wait_unless_hurried("a part", lasting(*part)).await;
-                    } else {
-                        let _ = timer.wait("a part", lasting(*part)).await;
-                    }
-                }
-                began.elapsed()
-            });
-            let writers = u32::try_from(parts.iter().filter(|(_, writes, _)| *writes).count()).unwrap();
-            let slack = Duration::from_millis(10);
-            prop_assert!(took <= Duration::from_millis(deadline) + writers * LEAST + slack, "{took:?}");
-            if let Some(second) = second {
-                let most = Duration::from_millis(second) + HURRY + writers * LEAST_IN_HURRY;
-                prop_assert!(took <= most + slack, "{took:?}");
+            let at = at.index(parts.len());
+            let mut parts = parts;
+            for (number, part) in parts.iter_mut().enumerate() {
+                part.is_hurried = number == at;
+                part.hangs &= number >= at;
             }
+            on_a_runtime(end(&parts, Duration::from_hours(1)));
         }
     }
 
     #[test]
     fn a_part_that_ends_in_time_gives_what_it_came_to() {
-        in_paused_time(async {
-            let end = Instant::now() + Duration::from_secs(9);
-            let mut timer = ShutdownTimer::<Pending<()>>::new(end, pending());
-            let part = async {
-                sleep(Duration::from_secs(8)).await;
-                7
-            };
-            assert_eq!(timer.wait("it", part).await, Some(7));
-            assert_eq!(timer.wait("it", pending::<()>()).await, None);
-            assert_eq!(
-                timer.wait_unless_hurried("it", pending::<()>()).await,
-                Err(Abandoned::Late)
-            );
+        on_a_runtime(async {
+            let (mut timer, _signal) = timer(Duration::from_hours(1));
+            assert_eq!(timer.wait("it", ready(7)).await, Some(7));
+            assert_eq!(timer.wait_unless_hurried("it", ready(8)).await, Ok(8));
         });
     }
 
     #[test]
-    fn a_part_that_cannot_be_left_out_is_waited_for_after_a_second_signal_too() {
-        in_paused_time(async {
-            let end = Instant::now() + Duration::from_hours(1);
-            let mut timer = ShutdownTimer::new(end, Box::pin(lasting(Some(1_000))));
-            let part = sleep(Duration::from_millis(1_500));
-            assert_eq!(timer.wait("it", part).await, Some(()));
-            assert!(timer.is_hurried());
+    fn a_part_that_writes_has_time_after_the_deadline_and_after_a_second_signal() {
+        on_a_runtime(async {
+            let (mut timer, signal) = timer(Duration::ZERO);
+            timer.reserve = Reserve {
+                least: Duration::from_hours(2),
+                least_in_hurry: Duration::from_hours(1),
+                ..NOTHING
+            };
+            timer.leave_some();
+            assert!(timer.end() > Instant::now() + Duration::from_mins(90));
+            signal.cancel();
+            let hangs = pending::<()>();
             assert_eq!(
-                timer
-                    .wait_unless_hurried("more", sleep(Duration::from_millis(100)))
-                    .await,
-                Ok(())
+                timer.wait_unless_hurried("it", hangs).await,
+                Err(Abandoned::Hurried)
             );
+            assert!(timer.end() <= Instant::now(), "what was left is over");
+            timer.leave_some();
+            assert!(timer.end() > Instant::now() + Duration::from_mins(30));
+            assert_eq!(timer.wait("it", tokio::task::yield_now()).await, Some(()));
         });
     }
 }
