@@ -155,6 +155,7 @@ fn groups(criterion: &mut Criterion) {
             max_size: 256 << 20,
             max_age: Duration::from_hours(24),
             max_memory: 64 << 20,
+            exports: true,
         };
         let (store, writing) = Store::open(settings).unwrap();
         let mut source = Source::new(size);

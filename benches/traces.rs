@@ -127,6 +127,7 @@ fn looking(criterion: &mut Criterion) {
         max_size: 1 << 30,
         max_age: Duration::from_hours(24),
         max_memory: 1 << 30,
+        exports: true,
     };
     let (store, writing) = Store::open(settings).expect("a store");
     for number in 1..=TRACES {

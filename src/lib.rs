@@ -49,7 +49,7 @@
 //! | [`traces`] | what the store holds and what goes on, as lists and trees for people; made only while somebody looks |
 //! | [`metrics`], [`admin`] | what is counted, and the port that shows it and the traces |
 //! | [`check`], [`demo`] | what a configuration amounts to; a first look at all of it |
-//! | [`tail`] | traces of a running gateway, as trees on a terminal |
+//! | [`tail`], [`replay`] | traces of a running gateway, as trees on a terminal; and its spans that leave only when somebody asks for it |
 //!
 //! `encoding`, `sse`, `openai`, `runs`, `span` and `export::otlp` are plain functions of bytes and times: no sockets, tasks or clocks inside.
 
@@ -71,6 +71,7 @@ pub mod metrics;
 pub mod openai;
 pub mod proxy;
 pub mod redact;
+pub mod replay;
 pub mod runs;
 pub mod server;
 pub mod span;

@@ -432,6 +432,12 @@ fn render_spans(text: &mut Exposition, store: &Store) {
         "Spans waiting or under way to Respan.",
         counts.pending,
     );
+    text.single(
+        "spangate_spans_kept_total",
+        "counter",
+        "Spans made while no key was set; they leave only when they are replayed.",
+        counts.kept,
+    );
 }
 
 fn render_capture(text: &mut Exposition, store: &Store) {

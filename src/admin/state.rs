@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::Shown;
-use crate::store::{Refused, Store};
+use crate::store::{Refused, Replay, Store};
 
 /// The most refused spans that are listed.
 const LISTED: usize = 1000;
@@ -41,6 +41,8 @@ struct Export<'a> {
     /// Whether there is a key: without one nothing leaves.
     configured: bool,
     pending: u64,
+    /// Spans made without a key: they leave only when they are replayed.
+    kept: u64,
     posts: usize,
     key_refused: bool,
     last_success: Option<String>,
@@ -87,6 +89,7 @@ pub(super) async fn health(shown: &Shown) -> Vec<u8> {
         export: Export {
             configured: export.configured,
             pending: counts.pending,
+            kept: state.kept,
             posts: export.posts,
             key_refused: export.key_refused,
             last_success: export.last_success.map(time),
@@ -105,9 +108,9 @@ pub(super) async fn health(shown: &Shown) -> Vec<u8> {
     serde_json::to_vec(&health).unwrap_or_default()
 }
 
-/// Sends refused spans again. Gives how many, as JSON; none when the disk gives nothing now.
-pub(super) async fn replay(store: &Store) -> Option<Vec<u8>> {
-    let replayed = store.replay(LISTED).await?;
+/// Sends spans that would not leave by themselves. Gives how many, as JSON; none when the disk gives nothing now.
+pub(super) async fn replay(store: &Store, what: Replay) -> Option<Vec<u8>> {
+    let replayed = store.replay(what).await?;
     Some(format!("{{\"replayed\":{replayed}}}").into_bytes())
 }
 

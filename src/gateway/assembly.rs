@@ -86,6 +86,7 @@ pub(super) fn store(config: &Config) -> store::Settings {
         max_size: config.store.max_size,
         max_age: config.store.max_age,
         max_memory: config.respan.max_pending,
+        exports: config.respan.api_key.is_some(),
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Counts {
     pub rejected: u64,
     /// Waiting or under way in a post.
     pub pending: u64,
+    /// Made without a destination, or found so at the start. None of the others has them, unless they are replayed: then they are created.
+    pub kept: u64,
     pub(super) dropped: [u64; DropReason::ALL.len()],
 }
 

@@ -7,7 +7,7 @@ use super::book::{Open, first_seq};
 use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::{AT_ONCE, Note, Question};
 use super::writer::Writer;
-use super::{Store, lock, unix_microseconds};
+use super::{Store, lock, unix_nanoseconds};
 use crate::capture::Exchange;
 use crate::runs::{Made, Prompt};
 use crate::span::SpanId;
@@ -43,7 +43,7 @@ impl Store {
     pub(super) fn look_back(&self, writer: &Writer) -> Result<(), Trouble> {
         let Some(database) = writer.database() else {
             // Larger than any number in a file that shows up later: spans are numbered from here on.
-            self.next_seq_at_least(unix_microseconds());
+            self.next_seq_at_least(unix_nanoseconds() / 1_000);
             return Ok(());
         };
         let exchanges = database.book().read_open(database.connection())?;

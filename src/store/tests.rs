@@ -17,6 +17,7 @@ use crate::span::{Span, Status, TraceId};
 
 mod damaged;
 mod disk;
+mod kept;
 mod model;
 mod room;
 mod version_3;

@@ -36,28 +36,6 @@ async fn what_could_not_be_sent_at_the_end_is_sent_after_the_next_start() {
 }
 
 #[tokio::test]
-async fn without_a_key_nothing_leaves_and_with_one_everything_is_sent() {
-    let (upstream, respan) = (
-        Upstream::always(chat_reply("It is fine.")).await,
-        Respan::start().await,
-    );
-    let mut gateway = Setup::between(&upstream, &respan)
-        .without_key()
-        .start()
-        .await;
-    let id = ask(&gateway, "Why?").await;
-    gateway
-        .counts("the span to be made", |metrics| {
-            metrics.total("spangate_spans_pending") > 0.5
-        })
-        .await;
-    assert!(gateway.stop().await.success());
-    assert!(respan.posts().is_empty());
-    gateway.restart_as(|setup| setup.exporting(&respan)).await;
-    assert_eq!(respan.span_of(&id).await.outcome(), "complete");
-}
-
-#[tokio::test]
 async fn a_second_process_on_the_same_directory_is_refused() {
     let upstream = Upstream::always(chat_reply("It is fine.")).await;
     let gateway = Gateway::before(&upstream).await;

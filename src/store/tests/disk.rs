@@ -15,6 +15,7 @@ pub(super) fn settings(dir: &Path) -> Settings {
         max_size: 1 << 30,
         max_age: Duration::from_hours(24),
         max_memory: 1 << 26,
+        exports: true,
     }
 }
 
@@ -359,7 +360,7 @@ async fn what_is_refused_is_kept_apart_and_can_be_sent_again() {
         (refused[0].span_id, refused[0].reason.as_str()),
         (SpanId([1; 8]), "it is bad")
     );
-    assert_eq!(store.replay(9).await, Some(1));
+    assert_eq!(store.replay(Replay::Refused).await, Some(1));
     assert_eq!(store.counts().created, 1);
     assert_eq!(spans(&store).await, [span(1, 10)]);
     assert!(store.refused(9).await.unwrap().is_empty());

@@ -15,6 +15,7 @@ fn open(dir: Option<&Path>) -> (Arc<Store>, Writing) {
         max_size: 1 << 30,
         max_age: Duration::from_hours(24),
         max_memory: 1 << 26,
+        exports: true,
     };
     Store::open(settings).unwrap()
 }
@@ -143,6 +144,7 @@ fn spans_that_went_are_left_out_and_a_trace_without_any_is_gone() {
         max_size: 1 << 30,
         max_age: Duration::from_secs(1),
         max_memory: 1 << 26,
+        exports: true,
     };
     let (store, writing) = Store::open(settings).unwrap();
     store.add(span(1, 1, "Owls fly."));
