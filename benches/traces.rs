@@ -22,7 +22,7 @@ use spangate::span::exchange::told_place;
 use spangate::span::operation::{Came, Operation};
 use spangate::span::{SpanId, TraceId};
 use spangate::store::{Settings, Store, Summary};
-use spangate::traces::{Filter, Form, Query, Traces};
+use spangate::traces::{Filter, Form, Query, SpanQuery, Traces};
 use tokio::runtime::Runtime;
 
 const TRACES: u64 = 10_000;
@@ -201,7 +201,10 @@ fn looking(criterion: &mut Criterion) {
         id[..8].copy_from_slice(&(TRACES / 2).to_be_bytes());
         bench.iter(|| {
             runtime.block_on(async {
-                let outline = filled.outline(TraceId(id)).await.expect("an answer");
+                let outline = filled
+                    .outline(TraceId(id), SpanQuery::default())
+                    .await
+                    .expect("an answer");
                 let items = outline.expect("it is there").items;
                 filled
                     .spans(items, Form::Plain { content: true })

@@ -8,6 +8,7 @@ use super::*;
 use crate::runs::Made;
 use crate::span::{Span, Status, Value, key};
 use crate::store::{Settings, Store, Writing};
+use crate::traces::pages::SpanQuery;
 
 fn open(dir: Option<&Path>) -> (Arc<Store>, Writing) {
     let settings = Settings {
@@ -73,7 +74,10 @@ fn a_store_on_the_disk_and_one_in_memory_are_read_alike() {
         assert_eq!(traces(&listed(&mut desk, 2)), [2, 1]);
         store.add(span(1, 3, "At night."));
         assert_eq!(traces(&listed(&mut desk, 3)), [1, 2]);
-        let outline = desk.outline(TraceId([1; 16])).unwrap().unwrap();
+        let outline = desk
+            .outline(TraceId([1; 16]), &SpanQuery::default())
+            .unwrap()
+            .unwrap();
         assert_eq!(outline.items.len(), 2);
         let (json, left) = desk
             .spans(outline.items, Form::Plain { content: true })
@@ -149,7 +153,11 @@ fn spans_that_went_are_left_out_and_a_trace_without_any_is_gone() {
     let mut desk = desk(&store);
     listed(&mut desk, 1);
     listed(&mut desk, 0);
-    assert!(desk.outline(TraceId([1; 16])).unwrap().is_none());
+    assert!(
+        desk.outline(TraceId([1; 16]), &SpanQuery::default())
+            .unwrap()
+            .is_none()
+    );
     store.close();
     writing.finish();
 }
