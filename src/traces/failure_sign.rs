@@ -85,9 +85,13 @@ fn raised_alone(line: &str) -> Option<&str> {
     }
     let is_error =
         rest.starts_with(':') && (name.ends_with("Error") || name.eq_ignore_ascii_case("error"));
-    // A class of that name is hardly ever talked about otherwise, unlike errors.
+    // A class of its own is hardly ever talked about otherwise, unlike exceptions as such.
     let is_exception = name.ends_with("Exception")
-        && (rest.starts_with(':') || name.len() > 9 || rest.is_empty() || rest.starts_with(' '));
+        && (name != "Exception"
+            || rest.is_empty()
+            || [":", " occurred", " raised", " in ", " while "]
+                .iter()
+                .any(|follows| rest.starts_with(follows)));
     if is_error {
         Some(&line[..=end])
     } else {
@@ -136,6 +140,7 @@ mod tests {
             ("Could not read it (OSError: [Errno 5])", "OSError:"),
             ("Exception: nothing there", "Exception"),
             ("Exception", "Exception"),
+            ("Exception occurred while reading", "Exception"),
             (
                 "java.lang.NullPointerException",
                 "java.lang.NullPointerException",
@@ -182,6 +187,7 @@ mod tests {
             "Mean Squared Error: 0.2",
             "With the exception of penguins, birds fly.",
             "Exceptions prove the rule.",
+            "Exception handling in Rust has no exceptions.",
             "Set the timeout to 30 s for slow upstreams.",
             "How to handle a Python Exception: a guide, with what to catch",
             "# Guide\nError: is what a shell says before it ends.\nThe end.",

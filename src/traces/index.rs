@@ -24,13 +24,14 @@ const BLOCK: usize = 1024;
 /// The traces, each under its id.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
-    /// Spans of a block.
+    /// Spans of a block, and of all traces.
     block: usize,
+    most_spans: usize,
     traces: HashMap<TraceId, Trace>,
     /// Which trace a span is of, for the first and for the last span of each trace, by the span's number.
     by_first: BTreeMap<u64, TraceId>,
     by_last: BTreeMap<u64, TraceId>,
-    /// Spans of all traces.
+    /// How many all of them have.
     spans: usize,
 }
 
@@ -228,6 +229,7 @@ impl Index {
     fn with_blocks_of(block: usize) -> Self {
         Index {
             block,
+            most_spans: MOST_SPANS,
             traces: HashMap::new(),
             by_first: BTreeMap::new(),
             by_last: BTreeMap::new(),
@@ -245,13 +247,13 @@ impl Index {
             return;
         }
         let is_one_more = known.is_none() && self.traces.len() >= MOST_TRACES;
-        if !newer && (is_one_more || self.spans >= MOST_SPANS) {
+        if !newer && (is_one_more || self.spans >= self.most_spans) {
             return;
         }
         if is_one_more {
             self.forget_oldest_trace();
         }
-        if self.spans >= MOST_SPANS {
+        if self.spans >= self.most_spans {
             self.forget_oldest_spans();
         }
         let entry = Entry::new(row.seq, &summary);

@@ -203,3 +203,55 @@ fn beyond_its_bound_the_traces_heard_of_longest_ago_fall_out() {
     assert!(index.get(id(most + 3)).is_none());
     assert_eq!(index.traces.len(), MOST_TRACES);
 }
+
+#[test]
+fn a_span_of_a_trace_of_300_000_moves_a_block_of_them_at_most() {
+    let many = 300_000;
+    // As the index is built: from the newest.
+    let mut index = Index::default();
+    for seq in (1..=many).rev() {
+        index.add(&row(seq, 1, Kind::Chat, true, seq), false);
+    }
+    // As it grows, and as the oldest go.
+    for seq in many + 1..=many + 3000 {
+        index.add(&row(seq, 1, Kind::Chat, true, seq), true);
+    }
+    let id = TraceId([1; 16]);
+    let trace = index.get(id).unwrap();
+    assert!(
+        trace
+            .blocks
+            .iter()
+            .all(|block| block.entries.len() <= BLOCK)
+    );
+    assert!(trace.blocks.len() <= trace.spans.div_ceil(BLOCK) + 2);
+    assert_eq!(index.gone_below(2000), [id]);
+    let again = index.block(id, 0);
+    assert!(again.len() <= BLOCK);
+    let again = again.into_iter();
+    let again: Vec<Row> = again
+        .map(|seq| row(seq, 1, Kind::Chat, true, seq))
+        .collect();
+    index.recount(id, 0, &again);
+    let facts = index.get(id).unwrap().facts();
+    assert_eq!(facts.spans, usize::try_from(many + 3000 - 1999).unwrap());
+    assert_eq!((facts.agents().len(), facts.models().len()), (3, 2));
+}
+
+#[test]
+fn beyond_its_bound_the_oldest_spans_fall_out() {
+    let mut index = Index {
+        most_spans: 10,
+        ..Index::with_blocks_of(FEW)
+    };
+    for seq in 1..=9 {
+        index.add(&row(seq, 1, Kind::Chat, true, seq), true);
+    }
+    for seq in 10..=12 {
+        index.add(&row(seq, 2, Kind::Chat, true, seq), true);
+    }
+    let trace = |id| index.get(TraceId([id; 16])).map_or(0, |trace| trace.spans);
+    assert_eq!((trace(1), trace(2)), (9 - FEW, 3));
+    index.add(&row(0, 1, Kind::Chat, true, 0), false);
+    said(&index);
+}
