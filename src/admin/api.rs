@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, StreamBody};
 use super::answer::{self, Body, JSON, error, json, unavailable};
 use crate::span::{SpanId, TraceId};
 use crate::traces::{
-    Filter, Form, Item, LIMIT, MOST, MOST_SPANS, Outline, Query, SpanQuery, Traces, around_otlp,
+    Facts, Filter, Form, Item, LIMIT, MOST, MOST_SPANS, Outline, Query, SpanQuery, Traces,
+    around_otlp, time,
 };
 
 /// What a request says that cannot be meant, in words that name the parameter.
@@ -165,7 +166,7 @@ async fn one(traces: &Traces, trace: TraceId, asked: Option<&str>) -> Response<B
         "trace_id": trace,
         "live": outline.listed.live,
         "title": outline.listed.facts.title(),
-        "summary": outline.listed,
+        "totals": totals(&outline.listed.facts),
         "more": outline.more,
     });
     let mut head = head.to_string();
@@ -180,6 +181,20 @@ async fn one(traces: &Traces, trace: TraceId, asked: Option<&str>) -> Response<B
         "]}".into(),
     );
     answer::with(StatusCode::OK, JSON, body)
+}
+
+/// What all of a trace amounts to, of which an answer may hold a page alone. Nothing of it is content.
+fn totals(facts: &Facts) -> serde_json::Value {
+    serde_json::json!({
+        "spans": facts.spans,
+        "errors": facts.errors,
+        "model_calls": facts.model_calls,
+        "tool_calls": facts.tool_calls,
+        "input_tokens": facts.input_tokens,
+        "output_tokens": facts.output_tokens,
+        "start": time(facts.start_ns),
+        "end": time(facts.end_ns),
+    })
 }
 
 async fn otlp(traces: &Traces, trace: TraceId) -> Response<Body> {

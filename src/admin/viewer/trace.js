@@ -219,7 +219,7 @@ export class TraceView {
   #drawHead(whole) {
     const { start, agents, colours } = this.tree;
     // Of a trace that is not shown whole, the gateway says what all of it amounts to.
-    const { totals, errors, end } = whole.more ? totalsOfAll(whole.summary) : { ...this.tree, errors: this.tree.totals.errors.length };
+    const { totals, errors, end } = whole.more ? totalsOfAll(whole.totals) : { ...this.tree, errors: this.tree.totals.errors.length };
     const attributes = whole.spans.map((span) => span.attributes);
     const told = (attribute) => attributes.find((a) => a[attribute] !== undefined)?.[attribute];
     const isOpen = this.live && whole.spans.some((span) => span.end === null);
@@ -352,12 +352,8 @@ export class TraceView {
   }
 }
 
-function totalsOfAll(summary) {
-  return {
-    totals: { models: summary.model_calls, tools: summary.tool_calls, input: summary.input_tokens, output: summary.output_tokens },
-    errors: summary.errors,
-    end: milliseconds(summary.end),
-  };
+function totalsOfAll({ model_calls: models, tool_calls: tools, input_tokens: input, output_tokens: output, errors, end }) {
+  return { totals: { models, tools, input, output }, errors, end: milliseconds(end) };
 }
 
 /** Two pages as one. A span that was under way in the one may be complete in the other. */

@@ -62,34 +62,29 @@ impl Desk {
             return Ok(None);
         };
         let entries = self.index.get(trace_id).into_iter();
-        let entries = entries.flat_map(Trace::entries);
-        let sketches: Vec<(Arc<[Sketch]>, usize)> = self.sketches(trace_id).collect();
-        let stored = entries.clone().map(|entry| SpanNode {
-            span_id: entry.span_id,
-            parent: entry.parent,
-            start_ns: entry.start_ns,
+        let stored = entries.flat_map(Trace::entries).map(|entry| {
+            let node = SpanNode {
+                span_id: entry.span_id,
+                parent: entry.parent,
+                start_ns: entry.start_ns,
+            };
+            (node, Item::Stored(entry.seq))
         });
-        let sketched = sketches.iter().map(|(sketches, at)| {
-            let span = &sketches[*at].span;
-            SpanNode {
+        let under_way = self.sketches(trace_id).map(|(sketches, at)| {
+            let span = &sketches[at].span;
+            let node = SpanNode {
                 span_id: span.span_id,
                 parent: span.parent_span_id,
                 start_ns: span.start_ns,
-            }
+            };
+            (node, Item::Sketched(sketches, at))
         });
-        let nodes: Vec<SpanNode> = stored.chain(sketched).collect();
-        let seqs: Vec<u64> = entries.map(|entry| entry.seq).collect();
+        let (nodes, items): (Vec<SpanNode>, Vec<Item>) = stored.chain(under_way).unzip();
         let (order, more) = pages::page(&nodes, query);
-        let item = |number: usize| match seqs.get(number) {
-            Some(seq) => Item::Stored(*seq),
-            None => {
-                let (sketches, at) = &sketches[number - seqs.len()];
-                Item::Sketched(Arc::clone(sketches), *at)
-            }
-        };
+        let items = order.into_iter().map(|number| items[number].clone());
         Ok(Some(Outline {
             listed,
-            items: order.into_iter().map(item).collect(),
+            items: items.collect(),
             more,
         }))
     }
