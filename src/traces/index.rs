@@ -17,7 +17,7 @@ use crate::store::{Row, Summary};
 /// Most traces; beyond it the ones that were heard of longest ago fall out. A trace of five spans takes about a kilobyte.
 pub(super) const MOST_TRACES: usize = 50_000;
 /// Most spans of all traces; beyond it the oldest fall out. A million takes about 50 MB.
-const MOST_SPANS: usize = 1_000_000;
+const MOST_ENTRIES: usize = 1_000_000;
 /// Spans of a block: few enough to be read again within about two milliseconds.
 const BLOCK: usize = 1024;
 
@@ -26,7 +26,7 @@ const BLOCK: usize = 1024;
 pub(super) struct Index {
     /// Spans of a block, and of all traces.
     block: usize,
-    most_spans: usize,
+    most_entries: usize,
     traces: HashMap<TraceId, Trace>,
     /// Which trace a span is of, for the first and for the last span of each trace, by the span's number.
     by_first: BTreeMap<u64, TraceId>,
@@ -133,7 +133,7 @@ impl Trace {
     }
 
     /// Its spans, by their numbers.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> + Clone {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.blocks.iter().flat_map(|block| &block.entries)
     }
 
@@ -229,7 +229,7 @@ impl Index {
     fn with_blocks_of(block: usize) -> Self {
         Index {
             block,
-            most_spans: MOST_SPANS,
+            most_entries: MOST_ENTRIES,
             traces: HashMap::new(),
             by_first: BTreeMap::new(),
             by_last: BTreeMap::new(),
@@ -247,13 +247,13 @@ impl Index {
             return;
         }
         let is_one_more = known.is_none() && self.traces.len() >= MOST_TRACES;
-        if !newer && (is_one_more || self.spans >= self.most_spans) {
+        if !newer && (is_one_more || self.spans >= self.most_entries) {
             return;
         }
         if is_one_more {
             self.forget_oldest_trace();
         }
-        if self.spans >= self.most_spans {
+        if self.spans >= self.most_entries {
             self.forget_oldest_spans();
         }
         let entry = Entry::new(row.seq, &summary);

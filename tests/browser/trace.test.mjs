@@ -185,7 +185,7 @@ describe("a trace", () => {
         return getComputedStyle(probe).color;
       });
       assert.equal(await note.evaluate((element) => getComputedStyle(element).color), amber);
-      assert.match(await page.locator(".detail .warning").innerText(), /looks like an error: OSError:/);
+      assert.match(await page.locator(".detail .warning").innerText(), /looks like an error \(OSError:\)/);
       assert.equal(await page.locator(".total-errors dd").first().innerText(), "0");
     });
     const { spans: others } = await gateway.api(`/api/traces/${team}?content=none`);

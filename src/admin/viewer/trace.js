@@ -15,8 +15,9 @@ const GROWS_EACH = 250;
 const GROWS_EACH_QUIETLY = 2000;
 /** A trace that grows all the time is fetched no more often than this, in milliseconds, */
 const FETCHED_AT_MOST_EACH = 400;
-/** nor sooner than after so many times what it took: one of many pages takes long, on both sides. */
+/** nor sooner than after so many times what it took, within reason: one of many pages takes long, on both sides. */
 const RESTS_FOR = 5;
+const RESTS_AT_MOST = 5000;
 
 export class TraceView {
   /** Shows itself in `place`. `go(hash, replace)` changes the address; `back()` is the list's address. */
@@ -102,9 +103,13 @@ export class TraceView {
     const pages = this.pages;
     let whole = await this.#page();
     for (let page = 1; page < pages && whole.more; page++) whole = joined(whole, await this.#page(whole.more.cursor));
-    this.rest = Math.max(FETCHED_AT_MOST_EACH, (Date.now() - began) * RESTS_FOR);
-    // A page that was asked for meanwhile is shown already, and this answer lacks it.
-    if (signal.aborted || pages !== this.pages) return;
+    if (signal.aborted) return;
+    this.rest = Math.max(FETCHED_AT_MOST_EACH, Math.min(RESTS_AT_MOST, (Date.now() - began) * RESTS_FOR));
+    if (pages !== this.pages) {
+      // A page that was asked for meanwhile is shown already, and this answer lacks it.
+      this.grewMeanwhile = true;
+      return;
+    }
     // Between a span under way and the same span complete an answer may have neither: the next one says what became of it.
     const told = new Set(whole.spans.map((span) => span.span_id));
     const lacksSome = this.tree !== null && [...this.tree.nodes.keys()].some((id) => !told.has(id));

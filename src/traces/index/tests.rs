@@ -233,7 +233,7 @@ fn a_span_of_a_trace_of_300_000_moves_a_block_of_them_at_most() {
 #[test]
 fn beyond_its_bound_the_oldest_spans_fall_out() {
     let mut index = Index {
-        most_spans: 10,
+        most_entries: 10,
         ..Index::with_blocks_of(FEW)
     };
     for seq in 1..=9 {
