@@ -1,7 +1,8 @@
 //! The spans of one trace in pages: in the order in which they began, and none before its parent.
 //!
 //! A span may be said to begin after what is below it (clocks differ, and parents are told in headers). So a span counts from the earliest
-//! start of all that is below it, and among those of one start the outer ones come first. A page goes on behind the place of the last span
+//! start of all that is below it; among those of one start the outer ones come first, then those that were written first, which is the order in
+//! which a reply asked for its tools. A page goes on behind the place of the last span
 //! before it ([`SpanCursor`]), so it neither leaves out nor repeats what was there, though the trace grows.
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub struct SpanCursor {
     /// The earliest start of the span and of all below it.
     start_ns: u64,
     depth: u32,
+    rank: u64,
     span_id: SpanId,
 }
 
@@ -48,7 +50,12 @@ pub(super) struct SpanNode {
     pub span_id: SpanId,
     pub parent: Option<SpanId>,
     pub start_ns: u64,
+    /// Which comes first of those of one start and depth: a span's number in the store. Those under way come behind, from [`UNDER_WAY`] on.
+    pub rank: u64,
 }
+
+/// The rank of the first span under way.
+pub(super) const UNDER_WAY: u64 = 1 << 63;
 
 impl SpanQuery {
     /// All spans, in one page.
@@ -99,23 +106,24 @@ fn places(nodes: &[SpanNode]) -> Vec<SpanCursor> {
         .iter()
         .map(|node| SpanCursor {
             start_ns: node.start_ns,
-            depth: 0,
+            depth: UNKNOWN,
+            rank: node.rank,
             span_id: node.span_id,
         })
         .collect();
-    // From the outside in; 0 is not known yet.
+    // From the outside in.
     let mut inwards = Vec::with_capacity(nodes.len());
     let mut path: Vec<usize> = Vec::new();
     let mut parents: Vec<Option<usize>> = vec![None; nodes.len()];
     for number in 0..nodes.len() {
         let mut next = Some(number);
-        while let Some(at) = next.filter(|at| places[*at].depth == 0) {
+        while let Some(at) = next.filter(|at| places[*at].depth == UNKNOWN) {
             // Until its depth is known: spans in a circle meet it, and one of them counts as a root.
-            places[at].depth = UNDER_WAY;
+            places[at].depth = BEING_FOUND;
             path.push(at);
             next = nodes[at].parent.and_then(|id| numbers.get(&id).copied());
         }
-        let mut above = next.filter(|at| places[*at].depth != UNDER_WAY);
+        let mut above = next.filter(|at| places[*at].depth != BEING_FOUND);
         while let Some(at) = path.pop() {
             places[at].depth = above.map_or(1, |above| places[above].depth + 1);
             parents[at] = above;
@@ -132,15 +140,16 @@ fn places(nodes: &[SpanNode]) -> Vec<SpanCursor> {
     places
 }
 
-/// The depth of a span that is being found.
-const UNDER_WAY: u32 = u32::MAX;
+/// A depth that was not looked for yet, and one that is being found. A root has 1.
+const UNKNOWN: u32 = 0;
+const BEING_FOUND: u32 = u32::MAX;
 
 impl fmt::Display for SpanCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{:x}.{:x}.{}",
-            self.start_ns, self.depth, self.span_id
+            "{:x}.{:x}.{:x}.{}",
+            self.start_ns, self.depth, self.rank, self.span_id
         )
     }
 }
@@ -155,11 +164,12 @@ impl FromStr for SpanCursor {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.splitn(3, '.');
+        let mut parts = text.splitn(4, '.');
         let mut next = || parts.next().ok_or(());
         Ok(SpanCursor {
             start_ns: u64::from_str_radix(next()?, 16).map_err(|_| ())?,
             depth: u32::from_str_radix(next()?, 16).map_err(|_| ())?,
+            rank: u64::from_str_radix(next()?, 16).map_err(|_| ())?,
             span_id: SpanId::parse(next()?.as_bytes()).ok_or(())?,
         })
     }

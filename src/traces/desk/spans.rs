@@ -67,6 +67,7 @@ impl Desk {
                 span_id: entry.span_id,
                 parent: entry.parent,
                 start_ns: entry.start_ns,
+                rank: entry.seq,
             };
             (node, Item::Stored(entry.seq))
         });
@@ -76,6 +77,7 @@ impl Desk {
                 span_id: span.span_id,
                 parent: span.parent_span_id,
                 start_ns: span.start_ns,
+                rank: pages::UNDER_WAY + at as u64,
             };
             (node, Item::Sketched(sketches, at))
         });

@@ -20,6 +20,7 @@ fn nodes() -> impl Strategy<Value = Vec<SpanNode>> {
                 span_id: id(number),
                 parent: parent.map(id),
                 start_ns,
+                rank: u64::from(number),
             })
             .collect()
     })
@@ -98,6 +99,7 @@ fn what_begins_together_begins_with_what_is_around_the_rest() {
         span_id: id(number),
         parent: parent.map(id),
         start_ns,
+        rank: 100 - u64::from(number),
     };
     let nodes = [
         node(1, Some(2), 5),
@@ -110,17 +112,32 @@ fn what_begins_together_begins_with_what_is_around_the_rest() {
 }
 
 #[test]
+fn what_begins_together_side_by_side_stays_as_it_was_written() {
+    // The tools of one reply: their ids say nothing.
+    let tool = |number, rank| SpanNode {
+        span_id: id(number),
+        parent: Some(id(1)),
+        start_ns: 5,
+        rank,
+    };
+    let nodes = [tool(9, 11), tool(3, 12), tool(7, UNDER_WAY), tool(5, 10)];
+    assert_eq!(page(&nodes, &SpanQuery::default()).0, [3, 0, 1, 2]);
+}
+
+#[test]
 fn a_parent_that_is_said_to_begin_later_comes_before_its_children() {
     let nodes = [
         SpanNode {
             span_id: id(1),
             parent: Some(id(2)),
             start_ns: 1,
+            rank: 1,
         },
         SpanNode {
             span_id: id(2),
             parent: None,
             start_ns: 9,
+            rank: 2,
         },
     ];
     assert_eq!(page(&nodes, &SpanQuery::default()).0, [1, 0]);
@@ -135,6 +152,7 @@ fn a_chain_of_many_spans_is_ordered_without_recursion() {
             span_id: id(number),
             parent: number.checked_sub(1).map(id),
             start_ns: many - number,
+            rank: number,
         })
         .collect();
     let (order, more) = page(&nodes, &SpanQuery::default());
@@ -149,8 +167,9 @@ fn what_is_no_cursor_is_refused() {
         "1",
         "1.2",
         "1.2.3",
-        "x.1.0101010101010101",
-        "1.1.0101010101010101.1",
+        "1.2.3.4",
+        "x.1.1.0101010101010101",
+        "1.1.1.0101010101010101.1",
     ] {
         assert_eq!(text.parse::<SpanCursor>(), Err(()), "{text}");
     }
