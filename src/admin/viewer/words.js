@@ -32,6 +32,7 @@ const OUTCOMES = {
   refused: "The upstream, or the gateway, refused the request.",
   unreachable: "The upstream could not be reached.",
   timeout: "The upstream was silent for too long.",
+  empty: "The upstream answered with nothing: neither a reply nor an error.",
   recovered: "The gateway was killed before this ended; what is here was known by then.",
 };
 
