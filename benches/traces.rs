@@ -231,6 +231,7 @@ fn looking_at_a_long_one(criterion: &mut Criterion) {
         max_size: 4 << 30,
         max_age: Duration::from_hours(24),
         max_memory: 1 << 30,
+        exports: true,
     };
     let (store, writing) = Store::open(settings).expect("a store");
     let trace = TraceId([7; 16]);
