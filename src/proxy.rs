@@ -279,6 +279,7 @@ fn watch(
             .is_some_and(|agent| is_agents_client(agent.as_bytes())),
         max_body: settings.max_captured,
         system: settings.system,
+        wall_offset_ns: 0,
         identity,
     };
     around

@@ -48,6 +48,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::capture::{Begun, Exchange, ExchangeId, Journal, Kept, Opening};
+use crate::clock::Moment;
 use crate::runs::{Made, Prompt};
 use crate::span::Span;
 
@@ -460,6 +461,10 @@ impl Journal for Store {
 
     fn asked(&self, opening: &Arc<Opening>, body: Kept) {
         self.inbox.tell(Note::Asked(Arc::clone(opening), body));
+    }
+
+    fn last_moment(&self) -> Option<Moment> {
+        Store::last_moment(self)
     }
 }
 

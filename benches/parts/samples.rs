@@ -45,6 +45,7 @@ pub(crate) fn opening() -> Opening {
         may_be_agent: true,
         max_body: 4 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Opening {
     pub max_body: usize,
     /// `gen_ai.system` of the upstream.
     pub system: &'static str,
+    /// What has to be added to times of [`crate::clock`] for the wall's time, as it was when the exchange began. Capture sets it.
+    pub wall_offset_ns: i64,
 }
 
 /// A finished exchange.
@@ -98,7 +100,7 @@ pub struct Opening {
 pub struct Exchange {
     /// What was known when it began.
     pub opening: Arc<Opening>,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     /// How long it took, by a clock that is never set.
     pub duration: Duration,
@@ -132,7 +134,7 @@ pub struct Retrying {
     pub key: CallKey,
     /// Which attempt it is, at least 1.
     pub attempt: u32,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
 }
 
@@ -190,7 +192,7 @@ impl Exchange {
         CallKey::of(&self.opening, self.request.bytes())
     }
 
-    /// When it ended, in nanoseconds since the Unix epoch.
+    /// When it ended, in nanoseconds of [`crate::clock`].
     pub fn ended_ns(&self) -> u64 {
         let nanoseconds = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         self.started_ns.saturating_add(nanoseconds)

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -87,7 +87,7 @@ fn kept((name, value): (&HeaderName, &HeaderValue)) -> Option<(&'static str, Str
 /// Begins to watch an exchange.
 pub(super) fn open(
     capture: Capture,
-    opening: Opening,
+    mut opening: Opening,
     request_length: Option<u64>,
 ) -> (Asked, Answered) {
     let request = Copied::new(
@@ -95,11 +95,10 @@ pub(super) fn open(
         Arc::clone(capture.budget()),
     );
     let request = Arc::new(Asking::new(request, request_length));
-    let started_ns = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        });
+    let started = Instant::now();
+    let moment = capture.clock().read(started, SystemTime::now());
+    let started_ns = moment.steady_ns;
+    opening.wall_offset_ns = moment.wall_offset_ns;
     let opening = Arc::new(opening);
     capture.began(Begun {
         opening: Arc::clone(&opening),
@@ -121,7 +120,7 @@ pub(super) fn open(
         request,
         answer: None,
         passing: Passing {
-            started: Instant::now(),
+            started,
             keep: false,
             streamed: false,
             timed: true,

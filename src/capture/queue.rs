@@ -3,12 +3,13 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::asking::Asking;
 use super::budget::{Budget, Copied, Kept};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening};
 use super::observers::{self, Answered, Asked};
+use crate::clock::{Clock, Moment};
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
 const LINGER: Duration = Duration::from_millis(20);
@@ -46,6 +47,11 @@ pub trait Journal: Send + Sync {
 
     /// The body of a request is whole, of which [`Begun::body`] was asked for too early.
     fn asked(&self, opening: &Arc<Opening>, body: Kept);
+
+    /// The last moment of an earlier process that left exchanges unfinished, whose times go on.
+    fn last_moment(&self) -> Option<Moment> {
+        None
+    }
 }
 
 /// An exchange that began.
@@ -53,7 +59,7 @@ pub trait Journal: Send + Sync {
 pub struct Begun {
     /// What is known of it.
     pub opening: Arc<Opening>,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     pub(super) request: Arc<Asking>,
 }
@@ -106,6 +112,7 @@ pub struct Capture {
     queue: Arc<Queue>,
     budget: Arc<Budget>,
     journal: Arc<dyn Journal>,
+    clock: Arc<Clock>,
 }
 
 #[derive(Default)]
@@ -123,10 +130,12 @@ struct Waiting {
 impl Capture {
     /// A queue without a worker; see [`super::worker`].
     pub(super) fn new(budget: Arc<Budget>, journal: Arc<dyn Journal>) -> Self {
+        let clock = Clock::new(Instant::now(), SystemTime::now(), journal.last_moment());
         Capture {
             queue: Arc::default(),
             budget,
             journal,
+            clock: Arc::new(clock),
         }
     }
 
@@ -141,6 +150,10 @@ impl Capture {
 
     pub(super) fn asked(&self, opening: &Arc<Opening>, body: Kept) {
         self.journal.asked(opening, body);
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {

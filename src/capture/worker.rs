@@ -27,7 +27,7 @@ pub trait Sink: Send + 'static {
     /// Called once, before anything is told.
     fn begin(&mut self);
 
-    /// The request of a chat completion is whole: its opening, when it began in nanoseconds since the Unix epoch, and its body.
+    /// The request of a chat completion is whole: its opening, when it began in nanoseconds of [`crate::clock`], and its body.
     fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept);
 
     /// An exchange is over. They come in the order they ended.

@@ -1,13 +1,15 @@
 //! Whatever comes in pieces, late or broken, the sink is told of every exchange once.
 
 use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::*;
-use crate::capture::{Ending, Opening};
+use crate::capture::{Begun, Ending, Opening};
+use crate::clock::Moment;
 use crate::identity::{self, Defaults};
 use crate::tap::{End, Observer};
 
@@ -25,6 +27,7 @@ pub(in crate::capture) fn opening(path: &str) -> Opening {
         may_be_agent: true,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 
@@ -167,4 +170,42 @@ fn a_sink_that_panics_over_one_exchange_gets_the_next() {
         matches!(seen.as_slice(), [exchange] if exchange.reading.is_none() && exchange.opening.path == "/v1/models"),
         "{seen:?}"
     );
+}
+
+#[test]
+fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
+    struct Before(Moment);
+    impl Journal for Before {
+        fn began(&self, _: Begun) {}
+        fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+        fn last_moment(&self) -> Option<Moment> {
+            Some(self.0)
+        }
+    }
+    // The wall's clock was set back by years.
+    let last = Moment {
+        steady_ns: u64::MAX / 4,
+        wall_offset_ns: 0,
+    };
+    let (told, seen) = std::sync::mpsc::channel();
+    let (capture, worker) = start(
+        Budget::new(1 << 20),
+        Arc::new(Before(last)),
+        move |exchange: Exchange| told.send(exchange).unwrap(),
+    )
+    .unwrap();
+    for _ in 0..2 {
+        drop(capture.open(opening("/v1/models"), None));
+    }
+    worker.finish();
+    let [first, second] = [seen.recv().unwrap(), seen.recv().unwrap()];
+    assert!(last.steady_ns <= first.started_ns);
+    assert!(first.ended_ns() <= second.started_ns);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let shown = u128::from(
+        first
+            .started_ns
+            .saturating_add_signed(first.opening.wall_offset_ns),
+    );
+    assert!(now.as_nanos().abs_diff(shown) < Duration::from_hours(1).as_nanos());
 }

@@ -71,6 +71,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         may_be_agent: true,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 
