@@ -5,6 +5,7 @@
 
 mod connect;
 mod pool;
+mod reachability;
 mod silence;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use connect::{Connector, Origin};
 pub use connect::{InvalidRoots, trusted_roots, usual_roots};
 pub use pool::Place;
 use pool::Pool;
+pub use reachability::{ReachState, Reachability};
 pub use silence::{Broken, Pulse, Vigil};
 
 /// How an upstream is reached.

@@ -57,6 +57,8 @@ struct Watching {
     started_ns: u64,
     request: Arc<Asking>,
     answer: Option<Answer>,
+    /// It failed like this, after so long; the rest of the request may still come.
+    failure: Option<(Ending, Duration)>,
     passing: Passing,
 }
 
@@ -119,6 +121,7 @@ pub(super) fn open(
         started_ns,
         request,
         answer: None,
+        failure: None,
         passing: Passing {
             started,
             keep: false,
@@ -193,14 +196,25 @@ impl Answered {
         passing.streamed = answer.is_streamed();
     }
 
-    /// There will be no head.
-    pub fn failed(mut self, error: &CallError) {
+    /// There will be no head, nor more of it. The exchange ended now, and settles when this is dropped, with as much of the request as will
+    /// have come by then.
+    pub fn failed(&mut self, error: &CallError) {
+        let Some(watching) = &mut self.0 else { return };
         let why = error.to_string();
-        self.settle(match error {
+        let ending = match error {
             CallError::Unreachable(_) => Ending::Unreachable(why),
             CallError::Broke(_) => Ending::Broke(why),
             CallError::ConnectTimeout | CallError::Silent => Ending::Timeout(why),
-        });
+        };
+        watching.failure = Some((ending, watching.passing.started.elapsed()));
+    }
+
+    /// Whether more of the request would be kept than has come.
+    pub fn wants_request(&self) -> bool {
+        self.0.as_ref().is_some_and(|watching| {
+            let opening = &watching.opening;
+            opening.chat && watching.request.has_room(opening.max_body)
+        })
     }
 
     /// The gateway itself refused, after the upstream was called.
@@ -217,14 +231,16 @@ impl Answered {
                 started_ns,
                 request,
                 answer,
+                failure,
                 passing: Passing { started, .. },
             } = *watching;
+            let (ending, duration) = failure.unwrap_or_else(|| (ending, started.elapsed()));
             // The request may still be on its way up: what it is by now is what the upstream answered to.
             let request = request.end();
             let exchange = Exchange {
                 opening,
                 started_ns,
-                duration: started.elapsed(),
+                duration,
                 request,
                 answer,
                 ending,

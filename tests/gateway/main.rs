@@ -39,5 +39,6 @@ mod runs;
 mod secrets;
 mod tail;
 mod tls;
+mod unreachable;
 mod upgrade;
 mod viewer;
