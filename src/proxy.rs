@@ -32,6 +32,7 @@ use crate::config::Secret;
 use crate::health;
 use crate::identity::{self, Log};
 use crate::metrics::{Endpoint, Metrics};
+use crate::redact::KnownSecrets;
 use crate::server::Shutdown;
 use crate::tap::Tap;
 use crate::upstream::{CallError, Pulse, Reachability, ReplyBody, Upstream};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub host: HeaderValue,
     /// Sent in place of the client's `authorization`.
     pub authorization: Option<HeaderValue>,
+    /// The gateway's own, which an upstream must not be heard to repeat.
+    pub secrets: Arc<[Secret]>,
     /// Clients must present one of these; empty for any client.
     pub client_keys: Vec<Secret>,
     /// Bounds of a request.
@@ -299,9 +302,16 @@ fn watch(
         wall_offset_ns: 0,
         identity,
     };
-    around
+    let (asked, mut answered) = around
         .capture
-        .open(opening, content_length(request.headers()))
+        .open(opening, content_length(request.headers()));
+    let query = request.uri().query();
+    answered.hides(KnownSecrets::of(
+        request.headers(),
+        query,
+        &settings.secrets,
+    ));
+    (asked, answered)
 }
 
 /// The request as the upstream gets it.

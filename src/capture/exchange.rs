@@ -1,5 +1,6 @@
 //! One request and what became of it, as the observers saw it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use uuid::{Builder, Uuid};
 use super::budget::Kept;
 use crate::identity::Identity;
 use crate::openai::ChatReply;
+use crate::redact::KnownSecrets;
 
 /// Names an exchange: ordered by time, and random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,6 +179,27 @@ impl CallKey {
 }
 
 impl Exchange {
+    /// Takes secrets out of what others wrote of a failure: the upstream in an error and the headers beside it, a library of the connection.
+    pub(super) fn hide(&mut self, secrets: &KnownSecrets) {
+        let hide = |text: &mut String| {
+            if let Cow::Owned(hidden) = secrets.redact(text) {
+                *text = hidden;
+            }
+        };
+        match &mut self.ending {
+            Ending::Broke(why) | Ending::Unreachable(why) | Ending::Timeout(why) => hide(why),
+            // These are the gateway's own words.
+            Ending::Refused(..) | Ending::Complete | Ending::ClientLeft | Ending::Recovered => {}
+        }
+        let reading = self.reading.as_mut();
+        if let Some(error) = reading.and_then(|reading| reading.reply.error.as_mut()) {
+            error.texts().for_each(hide);
+        }
+        if let Some(answer) = self.answer.as_mut().filter(|answer| answer.is_refusal()) {
+            answer.hide(secrets);
+        }
+    }
+
     /// About how many bytes it takes: those of its bodies, and a bit for all else.
     pub fn weight(&self) -> usize {
         const REST: usize = 2048;
@@ -234,6 +257,24 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn is_refusal(&self) -> bool {
+        self.status.is_client_error() || self.status.is_server_error()
+    }
+
+    fn hide(&mut self, secrets: &KnownSecrets) {
+        let mut headers = self.headers.to_vec();
+        let mut found = false;
+        for (_, value) in &mut headers {
+            if let Cow::Owned(hidden) = secrets.redact_known(value) {
+                *value = hidden;
+                found = true;
+            }
+        }
+        if found {
+            self.headers = headers.into();
+        }
+    }
+
     /// Whether it is a stream of events.
     pub fn is_streamed(&self) -> bool {
         let kind = self.content_type.as_deref();

@@ -12,6 +12,7 @@ use super::asking::Asking;
 use super::budget::Copied;
 use super::exchange::{Answer, Ending, Exchange, Opening};
 use super::queue::{Begun, Capture, Event, Piece};
+use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
@@ -56,6 +57,7 @@ struct Watching {
     opening: Arc<Opening>,
     started_ns: u64,
     request: Arc<Asking>,
+    secrets: KnownSecrets,
     answer: Option<Answer>,
     /// It failed like this, after so long; the rest of the request may still come.
     failure: Option<(Ending, Duration)>,
@@ -120,6 +122,7 @@ pub(super) fn open(
         opening,
         started_ns,
         request,
+        secrets: KnownSecrets::default(),
         answer: None,
         failure: None,
         passing: Passing {
@@ -170,6 +173,13 @@ impl Answered {
     /// Of an exchange that is not watched.
     pub fn nothing() -> Self {
         Answered(None)
+    }
+
+    /// These are taken out of what the upstream says in an error.
+    pub fn hides(&mut self, secrets: KnownSecrets) {
+        if let Some(watching) = &mut self.0 {
+            watching.secrets = secrets;
+        }
     }
 
     /// The upstream's head came.
@@ -230,6 +240,7 @@ impl Answered {
                 opening,
                 started_ns,
                 request,
+                secrets,
                 answer,
                 failure,
                 passing: Passing { started, .. },
@@ -249,6 +260,7 @@ impl Answered {
             capture.push(Event::Settled {
                 exchange: Box::new(exchange),
                 last,
+                secrets,
             });
         }
     }

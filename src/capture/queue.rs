@@ -10,6 +10,7 @@ use super::budget::{Budget, Copied, Kept};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening};
 use super::observers::{self, Answered, Asked};
 use crate::clock::{Clock, Moment};
+use crate::redact::KnownSecrets;
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
 const LINGER: Duration = Duration::from_millis(20);
@@ -37,6 +38,8 @@ pub(super) enum Event {
     Settled {
         exchange: Box<Exchange>,
         last: Piece,
+        /// What the upstream may repeat in an error.
+        secrets: KnownSecrets,
     },
 }
 

@@ -14,7 +14,6 @@ use super::budget::{Budget, Kept, Reservation};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
 use super::queue::{Capture, Event, Journal, Piece};
 use crate::openai::{Finished, ReplyReader};
-use crate::redact::redact;
 
 /// The worker's thread; ends when it is told that nothing more will come.
 pub struct Worker {
@@ -131,7 +130,11 @@ fn handle(
             unharmed(|| sink.asked(opening, started_ns, request));
         }
         Event::Looked => {}
-        Event::Settled { mut exchange, last } => {
+        Event::Settled {
+            mut exchange,
+            last,
+            secrets,
+        } => {
             let assembly = open.remove(&exchange.opening.id);
             let max_body = exchange.opening.max_body;
             exchange.reading = exchange.answer.as_ref().and_then(|answer| {
@@ -144,6 +147,7 @@ fn handle(
                     assembly.finish()
                 })
             });
+            exchange.hide(&secrets);
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
         }
@@ -210,13 +214,6 @@ impl Assembly {
     fn finish(self) -> Reading {
         let Finished { mut reply, ended } = self.reader.finish();
         reply.cut |= self.cut;
-        if let Some(message) = reply
-            .error
-            .as_mut()
-            .and_then(|error| error.message.as_mut())
-        {
-            *message = redact(message).into_owned();
-        }
         Reading {
             reply,
             ended,

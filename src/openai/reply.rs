@@ -160,6 +160,19 @@ pub struct Failure {
     pub param: Option<String>,
 }
 
+impl Failure {
+    /// All that it says.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let texts = [
+            &mut self.message,
+            &mut self.kind,
+            &mut self.code,
+            &mut self.param,
+        ];
+        texts.into_iter().flatten()
+    }
+}
+
 impl ChatReply {
     /// Takes out everything that the model wrote, and what an error quotes: what is left may be kept where content may not.
     pub fn drop_content(&mut self) {
