@@ -192,10 +192,13 @@ impl Exchange {
             Ending::Refused(..) | Ending::Complete | Ending::ClientLeft | Ending::Recovered => {}
         }
         let reading = self.reading.as_mut();
-        if let Some(error) = reading.and_then(|reading| reading.reply.error.as_mut()) {
+        let error = reading.and_then(|reading| reading.reply.error.as_mut());
+        let says_error = error.is_some();
+        if let Some(error) = error {
             error.texts().for_each(hide);
         }
-        if let Some(answer) = self.answer.as_mut().filter(|answer| answer.is_refusal()) {
+        let is_error = |answer: &&mut Answer| says_error || answer.is_refusal();
+        if let Some(answer) = self.answer.as_mut().filter(is_error) {
             answer.hide(secrets);
         }
     }
