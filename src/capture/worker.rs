@@ -147,7 +147,10 @@ fn handle(
                     assembly.finish()
                 })
             });
-            exchange.hide(&secrets);
+            if unharmed(|| exchange.hide(&secrets)).is_none() {
+                // It may hold what was to be hidden.
+                exchange.reading = None;
+            }
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
         }

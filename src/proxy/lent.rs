@@ -72,12 +72,12 @@ impl<B: Body + Unpin> Body for Lent<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+        self.body.as_deref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
+            .as_deref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

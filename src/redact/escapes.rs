@@ -66,24 +66,21 @@ impl Layer {
         let mut at = 0;
         while let Some(rest) = self.bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let escaped = (rest[0] == mark).then(|| unescape(rest)).flatten();
-            let length = match escaped {
-                Some((character, length)) => {
-                    let mut buffer = [0; 4];
-                    // Percent-encoding has bytes, which may be parts of a character.
-                    let bytes = match u8::try_from(character) {
-                        Ok(byte) if mark == b'%' => {
-                            buffer[0] = byte;
-                            &buffer[..1]
-                        }
-                        _ => character.encode_utf8(&mut buffer).as_bytes(),
-                    };
-                    layer.bytes.extend_from_slice(bytes);
-                    length
-                }
-                None => {
-                    layer.bytes.push(rest[0]);
-                    1
-                }
+            let length = if let Some((character, length)) = escaped {
+                let mut buffer = [0; 4];
+                // Percent-encoding has bytes, which may be parts of a character.
+                let bytes = match u8::try_from(character) {
+                    Ok(byte) if mark == b'%' => {
+                        buffer[0] = byte;
+                        &buffer[..1]
+                    }
+                    _ => character.encode_utf8(&mut buffer).as_bytes(),
+                };
+                layer.bytes.extend_from_slice(bytes);
+                length
+            } else {
+                layer.bytes.push(rest[0]);
+                1
             };
             layer.places.resize(layer.bytes.len(), self.places[at]);
             at += length;

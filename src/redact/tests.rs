@@ -23,7 +23,8 @@ fn known(headers: &[(&'static str, &str)], query: Option<&str>, own: &[&str]) ->
 }
 
 fn percent(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    let escapes: Vec<String> = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    escapes.concat()
 }
 
 fn entities(text: &str) -> String {

@@ -125,12 +125,12 @@ async fn a_key_that_an_upstream_repeats_in_an_error_is_written_nowhere() {
     ];
     let escaped = |key: &str| {
         let quoted = serde_json::to_string(key).expect("a text");
-        let percent: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let percent: Vec<String> = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key);
         [
             key.to_owned(),
             quoted.trim_matches('"').to_owned(),
-            percent,
+            percent.concat(),
             base64,
         ]
     };

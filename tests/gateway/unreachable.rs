@@ -168,18 +168,18 @@ async fn health_and_the_log_say_whether_the_upstream_can_be_reached() {
     socket.set_reuseaddr(true).expect("a free address");
     socket.bind(address).expect("a free address");
     let listener: TcpListener = socket.listen(8).expect("a free address");
-    let answered = tokio::spawn(async move {
+    let answering = async {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut wire = Wire::new(stream);
         wire.request().await;
         wire.send(chat_reply("Rust.")).await;
         wire
-    });
-    assert_eq!(gateway.ask(&ask).await.status, 200);
+    };
+    let (reply, _wire) = tokio::join!(gateway.ask(&ask), answering);
+    assert_eq!(reply.status, 200);
     assert_eq!(known().await["state"], "reachable");
     until("a line that says so", async || {
         gateway.log().contains(BACK).then_some(())
     })
     .await;
-    answered.abort();
 }

@@ -187,7 +187,7 @@ fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
         steady_ns: u64::MAX / 4,
         wall_offset_ns: 0,
     };
-    let (told, seen) = std::sync::mpsc::channel();
+    let (told, seen) = std::sync::mpsc::sync_channel(2);
     let (capture, worker) = start(
         Budget::new(1 << 20),
         Arc::new(Before(last)),
