@@ -299,7 +299,7 @@ async fn a_post_without_an_answer_is_tried_again() {
 
 #[tokio::test]
 async fn a_key_that_respan_repeats_is_shown_nowhere() {
-    const SAID: &str = "no account has words-that-begin-as-no-key";
+    const SAID: &str = r#"{"detail":"no account has words-that-begin-as-no-key"}"#;
     let key = "words-that-begin-as-no-key";
     let mut scene = Scene::with(Some(key), Duration::from_millis(10), pace()).await;
     scene.add([1]);
