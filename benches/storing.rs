@@ -120,6 +120,7 @@ async fn tell(store: &Arc<Store>, group: Vec<Told>) {
             trace_id: TraceId([1; 16]),
             parent_span_id: None,
             start_ns: exchange.started_ns,
+            wall_offset_ns: 0,
             events: Vec::new(),
             notes: Vec::new(),
             model: None,

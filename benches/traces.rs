@@ -47,6 +47,7 @@ fn opening(number: u64) -> Arc<Opening> {
         media: spangate::openai::Media::Size,
         max_body: 4 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     })
 }
 

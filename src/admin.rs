@@ -26,6 +26,7 @@ use crate::metrics::{self, Metrics};
 use crate::server::Shutdown;
 use crate::store::{Replay, Store};
 use crate::traces::Traces;
+use crate::upstream::Reachability;
 
 pub use access::Access;
 pub use answer::Body;
@@ -52,6 +53,8 @@ pub struct Shown {
     pub store: Arc<Store>,
     /// How the export does.
     pub export: export::Watch,
+    /// Whether the upstream can be reached.
+    pub upstream: Arc<Reachability>,
     /// The traces.
     pub traces: Traces,
     /// Readiness is that of the data port.
@@ -270,6 +273,7 @@ mod tests {
             traces: Traces::new(Arc::clone(&store), Arc::default()),
             store,
             export: export::Watch::of_nothing(),
+            upstream: Arc::default(),
             shutdown: Shutdown::default(),
         };
         Admin::new(access, shown, Shutdown::default())

@@ -36,6 +36,7 @@ use crate::server::{self, Listener, Shutdown};
 use crate::span::exchange::outcome;
 use crate::store::{OpenError, Recovered, Store, Writing};
 use crate::traces::{Live, Traces};
+use crate::upstream::Reachability;
 
 /// `store.dir` of a store in memory.
 const MEMORY: &str = ":memory:";
@@ -52,7 +53,7 @@ pub struct Gateway {
     export_settings: watch::Sender<Arc<ExportSettings>>,
     admin: Admin,
     shutdown: Shutdown,
-    /// The data port's connections and tunnels: what may still make spans.
+    /// The data port's connections, tunnels and further tasks: what may still make spans.
     connections: TaskTracker,
     /// The admin port stays up until all else has ended.
     admin_shutdown: Shutdown,
@@ -183,12 +184,14 @@ impl Gateway {
             )
         });
 
+        let reachability = Arc::new(Reachability::default());
         let (shutdown, admin_shutdown, connections) =
             (Shutdown::default(), Shutdown::default(), TaskTracker::new());
         let proxy = Proxy::new(
             Arc::clone(&settings),
             capture,
             Arc::clone(&metrics),
+            Arc::clone(&reachability),
             shutdown.clone(),
             connections.clone(),
         );
@@ -204,6 +207,7 @@ impl Gateway {
             traces: Traces::new(Arc::clone(&store), live),
             store: Arc::clone(&store),
             export: exporter.watch(),
+            upstream: reachability,
             shutdown: shutdown.clone(),
         };
         let access = assembly::admin(&config.server);

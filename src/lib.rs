@@ -40,6 +40,7 @@
 //! | [`tap`] | forwards frames, tells an observer what it saw and, once, how it ended |
 //! | [`upstream`] | where requests go: TLS, pool, and what a silence is |
 //! | [`capture`] | the observers: bytes within limits, times, outcome; makes the `Exchange` |
+//! | [`clock`] | the time of exchanges, in an order that no setting of the wall's clock changes |
 //! | [`encoding`], [`sse`], [`openai`] | bytes become requests and replies; tolerant of everything |
 //! | [`redact`] | keys are taken out of what others wrote |
 //! | [`runs`] | exchanges become runs, turns of agents and tool calls, from what they show |
@@ -58,6 +59,7 @@ mod bearer;
 pub mod capture;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod encoding;

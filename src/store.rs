@@ -50,6 +50,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::capture::{Begun, Exchange, ExchangeId, Journal, Kept, Opening};
+use crate::clock::Moment;
 use crate::runs::{Made, Prompt};
 use crate::span::Span;
 
@@ -459,6 +460,10 @@ impl Journal for Store {
 
     fn dropped(&self) {
         self.lock().never_made(DropReason::Capture);
+    }
+
+    fn last_moment(&self) -> Option<Moment> {
+        Store::last_moment(self)
     }
 }
 

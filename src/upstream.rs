@@ -6,6 +6,7 @@
 mod connect;
 mod idle;
 mod pool;
+mod reachability;
 mod shared;
 mod silence;
 
@@ -24,6 +25,7 @@ use connect::{Connector, Origin};
 pub use connect::{InvalidRoots, trusted_roots, usual_roots};
 pub use pool::Place;
 use pool::Pool;
+pub use reachability::{ReachState, Reachability};
 pub use silence::{Broken, Pulse, Vigil};
 
 /// How an upstream is reached.

@@ -46,6 +46,7 @@ pub(crate) fn opening() -> Opening {
         media: spangate::openai::Media::Size,
         max_body: 4 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! How export and store are doing, and the spans that were refused, as JSON: `/api/health`, `/api/refused`.
+//! How upstream, export and store are doing, and the spans that were refused, as JSON: `/api/health`, `/api/refused`.
 
 use std::time::SystemTime;
 
@@ -22,6 +22,7 @@ pub struct About {
 #[derive(Serialize)]
 struct Health<'a> {
     gateway: Gateway<'a>,
+    upstream: Upstream<'a>,
     export: Export<'a>,
     store: Stored<'a>,
     refused: Vec<RefusedSpan>,
@@ -34,6 +35,14 @@ struct Gateway<'a> {
     started: String,
     draining: bool,
     runs_open: u64,
+}
+
+#[derive(Serialize)]
+struct Upstream<'a> {
+    state: &'static str,
+    since: Option<String>,
+    failures: u64,
+    last_error: Option<Problem<'a>>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +85,7 @@ struct RefusedSpan {
 /// All of it. The refused spans are the newest, and are left out when the disk gives nothing now.
 pub(super) async fn health(shown: &Shown) -> Vec<u8> {
     let (about, store, export) = (&shown.about, &shown.store, &shown.export.state());
+    let reach = shown.upstream.state();
     let state = store.state();
     let counts = store.counts();
     let health = Health {
@@ -85,6 +95,16 @@ pub(super) async fn health(shown: &Shown) -> Vec<u8> {
             started: time(about.started),
             draining: shown.shutdown.is_draining(),
             runs_open: shown.metrics.runs_open(),
+        },
+        upstream: Upstream {
+            state: match reach.reachable {
+                Some(true) => "reachable",
+                Some(false) => "unreachable",
+                None => "unknown",
+            },
+            since: reach.since.map(time),
+            failures: reach.failures,
+            last_error: reach.last_error.as_ref().map(problem),
         },
         export: Export {
             configured: export.configured,

@@ -95,6 +95,11 @@ impl Asking {
         matches!(&*self.lock(), State::Whole(_))
     }
 
+    /// Whether more may come, and less than `limit` bytes have.
+    pub(super) fn has_room(&self, limit: usize) -> bool {
+        matches!(&*self.lock(), State::Growing(growing) if growing.seen < limit as u64)
+    }
+
     /// The whole of it; none as long as it grows, and then [`Self::complete`] will give it.
     pub(super) fn whole(&self) -> Option<Kept> {
         match &mut *self.lock() {

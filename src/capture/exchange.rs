@@ -1,5 +1,6 @@
 //! One request and what became of it, as the observers saw it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,6 +13,7 @@ use super::kept::Kept;
 use crate::identity::Identity;
 use crate::media_type;
 use crate::openai::{ChatReply, Media};
+use crate::redact::KnownSecrets;
 
 /// Names an exchange: ordered by time, and random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +96,8 @@ pub struct Opening {
     pub max_body: usize,
     /// `gen_ai.system` of the upstream.
     pub system: &'static str,
+    /// What has to be added to times of [`crate::clock`] for the wall's time, as it was when the exchange began. Capture sets it.
+    pub wall_offset_ns: i64,
 }
 
 impl Opening {
@@ -109,7 +113,7 @@ impl Opening {
 pub struct Exchange {
     /// What was known when it began.
     pub opening: Arc<Opening>,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     /// How long it took, by a clock that is never set.
     pub duration: Duration,
@@ -143,7 +147,7 @@ pub struct Retrying {
     pub key: CallKey,
     /// Which attempt it is, at least 1.
     pub attempt: u32,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
 }
 
@@ -189,6 +193,30 @@ impl CallKey {
 }
 
 impl Exchange {
+    /// Takes secrets out of what others wrote of a failure: the upstream in an error and the headers beside it, a library of the connection.
+    pub(super) fn hide(&mut self, secrets: &KnownSecrets) {
+        let hide = |text: &mut String| {
+            if let Cow::Owned(hidden) = secrets.redact(text) {
+                *text = hidden;
+            }
+        };
+        match &mut self.ending {
+            Ending::Broke(why) | Ending::Unreachable(why) | Ending::Timeout(why) => hide(why),
+            // These are the gateway's own words.
+            Ending::Refused(..) | Ending::Complete | Ending::ClientLeft | Ending::Recovered => {}
+        }
+        let reading = self.reading.as_mut();
+        let error = reading.and_then(|reading| reading.reply.error.as_mut());
+        let says_error = error.is_some();
+        if let Some(error) = error {
+            error.texts().for_each(hide);
+        }
+        let is_error = |answer: &&mut Answer| says_error || answer.is_refusal();
+        if let Some(answer) = self.answer.as_mut().filter(is_error) {
+            answer.hide(secrets);
+        }
+    }
+
     /// About how many bytes it takes: those of its bodies and of who asked, and a bit for all else.
     pub fn weight(&self) -> usize {
         const REST: usize = 2048;
@@ -204,7 +232,7 @@ impl Exchange {
         CallKey::of(&self.opening, &self.request)
     }
 
-    /// When it ended, in nanoseconds since the Unix epoch.
+    /// When it ended, in nanoseconds of [`crate::clock`].
     pub fn ended_ns(&self) -> u64 {
         let nanoseconds = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         self.started_ns.saturating_add(nanoseconds)
@@ -246,6 +274,24 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn is_refusal(&self) -> bool {
+        self.status.is_client_error() || self.status.is_server_error()
+    }
+
+    fn hide(&mut self, secrets: &KnownSecrets) {
+        let mut headers = self.headers.to_vec();
+        let mut found = false;
+        for (_, value) in &mut headers {
+            if let Cow::Owned(hidden) = secrets.redact_known(value) {
+                *value = hidden;
+                found = true;
+            }
+        }
+        if found {
+            self.headers = headers.into();
+        }
+    }
+
     /// Whether it is a stream of events.
     pub fn is_streamed(&self) -> bool {
         let kind = self.content_type.as_deref();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -12,6 +12,7 @@ use super::asking::Asking;
 use super::budget::{Budget, Copied, Reservation};
 use super::exchange::{Answer, Ending, Exchange, Opening};
 use super::queue::{Begun, Capture, Event, Piece};
+use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
@@ -65,8 +66,11 @@ struct Watching {
     opening: Arc<Opening>,
     started_ns: u64,
     request: Arc<Asking>,
+    secrets: KnownSecrets,
     answer: Option<Answer>,
     facts: Reservation,
+    /// It failed like this, after so long; the rest of the request may still come.
+    failure: Option<(Ending, Duration)>,
     passing: Passing,
 }
 
@@ -97,7 +101,7 @@ fn kept((name, value): (&HeaderName, &HeaderValue)) -> Option<(&'static str, Str
 /// Begins to watch an exchange.
 pub(super) fn open(
     capture: Capture,
-    opening: Opening,
+    mut opening: Opening,
     request_length: Option<u64>,
 ) -> (Asked, Answered) {
     let Some(facts) = capture.budget().facts(FACTS + opening.weight()) else {
@@ -105,11 +109,10 @@ pub(super) fn open(
         return (Asked::nothing(), Answered::nothing());
     };
     let request = Arc::new(Asking::new(&opening, capture.budget(), request_length));
-    let started_ns = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        });
+    let started = Instant::now();
+    let moment = capture.clock().read(started, SystemTime::now());
+    let started_ns = moment.steady_ns;
+    opening.wall_offset_ns = moment.wall_offset_ns;
     let opening = Arc::new(opening);
     capture.began(Begun {
         opening: Arc::clone(&opening),
@@ -131,10 +134,12 @@ pub(super) fn open(
         opening,
         started_ns,
         request,
+        secrets: KnownSecrets::default(),
         answer: None,
         facts,
+        failure: None,
         passing: Passing {
-            started: Instant::now(),
+            started,
             keep: false,
             streamed: false,
             timed: true,
@@ -183,6 +188,13 @@ impl Answered {
         Answered(None)
     }
 
+    /// These are taken out of what the upstream says in an error.
+    pub fn hides(&mut self, secrets: KnownSecrets) {
+        if let Some(watching) = &mut self.0 {
+            watching.secrets = secrets;
+        }
+    }
+
     /// The upstream's head came.
     pub fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(watching) = &mut self.0 else { return };
@@ -214,14 +226,25 @@ impl Answered {
         passing.streamed = answer.is_streamed();
     }
 
-    /// There will be no head.
-    pub fn failed(mut self, error: &CallError) {
+    /// There will be no head, nor more of it. The exchange ended now, and settles when this is dropped, with as much of the request as will
+    /// have come by then.
+    pub fn failed(&mut self, error: &CallError) {
+        let Some(watching) = &mut self.0 else { return };
         let why = error.to_string();
-        self.settle(match error {
+        let ending = match error {
             CallError::Unreachable(_) => Ending::Unreachable(why),
             CallError::Broke(_) => Ending::Broke(why),
             CallError::ConnectTimeout | CallError::Silent => Ending::Timeout(why),
-        });
+        };
+        watching.failure = Some((ending, watching.passing.started.elapsed()));
+    }
+
+    /// Whether more of the request would be kept than has come.
+    pub fn wants_request(&self) -> bool {
+        self.0.as_ref().is_some_and(|watching| {
+            let opening = &watching.opening;
+            opening.chat && watching.request.has_room(opening.max_body)
+        })
     }
 
     /// The gateway itself refused, after the upstream was called.
@@ -237,16 +260,19 @@ impl Answered {
                 opening,
                 started_ns,
                 request,
+                secrets,
                 answer,
                 facts,
+                failure,
                 passing: Passing { started, .. },
             } = *watching;
+            let (ending, duration) = failure.unwrap_or_else(|| (ending, started.elapsed()));
             // The request may still be on its way up: what it is by now is what the upstream answered to.
             let request = request.end();
             let exchange = Exchange {
                 opening,
                 started_ns,
-                duration: started.elapsed(),
+                duration,
                 request,
                 answer,
                 ending,
@@ -256,6 +282,7 @@ impl Answered {
                 exchange: Box::new(exchange),
                 last,
                 facts,
+                secrets,
             });
         }
     }

@@ -3,13 +3,15 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::asking::Asking;
 use super::budget::{Budget, Copied, Reservation};
 use super::exchange::{Answer, Exchange, Opening};
 use super::kept::Kept;
 use super::observers::{self, Answered, Asked};
+use crate::clock::{Clock, Moment};
+use crate::redact::KnownSecrets;
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
 const LINGER: Duration = Duration::from_millis(20);
@@ -41,6 +43,8 @@ pub(super) enum Event {
         last: Piece,
         /// For all of it but bodies.
         facts: Reservation,
+        /// What the upstream may repeat in an error.
+        secrets: KnownSecrets,
     },
 }
 
@@ -54,6 +58,11 @@ pub trait Journal: Send + Sync {
 
     /// An exchange began of which nothing will be told, for there is no room for it.
     fn dropped(&self) {}
+
+    /// The last moment of an earlier process that left exchanges unfinished, whose times go on.
+    fn last_moment(&self) -> Option<Moment> {
+        None
+    }
 }
 
 /// An exchange that began.
@@ -61,7 +70,7 @@ pub trait Journal: Send + Sync {
 pub struct Begun {
     /// What is known of it.
     pub opening: Arc<Opening>,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     pub(super) request: Arc<Asking>,
 }
@@ -115,6 +124,7 @@ pub struct Capture {
     journal: Arc<dyn Journal>,
     /// When it was said last that exchanges are dropped.
     warned: Arc<Mutex<Option<Instant>>>,
+    clock: Arc<Clock>,
 }
 
 #[derive(Default)]
@@ -134,11 +144,13 @@ struct Waiting {
 impl Capture {
     /// A queue without a worker; see [`super::worker`].
     pub(super) fn new(budget: Arc<Budget>, journal: Arc<dyn Journal>) -> Self {
+        let clock = Clock::new(Instant::now(), SystemTime::now(), journal.last_moment());
         Capture {
             queue: Arc::default(),
             budget,
             journal,
             warned: Arc::default(),
+            clock: Arc::new(clock),
         }
     }
 
@@ -165,6 +177,10 @@ impl Capture {
                 "calls are not traced now, for capture.max_memory is taken; spangate_capture_dropped_total counts them"
             );
         }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {

@@ -15,7 +15,6 @@ use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
 use super::kept::Kept;
 use super::queue::{Capture, Event, Journal, Piece};
 use crate::openai::{Finished, ReplyReader};
-use crate::redact::redact;
 
 /// The worker's thread; ends when it is told that nothing more will come.
 pub struct Worker {
@@ -28,7 +27,7 @@ pub trait Sink: Send + 'static {
     /// Called once, before anything is told.
     fn begin(&mut self);
 
-    /// The request of a chat completion is whole: its opening, when it began in nanoseconds since the Unix epoch, and its body.
+    /// The request of a chat completion is whole: its opening, when it began in nanoseconds of [`crate::clock`], and its body.
     fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept);
 
     /// An exchange is over. They come in the order they ended.
@@ -136,6 +135,7 @@ fn handle(
             mut exchange,
             last,
             facts,
+            secrets,
         } => {
             let opening = Arc::clone(&exchange.opening);
             let assembly = open.remove(&opening.id);
@@ -149,6 +149,10 @@ fn handle(
                     assembly.finish()
                 })
             });
+            if unharmed(|| exchange.hide(&secrets)).is_none() {
+                // It may hold what was to be hidden.
+                exchange.reading = None;
+            }
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
             drop(facts);
@@ -217,13 +221,6 @@ impl Assembly {
     fn finish(self) -> Reading {
         let Finished { mut reply, ended } = self.reader.finish();
         reply.cut |= self.cut;
-        if let Some(message) = reply
-            .error
-            .as_mut()
-            .and_then(|error| error.message.as_mut())
-        {
-            *message = redact(message).into_owned();
-        }
         Reading {
             reply,
             ended,

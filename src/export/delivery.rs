@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::respan::Verdict;
 use super::{ApiKey, ExportSettings, Work};
 use crate::metrics::PostOutcome;
-use crate::redact::redact;
 use crate::store::{Batch, Loaded, Settled};
 
 /// After each so many failed tries a part makes way for the others of its batch. If anything was accepted meanwhile, it is not Respan
@@ -116,7 +115,7 @@ impl Work {
                         self.health.remark(1, &reason);
                         single.settle(&Settled {
                             rejected: 1,
-                            reason: Some(redact(&reason).into_owned()),
+                            reason: Some(reason),
                         });
                     }
                 },

@@ -62,6 +62,21 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// What the server said, as far as it is kept.
+    pub(super) fn words(&mut self) -> Option<&mut String> {
+        match self {
+            Verdict::Accepted { warning } => warning.as_mut(),
+            Verdict::Partial { message, .. } => Some(message),
+            Verdict::Retry { reason, .. }
+            | Verdict::Unauthorised { reason }
+            | Verdict::WrongAddress { reason }
+            | Verdict::Rejected { reason } => Some(reason),
+            Verdict::TooLarge => None,
+        }
+    }
+}
+
 /// Reads an answer. `body` may be only the beginning of what was sent; `now` is for a `Retry-After` that names a date.
 pub fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Verdict {
     match status.as_u16() {

@@ -62,6 +62,11 @@ pub(super) fn settings(
         },
         base_path: base.path.clone(),
         authorization,
+        secrets: [&config.upstream.api_key, &config.respan.api_key]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
         client_keys: config.server.client_keys.clone(),
         limits: Limits {
             max_head: config.limits.max_head,

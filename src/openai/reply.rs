@@ -172,6 +172,19 @@ pub struct Failure {
     pub param: Option<String>,
 }
 
+impl Failure {
+    /// All that it says.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let texts = [
+            &mut self.message,
+            &mut self.kind,
+            &mut self.code,
+            &mut self.param,
+        ];
+        texts.into_iter().flatten()
+    }
+}
+
 impl ChatReply {
     /// Whether there are choices, and each has its finish reason.
     pub fn is_finished(&self) -> bool {

@@ -111,10 +111,17 @@ impl Coming {
         }
     }
 
+    /// There will be no answer. It is told once this is dropped.
     pub(super) fn fail(&mut self, error: &CallError) {
-        if let Some(answered) = self.answered.take() {
+        if let Some(answered) = &mut self.answered {
             answered.failed(error);
         }
+    }
+
+    /// Whether the span would keep more of the request than has come.
+    pub(super) fn wants_request(&self) -> bool {
+        let answered = self.answered.as_ref();
+        answered.is_some_and(Answered::wants_request)
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) struct Society {
     pub(super) told: bool,
 }
 
-/// From when to when, in nanoseconds since the Unix epoch; empty as long as its end is before its start.
+/// From when to when, in nanoseconds of [`crate::clock`]; empty as long as its end is before its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) start_ns: u64,

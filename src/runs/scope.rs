@@ -234,6 +234,7 @@ impl Scope {
             trace_id: run.trace_id,
             parent_span_id,
             start_ns: exchange.started_ns,
+            wall_offset_ns: run.opening.wall_offset_ns,
             events: Vec::new(),
             notes,
             model: call.model.clone(),

@@ -39,6 +39,8 @@ struct Call {
     reply: Reply,
     #[serde(skip)]
     headers: Vec<(&'static str, String)>,
+    #[serde(skip)]
+    wall_offset_ns: i64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -87,6 +89,7 @@ impl Call {
             media: crate::openai::Media::Size,
             max_body: 1 << 20,
             system: "openai",
+            wall_offset_ns: self.wall_offset_ns,
         };
         let tool = |call: &Json| ToolCall {
             id: call["id"].as_str().unwrap().to_owned(),
@@ -283,6 +286,7 @@ fn call(began: u64, ended: u64, messages: &[[&str; 3]], reply: &str) -> Call {
             ..Reply::default()
         },
         headers: Vec::new(),
+        wall_offset_ns: 0,
     }
 }
 

@@ -47,8 +47,8 @@ fn tell_asked<S: Sink>(
         span_id: span_id(opening.id),
         parent_span_id: place.parent_span_id,
         name: &name(opening, answered.or(asked)),
-        start_ns: place.start_ns,
-        end_ns: exchange.ended_ns(),
+        start_ns: place.wall_ns(place.start_ns),
+        end_ns: place.wall_ns(exchange.ended_ns()),
         error: outcome.message.as_deref(),
         events: &place.events,
     };
@@ -91,6 +91,7 @@ pub fn told_place(exchange: &Exchange) -> Place {
         // A parent is in a trace: without one that was told it would point nowhere.
         parent_span_id: identity.parent.filter(|_| identity.trace.is_some()),
         start_ns: exchange.started_ns,
+        wall_offset_ns: exchange.opening.wall_offset_ns,
         events: Vec::new(),
         notes: Vec::new(),
         model: None,

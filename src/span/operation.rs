@@ -25,11 +25,11 @@ pub struct Operation<'o> {
     pub span_id: SpanId,
     /// What it happened in; none for a root.
     pub parent_span_id: Option<SpanId>,
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds of [`crate::clock`].
     pub start_ns: u64,
-    /// Nanoseconds since the Unix epoch, never before `start_ns`.
+    /// Nanoseconds of [`crate::clock`], never before `start_ns`.
     pub end_ns: u64,
-    /// The first request of its run: for whom it was.
+    /// The first request of its run: for whom it was, and how the wall's clock stood.
     pub opening: &'o Opening,
     /// What was said may be told.
     pub content: bool,
@@ -127,13 +127,15 @@ impl Operation<'_> {
         if let Some(rule) = self.rule {
             set(&mut attributes, key::RULE, rule.to_owned());
         }
+        let offset = self.opening.wall_offset_ns;
+        let wall_ns = |steady_ns: u64| steady_ns.saturating_add_signed(offset);
         Span {
             trace_id: self.trace_id,
             span_id: self.span_id,
             parent_span_id: self.parent_span_id,
             name,
-            start_ns: self.start_ns,
-            end_ns: self.end_ns.max(self.start_ns),
+            start_ns: wall_ns(self.start_ns),
+            end_ns: wall_ns(self.end_ns.max(self.start_ns)),
             status,
             attributes,
             events: Vec::new(),

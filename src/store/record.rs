@@ -41,6 +41,8 @@ struct StoredOpening<'a> {
     full_media: bool,
     max_body: usize,
     system: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wall_offset_ns: Option<i64>,
 }
 
 /// What was known of an exchange when it began.
@@ -63,6 +65,7 @@ pub(super) fn opening(opening: &Opening) -> String {
         full_media: opening.media == Media::Full,
         max_body: opening.max_body,
         system: opening.system.into(),
+        wall_offset_ns: Some(opening.wall_offset_ns).filter(|offset| *offset != 0),
     };
     serde_json::to_string(&stored).unwrap_or_default()
 }
@@ -91,6 +94,7 @@ pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unread
         } else {
             "openai"
         },
+        wall_offset_ns: stored.wall_offset_ns.unwrap_or_default(),
     })
 }
 

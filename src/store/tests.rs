@@ -69,6 +69,7 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: -5,
     };
     let reply = ChatReply {
         id: Some("chatcmpl-1".to_owned()),

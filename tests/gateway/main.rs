@@ -44,5 +44,6 @@ mod secrets;
 mod streams;
 mod tail;
 mod tls;
+mod unreachable;
 mod upgrade;
 mod viewer;

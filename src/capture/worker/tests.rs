@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::*;
 use crate::capture::{Begun, Ending, Opening};
+use crate::clock::Moment;
 use crate::identity::{self, Defaults};
 use crate::tap::{End, Observer};
 
@@ -27,6 +29,7 @@ pub(in crate::capture) fn opening(path: &str) -> Opening {
         media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 
@@ -287,4 +290,42 @@ fn of_one_frame_that_is_too_long_as_much_is_kept_as_there_is_room_for() {
     let seen = work_off(&capture, &budget);
     let reply = &seen[0].reading.as_ref().unwrap().reply;
     assert_eq!((reply.cut, reply.id.as_deref()), (true, Some("c")));
+}
+
+#[test]
+fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
+    struct Before(Moment);
+    impl Journal for Before {
+        fn began(&self, _: Begun) {}
+        fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+        fn last_moment(&self) -> Option<Moment> {
+            Some(self.0)
+        }
+    }
+    // The wall's clock was set back by years.
+    let last = Moment {
+        steady_ns: u64::MAX / 4,
+        wall_offset_ns: 0,
+    };
+    let (told, seen) = std::sync::mpsc::sync_channel(2);
+    let (capture, worker) = start(
+        Budget::new(1 << 20),
+        Arc::new(Before(last)),
+        move |exchange: Exchange| told.send(exchange).unwrap(),
+    )
+    .unwrap();
+    for _ in 0..2 {
+        drop(capture.open(opening("/v1/models"), None));
+    }
+    worker.finish();
+    let [first, second] = [seen.recv().unwrap(), seen.recv().unwrap()];
+    assert!(last.steady_ns <= first.started_ns);
+    assert!(first.ended_ns() <= second.started_ns);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let shown = u128::from(
+        first
+            .started_ns
+            .saturating_add_signed(first.opening.wall_offset_ns),
+    );
+    assert!(now.as_nanos().abs_diff(shown) < Duration::from_hours(1).as_nanos());
 }

@@ -369,6 +369,7 @@ fn calls() -> impl Strategy<Value = Made> {
                 media: crate::openai::Media::Size,
                 max_body: 1 << 20,
                 system: "openai",
+                wall_offset_ns: 0,
             }),
             started_ns: 1_700_000_000_000_000_000,
             duration: std::time::Duration::from_millis(1),

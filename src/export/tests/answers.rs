@@ -333,3 +333,16 @@ async fn a_post_without_an_answer_is_tried_again() {
     again.answer(200);
     assert_eq!(scene.settled().await.exported, 1);
 }
+
+#[tokio::test]
+async fn a_key_that_respan_repeats_is_shown_nowhere() {
+    const SAID: &str = r#"{"detail":"no account has words-that-begin-as-no-key"}"#;
+    let key = "words-that-begin-as-no-key";
+    let mut scene = Scene::with(Some(key), Duration::from_millis(10), pace()).await;
+    scene.add([1]);
+    scene.post().await.answer_with(500, None, SAID);
+    scene.post().await.answer_with(422, None, SAID);
+    assert_eq!(scene.settled().await.rejected, 1);
+    let (_, shown) = scene.exporter.watch().state().last_error.unwrap();
+    assert!(shown.contains("no account has [redacted]"), "{shown}");
+}

@@ -233,3 +233,34 @@ fn without_inference_only_told_runs_are_grouped() {
     told.rest();
     assert_eq!(told.tree(), Play::of(&team()).tree());
 }
+
+#[test]
+fn a_run_shows_the_time_of_the_wall_as_it_was_when_it_began() {
+    let hour = 3_600_000_000_000;
+    for set_by in [-200_000_000, hour] {
+        let mut calls = [
+            call(0, 10, &[WRITER, TASK], "").asking("call_1", "search", r#"{"for":"owls"}"#),
+            call(20, 30, &[WRITER, TASK], "Owls fly.").showing("call_1", "search", "They fly."),
+            call(40, 50, &[["system", "", "Draw."]], "A cat."),
+        ];
+        // The first knows of an earlier setting of the clock.
+        for (call, offset) in calls.iter_mut().zip([hour, hour + set_by, hour + set_by]) {
+            call.wall_offset_ns = offset;
+        }
+        let play = Play::of(&calls);
+        let times = |name: &str| -> Vec<(u64, u64)> {
+            let spans = play.spans.iter().filter(|span| span.name == name);
+            let milliseconds = |ns: u64| (ns - EPOCH_NS) / 1_000_000;
+            spans
+                .map(|span| (milliseconds(span.start_ns), milliseconds(span.end_ns)))
+                .collect()
+        };
+        let hour: u64 = 3_600_000;
+        let next = hour.saturating_add_signed(set_by / 1_000_000);
+        let calls = [(0, 10), (20, 30)].map(|(start, end)| (hour + start, hour + end));
+        assert_eq!(times("llm.m")[..2], calls);
+        assert_eq!(times("llm.m")[2..], [(next + 40, next + 50)]);
+        assert_eq!(times("tool.search"), [(hour + 10, hour + 20)]);
+        assert_eq!(times("agent.unknown"), [(hour, hour + 30)]);
+    }
+}

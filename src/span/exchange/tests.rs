@@ -72,6 +72,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 
@@ -90,7 +91,10 @@ fn made(opening: Opening, goes: Goes) -> Exchange {
     let (mut asked, mut answered) = capture.open(opening, None);
     asked.data(&Bytes::from_static(REQUEST.as_bytes()));
     match goes {
-        Goes::Fails(error) => answered.failed(&error()),
+        Goes::Fails(error) => {
+            answered.failed(&error());
+            drop(answered);
+        }
         Goes::Refused(status) => answered.refused(
             StatusCode::from_u16(status).unwrap(),
             "the body is too long".to_owned(),

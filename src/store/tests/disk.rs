@@ -208,6 +208,10 @@ async fn an_exchange_without_an_end_is_told_as_recovered_and_one_with_an_end_as_
 
     let (again, writing) = open(settings(copy.path()));
     assert_eq!(again.state().recovered, 2);
+    let last = again
+        .last_moment()
+        .map(|last| (last.steady_ns, last.wall_offset_ns));
+    assert_eq!(last, Some((done.ended_ns(), done.opening.wall_offset_ns)));
     let told = recovered(&again);
     let ids: Vec<_> = told.iter().map(|told| told.opening.id).collect();
     assert_eq!(ids, [held.opening.id, cut.opening.id]);
