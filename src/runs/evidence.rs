@@ -11,10 +11,8 @@ use super::hash::{self, Hash, Map, Set};
 use super::kind::{Kind, is_choice};
 use super::known::{Key, Known};
 use super::lines::{self, Plain};
-use super::link::{Link, To};
 use super::prompts::Prompt;
 use super::run::{Run, Turn};
-use super::tool::Round;
 use super::transcript::{Author, Entry, NOTHING, Transcript};
 use crate::identity::Credential;
 
@@ -53,11 +51,11 @@ pub(super) struct Found {
 type Rank = (bool, usize);
 
 impl<'s> Scene<'s> {
-    fn found(&self, key: Key) -> impl Iterator<Item = &'s Call> {
+    pub(super) fn found(&self, key: Key) -> impl Iterator<Item = &'s Call> {
         self.known.found(key, self.started_ns)
     }
 
-    fn speaking(&self, key: Key) -> impl Iterator<Item = &'s Call> {
+    pub(super) fn speaking(&self, key: Key) -> impl Iterator<Item = &'s Call> {
         self.known.found_speaking(key, self.started_ns)
     }
 
@@ -80,7 +78,7 @@ impl<'s> Scene<'s> {
 
     /// A reply is delivered once to each agent; then the longest shared history counts. Of runs that are alike so far, the one whose reply
     /// ended first goes on first, unless it ended so long before the others that it was probably its run's last.
-    fn best(&self, calls: &[&'s Call]) -> Option<Found> {
+    pub(super) fn best(&self, calls: &[&'s Call]) -> Option<Found> {
         let rank = calls.iter().map(|call| self.rank(call)).max()?;
         let alike = || calls.iter().filter(|call| self.rank(call) == rank);
         let latest = alike().filter_map(|call| call.ended_ns).max()?;
@@ -99,76 +97,6 @@ impl<'s> Scene<'s> {
                 .chain(calls.iter().filter(contested))
                 .any(|call| call.run != best.run),
         })
-    }
-
-    /// **Tool-call id.** The request shows a tool round: the reply that asked for it, that of the latest round.
-    pub(super) fn tool_id(&self) -> Option<Found> {
-        let mut rounds = self.transcript.rounds.iter().rev();
-        rounds.find_map(|round| self.best(&self.askers_of(round)))
-    }
-
-    /// The calls that may have asked for what a tool round shows. An id alone says little: some servers give every reply the same ones, or
-    /// none. So what stands before the round counts as well.
-    fn askers_of(&self, round: &Round<'_>) -> Vec<&'s Call> {
-        let Some(first) = round.calls.first() else {
-            return Vec::new();
-        };
-        let id = hash::of(&first.id);
-        let fits = |call: &'s Call| Some((call, round.asked_of(call)?));
-        let exact = self.speaking(Key::AsksAfter(round.history, id));
-        let mut askers: Vec<_> = exact.filter_map(fits).collect();
-        if askers.is_empty() {
-            let mut asking = self.speaking(Key::Asks(id));
-            let only = asking.next().filter(|_| asking.next().is_none());
-            askers.extend(
-                only.filter(|call| self.is_cut_from(call, round))
-                    .and_then(fits),
-            );
-        }
-        if askers.len() > 1 {
-            let rank = |(call, tools): &(&Call, Vec<usize>)| {
-                (
-                    call.system == self.system,
-                    round.shows_arguments_of(call, tools),
-                )
-            };
-            let ranks: Vec<_> = askers.iter().map(rank).collect();
-            let best = ranks.iter().max().copied();
-            let mut ranks = ranks.into_iter();
-            askers.retain(|_| ranks.next() == best);
-        }
-        askers.into_iter().map(|(call, _)| call).collect()
-    }
-
-    /// Whether the request's history can be that of `call`, cut short before `round`.
-    fn is_cut_from(&self, call: &Call, round: &Round<'_>) -> bool {
-        let before = round
-            .at
-            .checked_sub(1)
-            .map(|at| &self.transcript.entries[at]);
-        before.is_none_or(|before| before.hash == call.last)
-            || matches!((&call.task, self.transcript.tasks().next()), (Some(one), Some(other)) if **one == *other.text())
-    }
-
-    /// Who asked for each of the request's tool rounds: of several the one that the request is linked to, one of its run, one of who asks.
-    pub(super) fn askers(&self, link: Link, run: Option<RunId>) -> Vec<Option<&'s Call>> {
-        let linked = match link.to {
-            To::Call(call) | To::Conversation(call) => self.known.get(call),
-            To::Nothing | To::Tool(..) => None,
-        };
-        let likely = |call: &&Call| {
-            (
-                linked.is_some_and(|linked| linked.id == call.id),
-                linked.is_some_and(|linked| linked.speaker.is(&call.speaker)),
-                Some(call.run) == run,
-                call.system == self.system,
-                call.ended_ns,
-            )
-        };
-        let rounds = self.transcript.rounds.iter();
-        rounds
-            .map(|round| self.askers_of(round).into_iter().max_by_key(likely))
-            .collect()
     }
 
     /// **Transcript chain.** The request begins with another, and goes on with its reply. The longest wins; its length is given, the reply
@@ -424,32 +352,6 @@ impl<'s> Scene<'s> {
         ))
     }
 
-    /// A call of whoever asks, before this one: the latest whose tools it shows, else whose text. Others may have said the same.
-    pub(super) fn own_before(
-        &self,
-        run: Option<RunId>,
-        askers: &[Option<&'s Call>],
-    ) -> Option<&'s Call> {
-        let of_mine = |call: &&Call| {
-            let name = call.speaker.name();
-            call.system == self.system
-                && call.kind == self.kind
-                && name.is_none_or(|name| !self.transcript.hears(&name.text))
-        };
-        let by_round = askers.iter().rev().copied().flatten().find(of_mine);
-        by_round.or_else(|| {
-            let entries = self.transcript.entries.iter().rev();
-            let mut own = entries.filter(|entry| entry.author == Author::Own && !entry.is_of_round);
-            own.find_map(|entry| {
-                self.known
-                    .found_in_run(Key::Says(entry.hash), self.started_ns, run?)
-                    .filter(of_mine)
-                    .filter(|call| call.reply.tools.is_empty() && call.reply.is(entry.hash))
-                    .max_by_key(|call| call.ended_ns)
-            })
-        })
-    }
-
     /// The speaker whose reply an entry of the conversation is, where only one can be meant.
     pub(super) fn speaker_of(&self, at: usize, run: RunId) -> Option<&'s Speaker> {
         let entry = &self.transcript.entries[at];
@@ -471,15 +373,6 @@ impl<'s> Scene<'s> {
         let only = here.next()?;
         here.all(|call| call.speaker.is(&only.speaker))
             .then_some(&only.speaker)
-    }
-
-    /// Whether tools of `call` are what stands after so many texts.
-    fn shows_tools_of(&self, call: &Call, at: usize) -> bool {
-        let rounds = &self.transcript.rounds;
-        rounds[rounds.partition_point(|round| round.at < at)..]
-            .iter()
-            .take_while(|round| round.at == at)
-            .any(|round| round.asked_of(call).is_some())
     }
 
     /// Whether an entry can be the reply of `call`: whoever asks sees himself as the assistant, and everybody else by name. Where clients

@@ -13,8 +13,8 @@ use super::prompts::Prompt;
 use super::run::{Extent, Level, Run, Turn};
 use super::scope::{Arrival, Scope};
 use super::society;
-use super::tool::{self, Over, came, hands_over_to, takes_a_task};
-use super::transcript::{Entry, NOTHING, Transcript};
+use super::tool::{self, Over, came, shows_handoffs, takes_a_task};
+use super::transcript::{NOTHING, Transcript};
 use super::{Made, Shared};
 use crate::openai::ChatRequest;
 use crate::span::exchange::own_trace;
@@ -485,13 +485,6 @@ impl Run {
         });
         self.turns.len() - 1
     }
-}
-
-/// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
-fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
-    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff;
-    let mut tools = transcript.tools.iter();
-    tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
 }
 
 /// A text to be told, as much of it as is kept.

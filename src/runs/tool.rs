@@ -1,120 +1,11 @@
 //! Results of tools: which text is whose, and whether it says that the tool failed.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
-
-use serde_json::value::RawValue;
-
 use super::call::{Call, CallId, RunId, Speaker};
 use super::evidence::Scene;
-use super::hash::{self, Hash, Map};
 use super::link::{Link, To};
 use super::transcript::{Entry, Transcript};
 use crate::openai::ToolCall;
 use crate::span::operation::Came;
-
-/// The longest name of a tool, and what AutoGen's client writes in place of the characters that OpenAI refuses (autogen-ext 0.7,
-/// `normalize_name`).
-const LONGEST_NAME: usize = 64;
-
-/// A tool round as a request shows it: calls of one reply, and what came of them.
-#[derive(Debug)]
-pub(super) struct Round<'a> {
-    /// How many texts stand before it.
-    pub(super) at: usize,
-    /// Of these texts, and of the rounds between them.
-    pub(super) history: Hash,
-    /// In the order of the reply. A result whose call was left out is a call of its own, without a name.
-    pub(super) calls: Vec<ShownCall<'a>>,
-}
-
-/// A tool call as a request shows it.
-#[derive(Debug)]
-pub(super) struct ShownCall<'a> {
-    pub(super) id: Cow<'a, str>,
-    pub(super) name: Cow<'a, str>,
-    /// A JSON string, nearly always.
-    pub(super) arguments: Option<&'a RawValue>,
-    pub(super) result: Option<Cow<'a, str>>,
-}
-
-impl<'a> Round<'a> {
-    /// Gives each result to the first call of its id that has none: some servers give all calls of a reply the same id.
-    pub(super) fn answer(&mut self, results: Vec<(&'a str, Cow<'a, str>)>) {
-        let mut waiting: Map<Cow<'a, str>, VecDeque<usize>> = Map::default();
-        for (at, call) in self.calls.iter().enumerate() {
-            waiting.entry(call.id.clone()).or_default().push_back(at);
-        }
-        for (id, text) in results {
-            let call = waiting.get_mut(id).and_then(VecDeque::pop_front);
-            match call.and_then(|at| self.calls.get_mut(at)) {
-                Some(call) => call.result = Some(text),
-                None => self.calls.push(ShownCall {
-                    id: Cow::Borrowed(id),
-                    name: Cow::Borrowed(""),
-                    arguments: None,
-                    result: Some(text),
-                }),
-            }
-        }
-    }
-
-    /// Of all rounds up to this one, by that of those before it.
-    pub(super) fn hash_after(&self, before: Hash) -> Hash {
-        self.calls.iter().fold(before, |hash, call| {
-            let arguments = call.arguments.map_or("", RawValue::get);
-            let result = call.result.as_deref().unwrap_or_default();
-            [&*call.id, &*call.name, arguments, result]
-                .into_iter()
-                .map(hash::of_escaped)
-                .fold(hash, hash::then)
-        })
-    }
-
-    /// Which of a reply's tools its calls are: some or all of them, in the reply's order. None where they are another reply's.
-    pub(super) fn asked_of(&self, call: &Call) -> Option<Vec<usize>> {
-        let mut tools = call.reply.tools.iter().enumerate();
-        let mut which = |shown: &ShownCall<'_>| {
-            let found = tools.find(|(_, asked)| shown.is(&asked.call));
-            found.map(|(tool, _)| tool)
-        };
-        self.calls.iter().map(&mut which).collect()
-    }
-
-    /// Whether it shows what the reply of `call` passed to these tools.
-    pub(super) fn shows_arguments_of(&self, call: &Call, tools: &[usize]) -> bool {
-        let mut pairs = self.calls.iter().zip(tools);
-        pairs.all(|(shown, tool)| shown.passes(&call.reply.tools[*tool].call.arguments))
-    }
-}
-
-impl ShownCall<'_> {
-    fn is(&self, asked: &ToolCall) -> bool {
-        let written = |character: char| match character {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => character,
-            _ => '_',
-        };
-        self.id == asked.id
-            && (self.name.is_empty()
-                || self.name == asked.name
-                || asked
-                    .name
-                    .chars()
-                    .take(LONGEST_NAME)
-                    .map(written)
-                    .eq(self.name.chars()))
-    }
-
-    fn passes(&self, arguments: &str) -> bool {
-        let Some(shown) = self.arguments else {
-            return false;
-        };
-        let shown: Cow<'_, str> = serde_json::from_str::<String>(shown.get())
-            .map_or(Cow::Borrowed(shown.get()), Cow::Owned);
-        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-        shown == arguments || value(&shown).is_some_and(|shown| value(arguments) == Some(shown))
-    }
-}
 
 /// A tool whose result a request shows.
 pub(super) struct Over {
@@ -229,6 +120,13 @@ pub(super) fn split_summary(summary: &str, tools: usize) -> Option<Vec<&str>> {
 pub(super) fn hands_over_to(tool: &str) -> Option<&str> {
     tool.strip_prefix("transfer_to_")
         .filter(|target| !target.is_empty())
+}
+
+/// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
+pub(super) fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
+    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff;
+    let mut tools = transcript.tools.iter();
+    tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
 }
 
 /// Whether this is how a `Handoff` tells of itself, unless the program has words of its own (autogen-agentchat 0.7, `Handoff.message`).

@@ -12,8 +12,9 @@ use serde_json::value::RawValue;
 
 use super::digest::{Digest, Digests};
 use super::hash::{self, Hash};
+use super::rounds::{Round, ShownCall};
 use super::said::{Said, without_prefix, words};
-use super::tool::{Round, ShownCall, hands_over_to, is_handoff_text};
+use super::tool::{hands_over_to, is_handoff_text};
 use crate::openai::{ChatRequest, Content, Mark, Message};
 
 /// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
