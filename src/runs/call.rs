@@ -41,8 +41,9 @@ pub(super) struct Call {
     pub(super) beginning: Hash,
     /// What they were without the last, where those are results of tools: for others the reply takes their place.
     pub(super) before_results: Option<Hash>,
-    /// The first of them, and the last that is not of tools.
+    /// The first of them.
     pub(super) opening: Hash,
+    /// The last of them, but for results of tools at the end.
     pub(super) last: Hash,
     /// What will stand before the results of its tools.
     pub(super) history: Hash,

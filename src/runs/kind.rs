@@ -100,10 +100,23 @@ fn asks_again(transcript: &Transcript<'_>) -> bool {
 
 /// Whether a prompt lists who can be chosen, as a program's own `selector_prompt` may: `{participants}` becomes a list of Python's.
 pub(super) fn lists_participants(prompt: &str) -> bool {
-    prompt.match_indices("['").any(|(at, _)| {
-        let list = prompt[at + 2..].split_once("']");
-        let names = list.map(|(names, _)| names.split("', '"));
-        names.is_some_and(|names| names.clone().count() > 1 && names.clone().all(is_name))
+    prompt.match_indices("['").any(|(at, opening)| {
+        let mut rest = &prompt[at + opening.len()..];
+        let mut names = 0;
+        // No name is longer, so that no part of the prompt is looked at for each bracket in it.
+        while let Some(end) = rest
+            .bytes()
+            .take(LONGEST_NAME + 1)
+            .position(|byte| byte == b'\'')
+            && is_name(&rest[..end])
+        {
+            names += 1;
+            let Some(next) = rest[end..].strip_prefix("', '") else {
+                return names > 1 && rest[end..].starts_with("']");
+            };
+            rest = next;
+        }
+        false
     })
 }
 

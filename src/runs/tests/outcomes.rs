@@ -19,7 +19,7 @@ fn statuses(play: &Play) -> Vec<(&str, Option<&str>)> {
                 assert_eq!(text(span, key::ERROR_MESSAGE), Some(why.as_str()));
                 (span.name.as_str(), Some(why.as_str()))
             }
-            _ => (span.name.as_str(), None),
+            Status::Ok => (span.name.as_str(), None),
         })
         .collect()
 }
