@@ -109,6 +109,7 @@ fn run(number: u64) -> [Made; 5] {
         opening: &opening,
         content: true,
         rule: None,
+        failure: None,
     };
     let task = Some("Tell me how the owls of the north hunt in the snow.");
     let tool = operation(3, Some(2)).tool("search", r#"{"for":"owls"}"#, &Came::Result("many"));

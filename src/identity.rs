@@ -43,7 +43,7 @@ pub struct Identity {
     /// The session, as the caller counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The caller's own identifier of the call.
+    /// The caller's own identifier of the call, or of the run that it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom: Option<String>,
     /// A group of traces.
@@ -316,9 +316,9 @@ impl Identity {
         self.attributes_but(&[], out);
     }
 
-    /// The same without what names one call alone.
+    /// The same without the name of one agent: for every span of the run that this began.
     pub fn attributes_of_run(&self, out: &mut impl Attributes) {
-        self.attributes_but(&[key::CUSTOM_IDENTIFIER, key::AGENT_NAME], out);
+        self.attributes_but(&[key::AGENT_NAME], out);
     }
 
     fn attributes_but(&self, unwanted: &[&str], out: &mut impl Attributes) {

@@ -260,9 +260,20 @@ fn endpoint(path: &str) -> Endpoint {
     }
 }
 
-/// Whether AutoGen's clients name themselves so: they are openai-python's asynchronous ones.
+/// How the clients of agents name themselves: AutoGen's are openai-python's asynchronous ones, and for Azure it puts its own name before
+/// whatever the program says (autogen-ext 0.7, `AZURE_OPENAI_USER_AGENT`); then Microsoft's Agent Framework and OpenAI's Agents SDK.
+const AGENTS_CLIENTS: [&[u8]; 5] = [
+    b"AsyncOpenAI/",
+    b"AsyncAzureOpenAI/",
+    b"autogen-python/",
+    b"agent-framework-python/",
+    b"Agents/Python",
+];
+
+/// Whether an agent may ask, by the client's name. Programs put their own before it, or behind it.
 fn is_agents_client(user_agent: &[u8]) -> bool {
-    user_agent.starts_with(b"AsyncOpenAI/") || user_agent.starts_with(b"AsyncAzureOpenAI/")
+    let mut products = user_agent.split(|byte| *byte == b' ');
+    products.any(|product| AGENTS_CLIENTS.iter().any(|name| product.starts_with(name)))
 }
 
 /// Reads who asks, and begins to watch the exchange, unless the request asks not to be.

@@ -27,6 +27,7 @@ mod placing;
 mod prompts;
 mod rehome;
 mod retries;
+mod rounds;
 mod run;
 mod said;
 mod scope;

@@ -88,7 +88,7 @@ pub struct Opening {
     pub content: bool,
     /// The content goes into the span a second time, as `traceloop.entity.input` and `.output`.
     pub entity_content: bool,
-    /// The client is the one that AutoGen's agents have, openai-python's asynchronous one, by its `user-agent`.
+    /// The client is one that agents have, by its `user-agent`.
     pub may_be_agent: bool,
     /// What spans have of images, audio and other media.
     pub media: Media,

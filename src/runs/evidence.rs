@@ -3,14 +3,18 @@
 //! Everything here looks at replies that had ended when the request began, and at nothing else: what came later is no cause.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use super::Shared;
 use super::call::{Call, CallId, RunId, Speaker, argument_texts};
-use super::digest::Digests;
 use super::hash::{self, Hash, Map, Set};
 use super::kind::{Kind, is_choice};
 use super::known::{Key, Known};
 use super::lines::{self, Plain};
+use super::prompts::Prompt;
+use super::run::{Run, Turn};
 use super::transcript::{Author, Entry, NOTHING, Transcript};
+use crate::identity::Credential;
 
 /// Shortest reply, in bytes, that is recognised within a longer text.
 const SHORTEST_WITHIN: usize = 20;
@@ -19,6 +23,8 @@ const SHORTEST_ALONE: usize = 4;
 
 /// What was caused by replies that ended within so many nanoseconds comes in their order.
 const SAME_MOMENT_NS: u64 = 100_000_000;
+/// The latest turns of a run tell who its agents are.
+const TURNS: usize = 64;
 
 /// A request that looks for what it follows.
 #[derive(Debug)]
@@ -28,7 +34,9 @@ pub(super) struct Scene<'s> {
     pub(super) system: Hash,
     pub(super) started_ns: u64,
     pub(super) known: &'s Known,
-    pub(super) digests: &'s Digests,
+    pub(super) runs: &'s BTreeMap<RunId, Box<Run>>,
+    pub(super) credential: &'s Credential,
+    pub(super) shared: &'s Shared,
 }
 
 /// A call that the request follows.
@@ -43,48 +51,51 @@ pub(super) struct Found {
 type Rank = (bool, usize);
 
 impl<'s> Scene<'s> {
-    fn found(&self, key: Key) -> impl Iterator<Item = &'s Call> {
+    pub(super) fn found(&self, key: Key) -> impl Iterator<Item = &'s Call> {
         self.known.found(key, self.started_ns)
     }
 
-    fn speaking(&self, key: Key) -> impl Iterator<Item = &'s Call> {
+    pub(super) fn speaking(&self, key: Key) -> impl Iterator<Item = &'s Call> {
         self.known.found_speaking(key, self.started_ns)
     }
 
     fn rank(&self, call: &Call) -> Rank {
-        let undelivered = !call.delivered.contains(&self.system);
+        (!call.delivered.contains(&self.system), self.shared(call))
+    }
+
+    /// How many texts the request has in common with that of `call`, from the first on.
+    fn shared(&self, call: &Call) -> usize {
         let same = |length: usize, beginning| {
             length <= self.transcript.entries.len()
                 && self.transcript.beginning(length) == beginning
         };
-        let shared = if same(call.length, call.beginning) {
+        if same(call.length, call.beginning) {
             call.length
         } else {
             usize::from(call.length > 0 && same(1, call.opening))
-        };
-        (undelivered, shared)
+        }
     }
 
     /// A reply is delivered once to each agent; then the longest shared history counts. Of runs that are alike so far, the one whose reply
     /// ended first goes on first, unless it ended so long before the others that it was probably its run's last.
-    fn best(&self, calls: &[&'s Call]) -> Option<Found> {
+    pub(super) fn best(&self, calls: &[&'s Call]) -> Option<Found> {
         let rank = calls.iter().map(|call| self.rank(call)).max()?;
         let alike = || calls.iter().filter(|call| self.rank(call) == rank);
         let latest = alike().filter_map(|call| call.ended_ns).max()?;
         let best = alike()
             .filter(|call| at_the_same_moment(call, latest))
             .min_by_key(|call| call.ended_ns)?;
+        // Whatever went on with another of them before may as well have been this one's.
+        let contested = |call: &&&Call| {
+            best.ended_ns
+                .is_some_and(|ended_ns| ended_ns <= call.contested_ns)
+                && self.shared(call) == rank.1
+        };
         Some(Found {
             call: best.id,
-            ambiguous: alike().any(|call| call.run != best.run),
-        })
-    }
-
-    /// **Tool-call id.** The request shows the id of a tool call: the reply that asked for it, the latest one.
-    pub(super) fn tool_id(&self) -> Option<Found> {
-        self.transcript.shown.iter().rev().find_map(|id| {
-            let calls: Vec<_> = self.speaking(Key::Asks(hash::of(id))).collect();
-            self.best(&calls)
+            ambiguous: alike()
+                .chain(calls.iter().filter(contested))
+                .any(|call| call.run != best.run),
         })
     }
 
@@ -99,8 +110,8 @@ impl<'s> Scene<'s> {
                 .filter(|call| call.reply.tools.is_empty() && self.can_be_heard(call, entry, true));
             // The others see what its tools gave: any text, unless ids tell.
             let called = self.speaking(Key::CalledTools(beginning)).filter(|call| {
-                let thought = call.hands_over_now() && entry.hash == call.reply.hash;
-                thought || self.shows_tools_of(call) || self.can_be_heard(call, entry, false)
+                let thought = call.hands_over_now() && call.reply.is(entry.hash);
+                thought || self.shows_tools_of(call, at) || self.can_be_heard(call, entry, false)
             });
             let calls: Vec<_> = said.chain(called).collect();
             self.best(&calls).map(|found| (at + 1, found))
@@ -119,7 +130,7 @@ impl<'s> Scene<'s> {
             let whole = self
                 .found(Key::Says(entry.hash))
                 .filter(|call| call.reply.parts.binary_search(&entry.hash).is_ok());
-            let lines = entry.lines(self.digests);
+            let lines = entry.lines(&self.shared.digests);
             let within = lines
                 .iter()
                 .map(|line| Key::Says(*line))
@@ -145,9 +156,12 @@ impl<'s> Scene<'s> {
         if self.kind != Kind::Selector {
             return None;
         }
+        if let Some(before) = self.asked_again() {
+            return Some(before);
+        }
         let prompt = self.transcript.whole();
         let mut calls: Vec<_> = Vec::new();
-        for line in lines::all::<Plain>(&prompt) {
+        for line in lines::of_prompt(&prompt) {
             let line = hash::of(line);
             calls.extend(
                 self.speaking(Key::Says(line)).filter(|call| {
@@ -185,7 +199,7 @@ impl<'s> Scene<'s> {
         // A task alone is what every run of the same program begins with.
         let (spoken, ..) = best_rank;
         if !spoken && (best.kind == Kind::Selector || best.reply.tools.is_empty()) {
-            return self.asked_again(&calls);
+            return None;
         }
         let ambiguous = ranked
             .iter()
@@ -196,18 +210,19 @@ impl<'s> Scene<'s> {
         })
     }
 
-    /// A selector asks once more after an answer it could not use: the same prompt, and more.
-    fn asked_again(&self, calls: &[&'s Call]) -> Option<Found> {
-        let again: Vec<_> = calls
-            .iter()
-            .filter(|call| {
-                call.kind == Kind::Selector
-                    && call.system == self.system
-                    && !self.transcript.entries.is_empty()
-            })
-            .copied()
+    /// A selector asks once more after an answer that it could not use: the same prompt, that answer, and what is wrong with it.
+    fn asked_again(&self) -> Option<Found> {
+        let mut entries = self.transcript.entries.iter();
+        let at = entries.rposition(|entry| entry.author == Author::Own)?;
+        let answered = Key::Said(
+            self.transcript.beginning(at),
+            self.transcript.entries[at].hash,
+        );
+        let before: Vec<_> = self
+            .found(answered)
+            .filter(|call| call.system == self.system && call.length == at)
             .collect();
-        self.best(&again)
+        self.best(&before)
     }
 
     /// **Selection.** A selector that saw all that this agent is sent, and whose choice nobody has followed yet.
@@ -223,7 +238,33 @@ impl<'s> Scene<'s> {
                     in_order(entries, prompt) && is_choice(prompt, &call.reply.text)
                 })
             })
+            .filter(|call| self.can_be_called(&call.reply.text, call.run))
             .collect()
+    }
+
+    /// Whether who asks can have this name in that run, by what is known of both: the agent of this name has the same instructions and tools,
+    /// and whoever has these instructions has no other name.
+    fn can_be_called(&self, name: &str, run: RunId) -> bool {
+        let is_others = |turn: &Turn| {
+            turn.speaker
+                .name()
+                .is_some_and(|known| *known.text == *name)
+                && turn
+                    .calls
+                    .first()
+                    .and_then(|call| self.known.get(*call))
+                    .is_some_and(|call| {
+                        (call.system, call.offer) != (self.system, self.transcript.offer())
+                    })
+        };
+        let prompt = Prompt::of(self.credential, &self.transcript.system);
+        let known = prompt.and_then(|prompt| self.shared.prompts.name(prompt));
+        !self.transcript.hears(name)
+            && known.is_none_or(|known| known == name)
+            && self.runs.get(&run).is_none_or(|run| {
+                let mut turns = run.turns.iter().rev().take(TURNS);
+                !turns.any(is_others)
+            })
     }
 
     /// The one of `selections` that fits best.
@@ -241,7 +282,7 @@ impl<'s> Scene<'s> {
             let mut runs = Set::default();
             for call in self.speaking(Key::Says(entry.hash)) {
                 // Whatever a run said several times is shown once for each time.
-                if call.reply.hash == entry.hash && runs.insert(call.run) {
+                if call.reply.is(entry.hash) && runs.insert(call.run) {
                     let (replies, last) = shown.entry(call.run).or_insert((0, call));
                     *replies += 1;
                     if last.ended_ns < call.ended_ns {
@@ -270,7 +311,7 @@ impl<'s> Scene<'s> {
         let whole = matches!(self.kind, Kind::Agent | Kind::Bare);
         let first = whole.then(|| lines::first::<Plain>(task));
         let of_prompt = (!whole)
-            .then(|| lines::all::<Plain>(task))
+            .then(|| lines::of_prompt(task))
             .into_iter()
             .flatten();
         let mut fits: Vec<(&Call, usize)> = Vec::new();
@@ -311,34 +352,6 @@ impl<'s> Scene<'s> {
         ))
     }
 
-    /// The call before this one of whoever asks, and whether the request shows its tools' results: its tool calls are the request's own, or
-    /// its text is.
-    pub(super) fn own_before(&self, run: Option<RunId>) -> Option<&'s Call> {
-        let of_mine = |call: &&Call| call.system == self.system && call.kind == self.kind;
-        let by_id = self.transcript.shown.iter().rev().find_map(|id| {
-            self.found(Key::Asks(hash::of(id)))
-                .filter(of_mine)
-                .max_by_key(|call| (Some(call.run) == run, call.ended_ns))
-        });
-        let mut own = self
-            .transcript
-            .entries
-            .iter()
-            .rev()
-            .filter(|entry| entry.author == Author::Own);
-        let by_text = own.find_map(|entry| {
-            self.known
-                .found_in_run(Key::Says(entry.hash), self.started_ns, run?)
-                .filter(of_mine)
-                .filter(|call| call.reply.tools.is_empty() && call.reply.hash == entry.hash)
-                .max_by_key(|call| call.ended_ns)
-        });
-        by_id
-            .into_iter()
-            .chain(by_text)
-            .max_by_key(|call| call.ended_ns)
-    }
-
     /// The speaker whose reply an entry of the conversation is, where only one can be meant.
     pub(super) fn speaker_of(&self, at: usize, run: RunId) -> Option<&'s Speaker> {
         let entry = &self.transcript.entries[at];
@@ -346,7 +359,7 @@ impl<'s> Scene<'s> {
             .known
             .found_in_run(Key::Says(entry.hash), self.started_ns, run)
             .filter(|call| {
-                matches!(call.kind, Kind::Agent | Kind::Society) && call.reply.hash == entry.hash
+                matches!(call.kind, Kind::Agent | Kind::Society) && call.reply.is(entry.hash)
             })
             .collect();
         let first = calls.first()?;
@@ -360,10 +373,6 @@ impl<'s> Scene<'s> {
         let only = here.next()?;
         here.all(|call| call.speaker.is(&only.speaker))
             .then_some(&only.speaker)
-    }
-
-    fn shows_tools_of(&self, call: &Call) -> bool {
-        self.transcript.shown.iter().any(|id| call.asks(id))
     }
 
     /// Whether an entry can be the reply of `call`: whoever asks sees himself as the assistant, and everybody else by name. Where clients

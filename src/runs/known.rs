@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use super::call::{Call, CallId, Reply, RunId, argument_texts};
 use super::hash::{self, Hash, Map};
 use super::kind::Kind;
-use super::lines::{self, Plain};
+use super::lines;
 
 /// Of several calls found under one key, the latest so many are looked at: beyond that they are alike.
 const MOST: usize = 64;
@@ -26,6 +26,8 @@ pub(super) enum Key {
     Says(Hash),
     /// It called a tool under this id.
     Asks(Hash),
+    /// It called a tool, and this is what will stand before its result, and the tool call's id.
+    AsksAfter(Hash, Hash),
     /// It passed a text with this first line to a tool.
     Passes(Hash),
     /// It is a selector that was shown this line.
@@ -78,7 +80,7 @@ impl Known {
             keys.push(Key::WorksOn(hash::of_first_line(task)));
         }
         if let Some(prompt) = &call.prompt {
-            keys.extend(lines::all::<Plain>(prompt).map(|line| Key::Shown(hash::of(line))));
+            keys.extend(lines::of_prompt(prompt).map(|line| Key::Shown(hash::of(line))));
         }
         self.weight += call.weight();
         self.calls.insert(id, Box::new(call));
@@ -99,11 +101,19 @@ impl Known {
         if !reply.text.is_empty() {
             keys.push(Key::Says(hash::of_first_line(&reply.text)));
         }
+        if reply.text.is_empty() && call.kind == Kind::Selector {
+            // It is asked again.
+            keys.push(Key::Said(call.beginning, reply.hash));
+        }
         if !reply.tools.is_empty() {
             keys.push(Key::CalledTools(call.beginning));
         }
         for asked in &reply.tools {
-            keys.push(Key::Asks(hash::of(&asked.call.id)));
+            let id = hash::of(&asked.call.id);
+            keys.push(Key::AsksAfter(call.history, id));
+            if !asked.call.id.is_empty() {
+                keys.push(Key::Asks(id));
+            }
             for text in argument_texts(&asked.call) {
                 keys.push(Key::Passes(hash::of_first_line(&text)));
             }
@@ -191,12 +201,6 @@ impl Known {
                 call.ended_ns
                     .is_some_and(|ended_ns| ended_ns <= started_ns.saturating_add(CLOSE_NS))
             })
-    }
-
-    /// Calls whose replies ask for the tool call of this id, the latest first.
-    pub(super) fn asking(&self, id: &str) -> impl Iterator<Item = &Call> {
-        self.found(Key::Asks(hash::of(id)), u64::MAX)
-            .filter(move |call| call.asks(id))
     }
 
     /// Of the calls found under `key`, the ones that agents made.

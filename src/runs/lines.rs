@@ -13,6 +13,11 @@ use crate::special::first_special;
 /// Before a colon, what is longer is no name.
 const LONGEST_NAME: usize = 128;
 
+/// How `SelectorGroupChat` writes the beginning of a task into the history of its prompt.
+const MESSAGE: &[u8] = b"user: ";
+/// The history stands in a prompt once, or twice.
+const MOST_WITHIN: usize = 16;
+
 /// How a text is at hand.
 pub(super) trait Spelling {
     /// A line end.
@@ -105,6 +110,15 @@ pub(super) fn all<S: Spelling>(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The lines of a selector's prompt: also a message that the prompt's own words stand before, as in `History: user: Write.`
+pub(super) fn of_prompt(prompt: &str) -> impl Iterator<Item = &str> {
+    let within = memchr::memmem::find_iter(prompt.as_bytes(), MESSAGE)
+        .filter(|at| *at > 0 && prompt.as_bytes()[at - 1] != b'\n')
+        .take(MOST_WITHIN)
+        .map(|at| first::<Plain>(&prompt[at + MESSAGE.len()..]));
+    all::<Plain>(prompt).chain(within)
+}
+
 /// Where a name before a line may end. Nothing in a name has to be escaped.
 fn name_end(line: &str) -> Option<usize> {
     let bytes = line.as_bytes();
@@ -135,6 +149,17 @@ mod tests {
             ["a: b", "b", "writer:c", "d: e: f", "e: f", "\"g\": h"]
         );
         assert_eq!(all::<Plain>("").count(), 0);
+    }
+
+    #[test]
+    fn a_message_within_a_line_of_a_prompt_is_a_line_of_its_own() {
+        let prompt = "History (latest last): user: Write: now.\nwriter: Owls.\nuser: Again.";
+        let lines: Vec<_> = of_prompt(prompt).collect();
+        assert_eq!(lines.last(), Some(&"Write: now."));
+        assert_eq!(
+            lines[..lines.len() - 1],
+            *all::<Plain>(prompt).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::call::{Asked, Call, CallId, Name, NameRule, Reply, RunId, Speaker};
-use super::digest::Digests;
 use super::evidence::{SELECTORS, Scene};
 use super::hash::{self, Hash, Map};
 use super::kind::Kind;
@@ -14,8 +13,8 @@ use super::prompts::Prompt;
 use super::run::{Extent, Level, Run, Turn};
 use super::scope::{Arrival, Scope};
 use super::society;
-use super::tool::{self, Over, came, hands_over_to, takes_a_task};
-use super::transcript::{Entry, Transcript};
+use super::tool::{self, Over, came, shows_handoffs, takes_a_task};
+use super::transcript::{NOTHING, Transcript};
 use super::{Made, Shared};
 use crate::openai::ChatRequest;
 use crate::span::exchange::own_trace;
@@ -34,6 +33,8 @@ struct Decision {
     /// The turn that it goes on with, unless its run says otherwise.
     goes_on: Option<usize>,
     over: Vec<Over>,
+    /// Calls whose tools have answered by it.
+    answered: Vec<CallId>,
     /// Whose replies it sums up.
     members: Vec<CallId>,
     task: Option<Arc<str>>,
@@ -64,7 +65,7 @@ impl Scope {
         made: &mut Vec<Made>,
     ) -> Vec<RunId> {
         let transcript = Transcript::of(request, &mut shared.digests);
-        let decision = self.decide(arrival, &transcript, &shared.digests);
+        let decision = self.decide(arrival, &transcript, shared);
         let (run, before) = match decision.run {
             Some(run) => (run, None),
             None => self.begin_after(&decision, arrival, &transcript),
@@ -74,7 +75,7 @@ impl Scope {
             self.move_on(over.call, over.tool);
             self.tool_is_over(over, run, arrival, made);
         }
-        self.answered(&transcript, &decision, run);
+        self.answered(&transcript, &decision, arrival);
         if let Some(selection) = decision.link.chosen_by {
             self.known.followed(selection);
         }
@@ -83,6 +84,7 @@ impl Scope {
         call.model = request.model.as_deref().map(Arc::from);
         if let (Some(prompt), Some(Name { text, .. }), Kind::Agent) =
             (call.known_by, call.speaker.name(), call.kind)
+            && !call.hears(text)
         {
             shared.prompts.learn(prompt, text);
         }
@@ -91,12 +93,7 @@ impl Scope {
         before.into_iter().collect()
     }
 
-    fn decide(
-        &self,
-        arrival: &Arrival,
-        transcript: &Transcript<'_>,
-        digests: &Digests,
-    ) -> Decision {
+    fn decide(&self, arrival: &Arrival, transcript: &Transcript<'_>, shared: &Shared) -> Decision {
         let identity = &arrival.opening.identity;
         let kind = match Kind::of(transcript, arrival.opening.may_be_agent) {
             Kind::Bare if identity.agent_name.is_some() => Kind::Agent,
@@ -108,7 +105,9 @@ impl Scope {
             system: hash::of(&transcript.system),
             started_ns: arrival.started_ns,
             known: &self.known,
-            digests,
+            runs: &self.runs,
+            credential: &identity.credential,
+            shared,
         };
         let link = link(&scene);
         let before = match link.to {
@@ -132,10 +131,16 @@ impl Scope {
             To::Conversation(call) => self.begun_by(call, transcript, scene.system),
             To::Nothing => None,
         };
-        let own = scene.own_before(run.or(before.map(|before| before.run)));
+        let near = run.or(before.map(|before| before.run));
+        let askers = scene.askers(link, near);
+        let own = scene.own_before(near, &askers);
         let speaker = own.map(|own| own.speaker.clone()).unwrap_or_default();
-        let answers = |own: &&Call| transcript.answers.iter().any(|id| own.asks(id));
-        let goes_on = own.filter(|own| Some(own.run) == run).filter(answers);
+        let asked_last = askers.last().copied().flatten();
+        let goes_on = own.filter(|own| {
+            transcript.ends_in_round
+                && Some(own.run) == run
+                && asked_last.is_some_and(|asked| asked.id == own.id)
+        });
         if let Some(name) = &identity.agent_name {
             speaker.learn(name, NameRule::Told);
         }
@@ -151,7 +156,13 @@ impl Scope {
             link,
             run,
             goes_on: goes_on.and_then(|own| own.turn),
-            over: tool::over(&scene, link, run, &speaker),
+            over: tool::over(&scene, link, run, &speaker, &askers),
+            answered: askers
+                .iter()
+                .flatten()
+                .filter(|call| Some(call.run) == run)
+                .map(|call| call.id)
+                .collect(),
             members: society::members(&scene, run),
             task: transcript.tasks().next().map(|task| {
                 let same = before.and_then(|before| before.task.clone());
@@ -236,7 +247,6 @@ impl Scope {
         self.next_call += 1;
         let length = transcript.entries.len();
         let input = turn.and_then(|turn| self.runs.get(&run)?.turns[turn].input.as_ref());
-        let mut entries = transcript.entries.iter();
         let identity = &arrival.opening.identity;
         // Its turn has the agent's name, its speaker too; its run may have the workflow's.
         let names = 2 * identity.agent_name.as_ref().map_or(0, String::len)
@@ -254,10 +264,15 @@ impl Scope {
                 .reflects
                 .then(|| transcript.beginning(length - 1)),
             opening: transcript.beginning(1),
+            last: transcript.entries[..transcript.length_before_results()]
+                .last()
+                .map_or(NOTHING, |last| last.hash),
+            history: transcript.history_of_next_round(),
+            offer: transcript.offer(),
             model: None,
             task: decision.task,
             prompt: (decision.kind == Kind::Selector).then(|| transcript.whole().into()),
-            hears_others: entries.any(|entry| entry.agent().is_some()),
+            heard: transcript.heard(),
             hands_over: shows_handoffs(transcript),
             content: arrival.opening.content,
             known_by: decision.known_by,
@@ -268,6 +283,7 @@ impl Scope {
             level,
             turn,
             reply: Reply::default(),
+            contested_ns: 0,
             delivered: Vec::new(),
             failed_as: None,
             answered: false,
@@ -404,6 +420,7 @@ impl Scope {
             opening: &state.opening,
             content: call.content && arrival.opening.content,
             rule: Some("tool_result"),
+            failure: None,
         };
         let what = match &over.text {
             Some(text) => came(&asked.call, text),
@@ -417,17 +434,18 @@ impl Scope {
     }
 
     /// What the request follows was delivered to who asks, and tools whose results it shows have answered.
-    fn answered(&mut self, transcript: &Transcript<'_>, decision: &Decision, run: RunId) {
-        let mut answered: Vec<CallId> = transcript
-            .shown
-            .iter()
-            .flat_map(|id| self.known.asking(id))
-            .filter(|call| call.run == run)
-            .map(|call| call.id)
-            .collect();
-        if let To::Call(call) | To::Conversation(call) = decision.link.to {
-            answered.push(call);
-            if let Some(call) = self.known.get_mut(call) {
+    fn answered(&mut self, transcript: &Transcript<'_>, decision: &Decision, arrival: &Arrival) {
+        let mut answered = decision.answered.clone();
+        if let To::Call(id) | To::Conversation(id) = decision.link.to {
+            answered.push(id);
+            if decision.kind == Kind::Selector {
+                // It chooses anew: the choice before was followed, or of no use.
+                self.known.followed(id);
+            }
+            if let Some(call) = self.known.get_mut(id) {
+                if decision.link.ambiguous {
+                    call.contested_ns = arrival.started_ns;
+                }
                 let to = match decision.kind {
                     Kind::Selector => SELECTORS,
                     _ => hash::of(&transcript.system),
@@ -472,13 +490,6 @@ impl Run {
         });
         self.turns.len() - 1
     }
-}
-
-/// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
-fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
-    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff;
-    let mut tools = transcript.tools.iter();
-    tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
 }
 
 /// A text to be told, as much of it as is kept.

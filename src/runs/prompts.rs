@@ -11,8 +11,17 @@ use crate::identity::Credential;
 const MOST: usize = 10_000;
 /// Most bytes of a name that is remembered: names are identifiers in AutoGen, and they are kept for good.
 const LONGEST: usize = 256;
-/// `AssistantAgent`'s own system message begins so (autogen-agentchat 0.7): it says nothing of who has it.
-const DEFAULT: &str = "You are a helpful AI assistant. Solve tasks using your tools.";
+/// `AssistantAgent`'s own system message begins so (autogen-agentchat 0.7), and that of AutoGen's `CodeExecutorAgent`.
+const DEFAULTS: [&str; 2] = [
+    "You are a helpful AI assistant. Solve tasks using your tools.",
+    "You are a Code Execution Agent. Your role is to generate and execute Python code",
+];
+/// What examples of OpenAI and AutoGen have for any agent, but for case and a full stop.
+const COMMON: [&str; 3] = [
+    "you are a helpful assistant",
+    "you are a helpful ai assistant",
+    "you are an ai assistant",
+];
 
 /// A system message of somebody's agents, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +39,7 @@ pub(super) struct Prompts {
 impl Prompt {
     /// None for a message that says nothing of who has it.
     pub(super) fn of(credential: &Credential, system: &str) -> Option<Self> {
-        if system.is_empty() || system.starts_with(DEFAULT) {
+        if says_nothing(system) {
             return None;
         }
         let hash: [u8; 32] = Sha256::new()
@@ -42,6 +51,15 @@ impl Prompt {
         prompt.copy_from_slice(&hash[..16]);
         Some(Prompt(prompt))
     }
+}
+
+/// Whether anybody may have this system message.
+fn says_nothing(system: &str) -> bool {
+    let sentence = system.trim_end_matches('.');
+    let mut common = COMMON.iter();
+    system.is_empty()
+        || DEFAULTS.iter().any(|default| system.starts_with(default))
+        || common.any(|common| sentence.eq_ignore_ascii_case(common))
 }
 
 impl Prompts {
@@ -59,6 +77,15 @@ impl Prompts {
         };
         self.names.insert(prompt, now.clone());
         self.learned.push((prompt, now));
+    }
+
+    /// Somebody with this system message has another name than the one that is known.
+    pub(super) fn unlearn(&mut self, prompt: Prompt) {
+        if let Some(name) = self.names.get_mut(&prompt)
+            && name.take().is_some()
+        {
+            self.learned.push((prompt, None));
+        }
     }
 
     /// The name of all agents with this system message.

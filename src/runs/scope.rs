@@ -16,6 +16,7 @@ use super::run::{Extent, Run};
 use super::tree;
 use super::{Asker, Made, Shared};
 use crate::capture::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
+use crate::span::exchange::failure;
 use crate::span::{Key, Place, Value, key};
 
 /// A request that is whole.
@@ -150,9 +151,10 @@ impl Scope {
     pub(super) fn settle(&mut self, exchange: &Exchange) -> Option<(RunId, Place)> {
         let id = self.attempts.remove(&exchange.opening.id)?;
         let reading = exchange.reading.as_ref();
-        let reply = reading
+        let mut reply = reading
             .map(|reading| Reply::of(&reading.reply))
             .unwrap_or_default();
+        reply.failure = failure(exchange).map(Arc::from);
         let ended_ns = exchange.ended_ns();
         let failed = exchange
             .opening
@@ -170,6 +172,7 @@ impl Scope {
             call.kind == Kind::Selector
                 && !call.reply.text.is_empty()
                 && !kind::is_selector(prompt)
+                && !kind::lists_participants(prompt)
                 && !kind::is_choice(prompt, &call.reply.text)
         });
         if chose_nobody {
@@ -188,8 +191,9 @@ impl Scope {
             end_ns: ended_ns,
         };
         let level = &mut run.levels[call.level];
+        // What is left of a reply that was broken off is nobody's answer.
         let output = Some(&call.reply.text)
-            .filter(|text| !text.is_empty())
+            .filter(|text| !text.is_empty() && call.reply.failure.is_none())
             .cloned();
         let identity = &exchange.opening.identity;
         let parent_span_id = match (call.kind, call.turn.map(|turn| &mut run.turns[turn])) {
@@ -255,6 +259,10 @@ impl Scope {
         };
         run.closed = true;
         self.open -= 1;
+        // Nobody will follow a choice any more.
+        for call in &run.calls {
+            self.known.followed(*call);
+        }
         made.extend(
             tree::close(run, &mut self.known, prompts)
                 .into_iter()

@@ -200,5 +200,6 @@ fn operation<'r>(
         opening: &run.opening,
         content: call.content,
         rule: None,
+        failure: None,
     }
 }

@@ -21,9 +21,7 @@ pub(super) fn members(scene: &Scene<'_>, run: Option<RunId>) -> Vec<CallId> {
                 .known
                 .found(Key::Says(entry.hash), scene.started_ns)
                 .filter(|call| {
-                    Some(call.run) == run
-                        && call.kind == Kind::Agent
-                        && call.reply.hash == entry.hash
+                    Some(call.run) == run && call.kind == Kind::Agent && call.reply.is(entry.hash)
                 })
                 .map(|call| call.id)
         })

@@ -101,9 +101,12 @@ pub fn told_place(exchange: &Exchange) -> Place {
 
 /// Whether the span of `exchange` says that it did not go well.
 pub fn went_wrong(exchange: &Exchange) -> bool {
-    Outcome::of(exchange, exchange.reading.as_ref())
-        .message
-        .is_some()
+    failure(exchange).is_some()
+}
+
+/// Why `exchange` did not go well, as its span says it; none where it did.
+pub fn failure(exchange: &Exchange) -> Option<Cow<'_, str>> {
+    Outcome::of(exchange, exchange.reading.as_ref()).message
 }
 
 /// How `exchange` ended, in the word that its span has for it (`respan.metadata.spangate_outcome`): one of a few.

@@ -28,7 +28,7 @@ async fn a_run_is_listed_with_what_it_amounts_to() {
     let listed = a_team(&gateway).await;
     let expected = serde_json::json!({
         "trace_id": listed["trace_id"], "start": listed["start"], "end": listed["end"],
-        "name": "workflow", "title": "RoundRobinGroupChat.run_stream",
+        "name": "workflow", "title": "GroupChat.run_stream",
         "thread_identifier": "owls", "customer_identifier": null, "environment": null,
         "spans": 7, "status": "ok", "live": false, "errors": 0, "model_calls": 3, "tool_calls": 1,
         "agents": ["writer"], "models": ["gpt-4o-mini", "gpt-4o-mini-2024-07-18"],
