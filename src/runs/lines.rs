@@ -100,9 +100,34 @@ pub(super) fn all<S: Spelling>(text: &str) -> impl Iterator<Item = &str> {
             let line = S::trim(&text[mem::replace(&mut start, end.end)..end.start]);
             (!line.is_empty()).then_some(line)
         })?;
-        said = name_end(line).map(|end| S::trim(&line[end + 2..]));
+        said = without_name::<S>(line);
         Some(line)
     })
+}
+
+/// The same lines with the bytes where they begin, the one that begins last first.
+pub(super) fn from_last(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut lines = text.rsplit('\n');
+    let mut whole = None;
+    iter::from_fn(move || {
+        if whole.is_some() {
+            return whole.take();
+        }
+        let line = lines.find_map(|line| Some(line.trim()).filter(|line| !line.is_empty()))?;
+        match without_name::<Plain>(line) {
+            Some(said) => {
+                whole = Some(line);
+                Some(said)
+            }
+            None => Some(line),
+        }
+    })
+    .map(|line| (line.as_ptr().addr() - text.as_ptr().addr(), line))
+}
+
+/// What follows a name at the beginning of a line.
+fn without_name<S: Spelling>(line: &str) -> Option<&str> {
+    name_end(line).map(|end| S::trim(&line[end + 2..]))
 }
 
 /// Where a name before a line may end. Nothing in a name has to be escaped.

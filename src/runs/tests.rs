@@ -5,6 +5,7 @@ mod lifecycle;
 mod links;
 mod programs;
 mod sketch;
+mod work;
 
 use std::fmt::Write;
 

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::digest::{Digest, Digests};
-use super::hash::{self, Hash};
+use super::hash::{self, Hash, Set};
 use super::said::{Said, without_prefix, words};
 use super::tool::{hands_over_to, is_handoff_text};
 use crate::openai::{ChatRequest, Content, Mark, Message};
@@ -54,7 +54,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// Whose message it is, to the one who sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Author {
     /// The sender's own.
     Own,
@@ -166,12 +166,14 @@ impl<'a> Transcript<'a> {
         is_last: bool,
     ) {
         let texts: Vec<_> = answers.iter().map(|answer| text(answer)).collect();
+        let handing_over: Set<&str> = calls
+            .iter()
+            .filter(|call| hands_over_to(&call.function.name).is_some())
+            .map(|call| &*call.id)
+            .collect();
         let is_handoff = |answer: &Message<'_>, text: &str| {
-            let call = calls
-                .iter()
-                .find(|call| Some(&*call.id) == answer.tool_call_id.as_deref());
-            is_handoff_text(text)
-                || call.is_some_and(|call| hands_over_to(&call.function.name).is_some())
+            let id = answer.tool_call_id.as_deref();
+            is_handoff_text(text) || id.is_some_and(|id| handing_over.contains(id))
         };
         let handoff = answers
             .iter()
@@ -280,6 +282,14 @@ impl<'a> Transcript<'a> {
             whole.push_str(entry.text());
         }
         whole
+    }
+
+    /// About how many bytes it was sent as.
+    pub(super) fn size(&self) -> usize {
+        let entries = self.entries.iter().map(|entry| entry.said.size());
+        let results = self.results.iter().map(|(_, text)| text.len());
+        let ids = self.shown.iter().map(|id| id.len());
+        self.system.len() + entries.chain(results).chain(ids).sum::<usize>()
     }
 
     /// What came from outside, first to last.
