@@ -80,9 +80,9 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
             spans.push((Of::Level(at), operation.workflow(name, input, output)));
         }
     }
+    let societies: Set<usize> = run.turns.iter().filter_map(|turn| turn.society).collect();
     for (number, society) in run.societies.iter().enumerate() {
-        let members = run.turns.iter().any(|turn| turn.society == Some(number));
-        if society.told || !members {
+        if society.told || !societies.contains(&number) {
             continue;
         }
         let level = &levels[society.level];
@@ -142,6 +142,12 @@ fn learn(run: &Run, known: &Known, prompts: &mut Prompts) {
     }
 }
 
+/// The calls of one level.
+fn on_level<'k>(run: &Run, known: &'k Known, level: usize) -> impl Iterator<Item = &'k Call> {
+    let calls = run.levels[level].calls.iter();
+    calls.filter_map(|call| known.get(*call))
+}
+
 fn first<'k>(turn: &Turn, known: &'k Known) -> Option<&'k Call> {
     turn.calls.first().and_then(|call| known.get(*call))
 }
@@ -154,6 +160,7 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<N
             by_system.entry(call.system).or_default().insert(&name.text);
         }
     }
+    let mut tools: Map<usize, Named> = Map::default();
     run.turns
         .iter()
         .map(|turn| {
@@ -165,15 +172,16 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<N
                 return Some((name.text.to_string(), rule));
             }
             let call = first(turn, known)?;
-            if let Some(tool) = tool_of(run, known, turn.level) {
-                return Some((tool, Some(NameRule::AgentTool)));
+            let tool = tools.entry(turn.level).or_insert_with(|| {
+                let tool = tool_of(run, known, turn.level)?;
+                Some((tool, Some(NameRule::AgentTool)))
+            });
+            if tool.is_some() {
+                return tool.clone();
             }
             let same = by_system.get(&call.system);
-            let name = match same
-                .map(|names| names.iter().collect::<Vec<_>>())
-                .as_deref()
-            {
-                Some([only]) => (**only).to_owned(),
+            let name = match same.map(|names| (names.len(), names.iter().next())) {
+                Some((1, Some(only))) => (*only).to_owned(),
                 Some(_) => return None,
                 // Names are learned in teams; whoever speaks alone may be somebody else with the same instructions.
                 None => {
@@ -189,11 +197,7 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<N
 /// The tool that an agent alone on its level is: `AgentTool` takes its agent's name.
 fn tool_of(run: &Run, known: &Known, level: usize) -> Option<String> {
     let (call, tool) = run.levels[level].asked_by?;
-    let mut on_level = run
-        .calls
-        .iter()
-        .filter_map(|call| known.get(*call))
-        .filter(|call| call.level == level);
+    let mut on_level = on_level(run, known, level);
     let first = on_level.next()?;
     let alone = first.kind == Kind::Agent
         && on_level.all(|call| call.kind == Kind::Agent && call.system == first.system);
@@ -223,12 +227,7 @@ fn levels(run: &Run, known: &Known) -> Vec<Found> {
 }
 
 fn is_team(run: &Run, known: &Known, level: usize) -> bool {
-    let calls = || {
-        run.calls
-            .iter()
-            .filter_map(|call| known.get(*call))
-            .filter(|call| call.level == level && call.kind != Kind::Bare)
-    };
+    let calls = || on_level(run, known, level).filter(|call| call.kind != Kind::Bare);
     let told = level == 0 && run.told_name.is_some();
     let who = |call: &Call| match call.speaker.name() {
         Some(name) => super::hash::of(&name.text),
@@ -244,11 +243,8 @@ fn is_team(run: &Run, known: &Known, level: usize) -> bool {
 
 /// The team's class and method, by what shows on the wire; `GroupChat` where several fit.
 fn class(run: &Run, known: &Known, level: usize) -> &'static str {
-    let calls: Vec<&Call> = run
-        .calls
-        .iter()
-        .filter_map(|call| known.get(*call))
-        .filter(|call| call.level == level && call.kind != Kind::Bare)
+    let calls: Vec<&Call> = on_level(run, known, level)
+        .filter(|call| call.kind != Kind::Bare)
         .filter(|call| {
             call.turn
                 .is_none_or(|turn| run.turns[turn].society.is_none())
@@ -277,10 +273,10 @@ fn class(run: &Run, known: &Known, level: usize) -> &'static str {
             busy = Some((until, call.turn));
         }
     }
-    let mut turns: Vec<_> = run
-        .turns
-        .iter()
-        .filter(|turn| turn.level == level && turn.society.is_none())
+    let turns = run.levels[level].turns.iter();
+    let mut turns: Vec<_> = turns
+        .map(|turn| &run.turns[*turn])
+        .filter(|turn| turn.society.is_none())
         .collect();
     turns.sort_by_key(|turn| turn.span.start_ns);
     let speakers: Vec<_> = turns
@@ -348,31 +344,21 @@ fn tools(run: &mut Run, known: &mut Known, spans: &mut Vec<Span>) {
 
 /// What happened within something happened during it: inner levels within their tools' turns, turns within levels, the inmost first.
 fn extend(run: &mut Run, known: &Known) {
-    let cover = |run: &mut Run, level: usize| {
-        let turns = run.turns.iter().filter(|turn| turn.level == level);
-        let all = turns.fold(Extent::NOTHING, |mut all, turn| {
-            all.cover(turn.span);
-            all
-        });
-        run.levels[level].span.cover(all);
-    };
     for at in (0..run.levels.len()).rev() {
-        cover(run, at);
-        let span = run.levels[at].span;
-        if let Some((call, _)) = run.levels[at].asked_by
+        let level = &mut run.levels[at];
+        for turn in &level.turns {
+            level.span.cover(run.turns[*turn].span);
+        }
+        let span = level.span;
+        if let Some((call, _)) = level.asked_by
             && let Some(turn) = known.get(call).and_then(|call| call.turn)
         {
             run.turns[turn].span.cover(span);
         }
     }
-    for society in 0..run.societies.len() {
-        let turns = run
-            .turns
-            .iter()
-            .filter(|turn| turn.society == Some(society));
-        let all: Vec<Extent> = turns.map(|turn| turn.span).collect();
-        for span in all {
-            run.societies[society].span.cover(span);
+    for turn in &run.turns {
+        if let Some(society) = turn.society {
+            run.societies[society].span.cover(turn.span);
         }
     }
 }
