@@ -45,7 +45,7 @@ fn requests(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let mut attributes = Vec::with_capacity(48);
                     if let Ok(request) = ChatRequest::parse(black_box(body.as_bytes())) {
-                        request_attributes(&request, true, &mut attributes);
+                        request_attributes(&request, request.stream, true, &mut attributes);
                     }
                     attributes
                 });

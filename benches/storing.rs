@@ -120,6 +120,7 @@ async fn tell(store: &Arc<Store>, group: Vec<Told>) {
             trace_id: TraceId([1; 16]),
             parent_span_id: None,
             start_ns: exchange.started_ns,
+            wall_offset_ns: 0,
             events: Vec::new(),
             notes: Vec::new(),
             model: None,
@@ -155,6 +156,7 @@ fn groups(criterion: &mut Criterion) {
             max_size: 256 << 20,
             max_age: Duration::from_hours(24),
             max_memory: 64 << 20,
+            exports: true,
         };
         let (store, writing) = Store::open(settings).unwrap();
         let mut source = Source::new(size);

@@ -1,5 +1,6 @@
-//! What it takes to look at a store of 10,000 traces of five spans: the first list, the next ones, a filter, a search, one trace. And what the
-//! summary of a span costs the thread that writes, looked at or not.
+//! What it takes to look at a store of 10,000 traces of five spans: the first list, the next ones, a filter, a search, one trace. The same of one
+//! trace of 300,000 spans: the first list, the next ones, its first page. And what the summary of a span costs the thread that writes, looked
+//! at or not.
 //!
 //! `cargo bench --bench traces` runs all.
 #![expect(
@@ -22,7 +23,7 @@ use spangate::span::exchange::told_place;
 use spangate::span::operation::{Came, Operation};
 use spangate::span::{SpanId, TraceId};
 use spangate::store::{Settings, Store, Summary};
-use spangate::traces::{Filter, Form, Query, Traces};
+use spangate::traces::{Filter, Form, Query, SpanQuery, Traces};
 use tokio::runtime::Runtime;
 
 const TRACES: u64 = 10_000;
@@ -43,8 +44,10 @@ fn opening(number: u64) -> Arc<Opening> {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: spangate::openai::Media::Size,
         max_body: 4 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     })
 }
 
@@ -106,6 +109,7 @@ fn run(number: u64) -> [Made; 5] {
         opening: &opening,
         content: true,
         rule: None,
+        failure: None,
     };
     let task = Some("Tell me how the owls of the north hunt in the snow.");
     let tool = operation(3, Some(2)).tool("search", r#"{"for":"owls"}"#, &Came::Result("many"));
@@ -126,6 +130,7 @@ fn looking(criterion: &mut Criterion) {
         max_size: 1 << 30,
         max_age: Duration::from_hours(24),
         max_memory: 1 << 30,
+        exports: true,
     };
     let (store, writing) = Store::open(settings).expect("a store");
     for number in 1..=TRACES {
@@ -201,13 +206,60 @@ fn looking(criterion: &mut Criterion) {
         id[..8].copy_from_slice(&(TRACES / 2).to_be_bytes());
         bench.iter(|| {
             runtime.block_on(async {
-                let outline = filled.outline(TraceId(id)).await.expect("an answer");
+                let outline = filled
+                    .outline(TraceId(id), SpanQuery::default())
+                    .await
+                    .expect("an answer");
                 let items = outline.expect("it is there").items;
                 filled
                     .spans(items, Form::Plain { content: true })
                     .await
                     .expect("spans")
             })
+        });
+    });
+    group.finish();
+    store.close();
+    writing.finish();
+}
+
+/// One trace that a header told of 300,000 calls.
+fn looking_at_a_long_one(criterion: &mut Criterion) {
+    const SPANS: u64 = 300_000;
+    let runtime = Runtime::new().expect("a runtime");
+    let dir = tempfile::tempdir().expect("a directory");
+    let settings = Settings {
+        dir: Some(dir.path().to_owned()),
+        max_size: 4 << 30,
+        max_age: Duration::from_hours(24),
+        max_memory: 1 << 30,
+        exports: true,
+    };
+    let (store, writing) = Store::open(settings).expect("a store");
+    let trace = TraceId([7; 16]);
+    for number in 1..=SPANS {
+        store.add(call(number, trace, SpanId([1; 8])));
+    }
+    let traces = || Traces::new(Arc::clone(&store), Arc::default());
+    let filled = traces();
+    let list = |traces: &Traces| {
+        let page = runtime.block_on(traces.list(Query::default()));
+        page.expect("a list").traces
+    };
+    while list(&filled)
+        .first()
+        .is_none_or(|first| first.facts.spans as u64 != SPANS)
+    {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut group = criterion.benchmark_group("a trace of 300,000 spans");
+    group.sample_size(10);
+    group.bench_function("first list", |bench| bench.iter(|| list(&traces())));
+    group.bench_function("next list", |bench| bench.iter(|| list(&filled)));
+    group.bench_function("first page", |bench| {
+        bench.iter(|| {
+            let outline = filled.outline(trace, SpanQuery::default());
+            runtime.block_on(outline).expect("an answer")
         });
     });
     group.finish();
@@ -224,5 +276,5 @@ fn summing_up(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(traces, summing_up, looking);
+criterion_group!(traces, summing_up, looking, looking_at_a_long_one);
 criterion_main!(traces);

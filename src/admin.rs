@@ -21,10 +21,12 @@ use http_body_util::{BodyExt as _, Limited};
 use tower::Service;
 
 use crate::export;
+use crate::media_type;
 use crate::metrics::{self, Metrics};
 use crate::server::Shutdown;
-use crate::store::Store;
+use crate::store::{Replay, Store};
 use crate::traces::Traces;
+use crate::upstream::Reachability;
 
 pub use access::Access;
 pub use answer::Body;
@@ -33,6 +35,10 @@ pub use state::About;
 use access::Seal;
 use answer::{JSON, error, json, not_allowed, refused, text, whole};
 use events::Events;
+
+/// Where spans are sent again that were refused, and sent that were made without a key.
+pub(crate) const REPLAY_REFUSED: &str = "/api/refused/replay";
+pub(crate) const REPLAY_KEPT: &str = "/api/kept/replay";
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -47,6 +53,8 @@ pub struct Shown {
     pub store: Arc<Store>,
     /// How the export does.
     pub export: export::Watch,
+    /// Whether the upstream can be reached.
+    pub upstream: Arc<Reachability>,
     /// The traces.
     pub traces: Traces,
     /// Readiness is that of the data port.
@@ -100,12 +108,13 @@ impl Admin {
         match &*path {
             "/sign-in" if posts => self.sign_in(body).await,
             "/sign-out" if posts => pages::signed_out(),
-            "/api/refused/replay" if posts => self.replay(&request).await,
-            "/sign-in" | "/sign-out" | "/api/refused/replay" => not_allowed(&path, "POST"),
+            REPLAY_REFUSED if posts => self.replay(&request, Replay::Refused).await,
+            REPLAY_KEPT if posts => self.replay(&request, Replay::Kept).await,
+            "/sign-in" | "/sign-out" | REPLAY_REFUSED | REPLAY_KEPT => not_allowed(&path, "POST"),
             _ if !is_read(&path) => refused(
                 &path,
                 StatusCode::NOT_FOUND,
-                "served here: /, /healthz, /readyz, /metrics, /api/health, /api/traces, /api/events, /api/refused/replay",
+                "served here: /, /healthz, /readyz, /metrics, /api/health, /api/traces, /api/events, /api/refused/replay, /api/kept/replay",
             ),
             _ if reads => self.read(&path, &request).await,
             _ => not_allowed(&path, "GET, HEAD"),
@@ -190,16 +199,23 @@ impl Admin {
         }
     }
 
-    async fn replay(&self, request: &Request<()>) -> Response<Body> {
+    async fn replay(&self, request: &Request<()>, what: Replay) -> Response<Body> {
         // A page elsewhere can send a plain form here, but not this type without being asked first.
         let content_type = request.headers().get(CONTENT_TYPE);
-        if content_type.map(HeaderValue::as_bytes) != Some(JSON.as_bytes()) {
+        if !content_type.is_some_and(|kind| media_type::is(kind, JSON)) {
             return error(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "send `Content-Type: application/json`",
             );
         }
-        match state::replay(&self.shown.store).await {
+        // Without a key they would wait for one, and leave when nobody thinks of it any more.
+        if what == Replay::Kept && !self.shown.export.state().configured {
+            return error(
+                StatusCode::CONFLICT,
+                "set respan.api_key and send SIGHUP first: without a key nothing can be sent",
+            );
+        }
+        match state::replay(&self.shown.store, what).await {
             Some(replayed) => json(replayed),
             None => answer::unavailable("it takes no question"),
         }
@@ -257,6 +273,7 @@ mod tests {
             traces: Traces::new(Arc::clone(&store), Arc::default()),
             store,
             export: export::Watch::of_nothing(),
+            upstream: Arc::default(),
             shutdown: Shutdown::default(),
         };
         Admin::new(access, shown, Shutdown::default())

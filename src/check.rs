@@ -106,7 +106,7 @@ async fn post(config: &Config) -> Result<String, String> {
         Some(Verdict::Accepted { .. } | Verdict::Partial { .. }) => {
             Ok("Respan takes spans.".to_owned())
         }
-        Some(Verdict::Unauthorised) => Err("Check respan.api_key: Respan refuses it.".to_owned()),
+        Some(Verdict::Unauthorised { reason }) => Err(format!("{reason}.")),
         Some(Verdict::WrongAddress { reason } | Verdict::Rejected { reason }) => {
             Err(format!("Check respan.base_url: Respan {reason}"))
         }

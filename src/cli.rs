@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// An OpenAI-compatible reverse proxy that makes agent runs visible in Respan without changing a byte of them.
 #[derive(Debug, Parser)]
@@ -34,6 +34,23 @@ pub enum Command {
     },
     /// Print the traces of a running gateway as trees, each when it is complete
     Tail(Tail),
+    /// Have a running gateway send again what was refused, or made while no key was set
+    Replay(Replay),
+}
+
+/// What `spangate replay` sends.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true)))]
+pub struct Replay {
+    /// Spans that Respan refused for good: mend the cause first
+    #[arg(long, group = "which")]
+    pub refused: bool,
+    /// Spans that were made while no key was set
+    #[arg(long, group = "which")]
+    pub kept: bool,
+    /// The admin port of the gateway [default: the configuration's server.admin]
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub admin: Option<String>,
 }
 
 /// What `spangate tail` prints, and how.

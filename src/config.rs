@@ -1,8 +1,8 @@
 //! What was written becomes what is meant: a [`Config`] in hand is valid.
 //!
 //! Sources in their order: a TOML file, the environment, flags. The later wins, key by key. Everything that is wrong is said at once, each
-//! problem with the place where it was written, what is wrong there and what to write instead; nothing is guessed and nothing unknown is
-//! passed over. The environment is an argument and not read in here, so a test needs no process of its own.
+//! problem with the place where it was written, what is wrong there and what to write instead; nothing is guessed, and nothing unknown that
+//! may be meant for spangate is passed over. The environment is an argument and not read in here, so a test needs no process of its own.
 //!
 //! ```text
 //!  file ──► file        ┐
@@ -97,19 +97,20 @@ impl Config {
     /// on which its override is gone.
     pub fn load(sources: &Sources) -> Result<(Self, Vec<Warning>), Problems> {
         let mut problems = Vec::new();
+        let mut warnings = Vec::new();
         let mut written = Vec::new();
         let file = sources.chosen_file();
         if let Some(path) = &file {
             file::read(path, &mut written, &mut problems);
         }
-        words::environment(&sources.environment, &mut written, &mut problems);
+        let environment = &sources.environment;
+        words::environment(environment, &mut written, &mut problems, &mut warnings);
         words::flags(&sources.flags, &mut written, &mut problems);
 
         let mut draft = Draft::default();
         for each in written {
             draft.put(each, &mut problems);
         }
-        let mut warnings = Vec::new();
         rules::check(&mut draft, &mut problems, &mut warnings);
         if let Some(path) = &file {
             draft.warn_of_secrets_in(path, &mut warnings);

@@ -14,7 +14,7 @@
 //! nothing is given up and one post at a time asks whether that is still so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri};
@@ -115,6 +115,8 @@ pub struct Pace {
     pub try_timeout: Duration,
     /// For connecting alone.
     pub connect_timeout: Duration,
+    /// At the end of the exporter: how long no post may be accepted before what is on the disk is left to the next start.
+    pub drain_patience: Duration,
 }
 
 impl Default for Pace {
@@ -125,6 +127,7 @@ impl Default for Pace {
             probe_every: Duration::from_mins(1),
             try_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            drain_patience: Duration::from_secs(5),
         }
     }
 }
@@ -179,7 +182,7 @@ struct Work {
     posts: Semaphore,
     batches: Arc<Semaphore>,
     /// Posts that were accepted so far: a batch that keeps failing while this grows is itself what is wrong.
-    accepted: AtomicU64,
+    accepted: watch::Sender<u64>,
     /// Set when the exporter is to end: until when it may try.
     drain: watch::Sender<Option<Instant>>,
     /// While draining: a batch was given up, so taking more is pointless.
@@ -211,12 +214,19 @@ impl Exporter {
     }
 
     /// Posts everything that waits at once and ends the exporter: when the store is empty, when nothing more can be hoped for
-    /// before `deadline`, or at `deadline`. Waiting posts are tried at least once more. Returns how many spans are left in the store.
+    /// before `deadline`, or at `deadline`. Where the disk has all that waits, [`Pace::drain_patience`] without an accepted post ends it, too.
+    /// Waiting posts are tried at least once more. Returns how many spans are left in the store.
     pub async fn drain(self, deadline: Instant) -> u64 {
+        let accepted = self.work.accepted.subscribe();
         self.work.drain.send_replace(Some(deadline));
         self.work.gate.let_one_through();
         let mut taker = self.taker;
-        if tokio::time::timeout_at(deadline, &mut taker).await.is_err() {
+        let cut_short = tokio::select! {
+            _ = &mut taker => false,
+            () = tokio::time::sleep_until(deadline) => true,
+            () = self.work.nothing_is_accepted(accepted) => true,
+        };
+        if cut_short {
             self.work.stop.cancel();
             // Ends now; it can only fail by a panic, which the tracker's owner has seen.
             drop(taker.await);
@@ -242,7 +252,7 @@ impl Work {
             health: health::Health::default(),
             posts: Semaphore::new(POSTS),
             batches: Arc::new(Semaphore::new(BATCHES as usize)),
-            accepted: AtomicU64::new(0),
+            accepted: watch::Sender::new(0),
             drain: watch::Sender::new(None),
             gave_up: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -262,6 +272,16 @@ impl Work {
                 return;
             }
         }
+    }
+
+    /// Returns once no post was accepted for [`Pace::drain_patience`] and nothing would be lost with this process.
+    async fn nothing_is_accepted(&self, mut accepted: watch::Receiver<u64>) {
+        let patience = self.pace.drain_patience;
+        while tokio::time::timeout(patience, accepted.changed())
+            .await
+            .is_ok()
+            || !self.store.is_on_disk()
+        {}
     }
 
     /// Whether trying on while the exporter drains would lead nowhere.

@@ -2,13 +2,15 @@
 
 mod assembly;
 mod backstage;
+mod shutdown;
 mod sketching;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{error, fmt};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -17,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use assembly::export as export_settings;
 use backstage::Backstage;
+use shutdown::ShutdownTimer;
 use sketching::Sketching;
 
 use crate::admin::{Admin, Shown};
@@ -26,17 +29,17 @@ use crate::capture::{Ending, Exchange, Kept, Opening};
 use crate::config::Config;
 use crate::export::{ExportSettings, Exporter, Pace};
 use crate::metrics::{Metrics, ModelCall};
+use crate::openai::ChatRequest;
 use crate::proxy::{self, Proxy};
 use crate::runs::{Made, Runs};
 use crate::server::{self, Listener, Shutdown};
 use crate::span::exchange::outcome;
 use crate::store::{OpenError, Recovered, Store, Writing};
 use crate::traces::{Live, Traces};
+use crate::upstream::Reachability;
 
 /// `store.dir` of a store in memory.
 const MEMORY: &str = ":memory:";
-/// The least time that what waits is given to reach Respan at the end, whatever is left of the drain deadline.
-const LEAST_FLUSH: Duration = Duration::from_secs(5);
 
 /// A gateway that serves.
 pub struct Gateway {
@@ -50,7 +53,7 @@ pub struct Gateway {
     export_settings: watch::Sender<Arc<ExportSettings>>,
     admin: Admin,
     shutdown: Shutdown,
-    /// The data port's connections and tunnels: what may still make spans.
+    /// The data port's connections, tunnels and further tasks: what may still make spans.
     connections: TaskTracker,
     /// The admin port stays up until all else has ended.
     admin_shutdown: Shutdown,
@@ -181,12 +184,14 @@ impl Gateway {
             )
         });
 
+        let reachability = Arc::new(Reachability::default());
         let (shutdown, admin_shutdown, connections) =
             (Shutdown::default(), Shutdown::default(), TaskTracker::new());
         let proxy = Proxy::new(
             Arc::clone(&settings),
             capture,
             Arc::clone(&metrics),
+            Arc::clone(&reachability),
             shutdown.clone(),
             connections.clone(),
         );
@@ -202,6 +207,7 @@ impl Gateway {
             traces: Traces::new(Arc::clone(&store), live),
             store: Arc::clone(&store),
             export: exporter.watch(),
+            upstream: reachability,
             shutdown: shutdown.clone(),
         };
         let access = assembly::admin(&config.server);
@@ -281,6 +287,7 @@ impl Gateway {
             self.tls.store(tls);
         }
         self.settings.store(Arc::new(settings));
+        self.store.set_exports(export_settings.api_key.is_some());
         self.export_settings.send_replace(Arc::new(export_settings));
         self.admin.replace(assembly::admin(&config.server));
         self.config = config;
@@ -288,63 +295,66 @@ impl Gateway {
         Ok(())
     }
 
-    /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry` ends the waiting at any of them; the flush
-    /// after that is given the least time, and none where it was under way already.
+    /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry`, a second signal, cuts what is under way and
+    /// ends the flush; what is to be written still is, within about a second.
+    ///
+    /// Where a part hangs, its thread or task is left to the end of the process.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
-        let began = Instant::now();
-        let mut hurry = pin!(hurry);
+        let began = tokio::time::Instant::now();
         let (delay, deadline) = (
             self.config.server.drain_delay,
             self.config.server.drain_deadline,
         );
-        tracing::info!("draining");
+        let hurry = pin!(hurry);
+        let mut timer = ShutdownTimer::new(began + deadline, hurry);
+        tracing::info!(?delay, ?deadline, "draining");
         self.shutdown.drain();
-        let serving = async {
-            tokio::time::sleep(delay.min(deadline)).await;
-            self.shutdown.close();
-            self.connections.close();
-            let left = deadline.saturating_sub(began.elapsed());
-            if tokio::time::timeout(left, self.connections.wait())
-                .await
-                .is_err()
-            {
-                tracing::warn!(
-                    connections = self.connections.len(),
-                    "the drain deadline has come; cutting what still runs"
-                );
-            }
-        };
-        let hurried = tokio::select! {
-            () = serving => false,
-            () = hurry.as_mut() => {
-                tracing::warn!("told twice to stop; cutting what still runs");
-                true
-            }
-        };
-        self.shutdown.cut();
+        let delay = tokio::time::sleep(delay.min(deadline));
+        let served = timer.wait_unless_hurried("the drain delay", delay).await;
+        self.shutdown.close();
         self.connections.close();
-        self.connections.wait().await;
+        if served.is_ok() {
+            // Those that are still there when this ends are cut.
+            let _ = timer
+                .wait_unless_hurried("what is under way", self.connections.wait())
+                .await;
+        }
+        self.shutdown.cut();
+        timer.leave_some();
+        timer
+            .wait("connections that were cut", self.connections.wait())
+            .await;
         // Nothing is under way any more, so all that was seen is in the worker's queue.
         let worker = self.worker;
-        if tokio::task::spawn_blocking(move || worker.finish())
-            .await
-            .is_err()
-        {
-            tracing::error!("the capture thread could not be waited for");
-        }
-        let left = if hurried {
-            Duration::ZERO
+        timer
+            .wait(
+                "the capture thread",
+                tokio::task::spawn_blocking(move || worker.finish()),
+            )
+            .await;
+        // In a hurry, only what would be lost with this process is still worth a try.
+        let flush = if timer.is_hurried() && self.store.is_on_disk() {
+            tokio::time::Instant::now()
         } else {
-            deadline.saturating_sub(began.elapsed())
+            timer.end()
         };
-        let flush = Instant::now() + left.max(LEAST_FLUSH);
-        tokio::select! {
-            _ = self.exporter.drain(flush.into()) => {}
-            () = hurry, if !hurried => tracing::warn!("told twice to stop: the export is not waited for"),
-        }
+        let spans = self.store.counts().pending;
+        let patience = Pace::default().drain_patience;
+        let export = format!(
+            "the export of {spans} spans; where the disk has them, {patience:?} without an accepted post end it"
+        );
+        let _ = timer
+            .wait_unless_hurried(export, self.exporter.drain(flush))
+            .await;
+        timer.leave_some();
         self.store.close();
         let writing = self.writing;
-        drop(tokio::task::spawn_blocking(move || writing.finish()).await);
+        timer
+            .wait(
+                "the store's thread",
+                tokio::task::spawn_blocking(move || writing.finish()),
+            )
+            .await;
         let left = self.store.counts().pending;
         let lost = if self.config.store.dir.as_os_str() == MEMORY {
             left
@@ -410,9 +420,18 @@ impl Seen {
             return;
         }
         let reading = exchange.reading.as_ref();
-        let answered = reading.and_then(|reading| reading.reply.model.as_deref());
+        // Of an exchange that was not grouped, nobody has read the request yet.
+        let read_now = || {
+            let model = |request: Option<&ChatRequest<'_>>| {
+                let model = request?.model.as_deref()?;
+                Some(model.to_owned())
+            };
+            exchange.request.asks(&exchange.opening, model)
+        };
+        let grouped = self.runs.asked_model().map(Cow::Borrowed);
+        let model = grouped.or_else(|| read_now().map(Cow::Owned));
         self.metrics.model_call(&ModelCall {
-            model: answered.or(self.runs.asked_model()),
+            model: model.as_deref(),
             outcome: outcome(exchange),
             usage: reading.and_then(|reading| reading.reply.usage),
             first_token: reading
@@ -446,7 +465,7 @@ impl Sink for Seen {
 
     fn settled(&mut self, exchange: Exchange) {
         let reading = exchange.reading.as_ref();
-        if exchange.request.is_cut() || reading.is_some_and(|reading| reading.reply.cut) {
+        if exchange.request.is_shortened() || reading.is_some_and(|reading| reading.reply.cut) {
             self.metrics.capture_cut();
         }
         let exchange = Arc::new(exchange);

@@ -1,7 +1,7 @@
 //! Headers become who is asking: customer, thread, run, agent, and how much of the call may be recorded.
 //!
-//! Nothing in here fails. What cannot be read is left out and listed in [`Identity::unreadable`], field by field, and everything else
-//! counts. The order of strength is single headers, `X-Data-Respan-Params`, `X-Data-Keywordsai-Params`, configured defaults.
+//! Nothing in here fails. What cannot be read is left out, what is too long is cut, and both are listed in [`Identity::unreadable`], field by
+//! field; everything else counts. The order of strength is single headers, `X-Data-Respan-Params`, `X-Data-Keywordsai-Params`, configured defaults.
 //!
 //! [`read`] runs for every request; one without any of these headers costs a walk over its header names and the credential's hash.
 
@@ -15,8 +15,10 @@ pub use trace::{ToldBy, ToldTrace};
 
 use crate::config;
 use crate::span::{Attributes, Name, SpanId, ValueRef, key};
+use bounds::Bounds;
 use told::Told;
 
+mod bounds;
 mod credential;
 #[cfg(test)]
 mod tests;
@@ -41,7 +43,7 @@ pub struct Identity {
     /// The session, as the caller counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The caller's own identifier of the call.
+    /// The caller's own identifier of the call, or of the run that it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom: Option<String>,
     /// A group of traces.
@@ -73,7 +75,7 @@ pub struct Identity {
     pub log: Log,
     /// Whose key it is.
     pub credential: Credential,
-    /// What could not be read: sentences that name a header or parameter and never its value.
+    /// What could not be read or was cut: sentences that name a header or parameter and never its value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
 }
@@ -177,27 +179,42 @@ pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
     let (trace, parent) = place(&told, traceparent, &credential, &mut unreadable);
 
     let told = told.told;
-    let mut metadata = defaults.metadata.clone();
-    metadata.extend(told.metadata);
+    let mut keep = Bounds::new(&mut unreadable);
+    // What groups calls and traces comes first, metadata last: the last ones get what room is left.
+    let thread = keep.identifier("thread_identifier", told.thread);
+    let customer_identifier = told
+        .customer_identifier
+        .or_else(|| defaults.customer_identifier.clone());
+    let customer_identifier = keep.identifier("customer_identifier", customer_identifier);
+    let session = keep.identifier("session_identifier", told.session);
+    let custom = keep.identifier("custom_identifier", told.custom);
+    let trace_group = keep.identifier("trace_group_identifier", told.trace_group);
+    let environment = told.environment.or_else(|| defaults.environment.clone());
+    let environment = keep.text("environment", environment);
+    let workflow_name = keep.text("the workflow's name", told.workflow_name);
+    let agent_name = keep.text("the agent's name", told.agent_name);
+    let span_name = keep.text("span_name", told.span_name);
+    let customer_name = keep.text("the customer's name", told.customer_name);
+    let customer_email = keep.text("the customer's email", told.customer_email);
+    let metadata = keep.metadata(&defaults.metadata, told.metadata);
+    keep.end();
     Identity {
         customer: Customer {
-            identifier: told
-                .customer_identifier
-                .or_else(|| defaults.customer_identifier.clone()),
-            name: told.customer_name,
-            email: told.customer_email,
+            identifier: customer_identifier,
+            name: customer_name,
+            email: customer_email,
         },
-        thread: told.thread,
-        session: told.session,
-        custom: told.custom,
-        trace_group: told.trace_group,
+        thread,
+        session,
+        custom,
+        trace_group,
         metadata,
-        environment: told.environment.or_else(|| defaults.environment.clone()),
+        environment,
         trace,
         parent,
-        workflow_name: told.workflow_name,
-        agent_name: told.agent_name,
-        span_name: told.span_name,
+        workflow_name,
+        agent_name,
+        span_name,
         log: told.log.unwrap_or_default(),
         credential,
         unreadable,
@@ -231,7 +248,7 @@ fn told(headers: &HeaderMap, unreadable: &mut Vec<String>) -> Merged {
     };
     let mut told = single;
     for weaker in [params, former].into_iter().flatten() {
-        told = told.or(weaker);
+        told = told.or(weaker, unreadable);
     }
     Merged { told, trace_by }
 }
@@ -267,14 +284,41 @@ fn place(
 }
 
 impl Identity {
+    /// About how many bytes it takes beyond its own size.
+    pub fn weight(&self) -> usize {
+        // A place in a map's node, or in a vector.
+        const PLACE: usize = 2 * size_of::<String>();
+        let texts = [
+            &self.customer.identifier,
+            &self.customer.name,
+            &self.customer.email,
+            &self.thread,
+            &self.session,
+            &self.custom,
+            &self.trace_group,
+            &self.environment,
+            &self.workflow_name,
+            &self.agent_name,
+            &self.span_name,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let metadata = self.metadata.iter();
+        let metadata: usize = metadata
+            .map(|(key, value)| PLACE + key.len() + value.len())
+            .sum();
+        let unreadable = self.unreadable.iter();
+        let unreadable: usize = unreadable.map(|sentence| PLACE + sentence.len()).sum();
+        texts + metadata + unreadable
+    }
+
     /// Tells what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
     pub fn attributes(&self, out: &mut impl Attributes) {
         self.attributes_but(&[], out);
     }
 
-    /// The same without what names one call alone.
+    /// The same without the name of one agent: for every span of the run that this began.
     pub fn attributes_of_run(&self, out: &mut impl Attributes) {
-        self.attributes_but(&[key::CUSTOM_IDENTIFIER, key::AGENT_NAME], out);
+        self.attributes_but(&[key::AGENT_NAME], out);
     }
 
     fn attributes_but(&self, unwanted: &[&str], out: &mut impl Attributes) {

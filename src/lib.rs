@@ -40,6 +40,7 @@
 //! | [`tap`] | forwards frames, tells an observer what it saw and, once, how it ended |
 //! | [`upstream`] | where requests go: TLS, pool, and what a silence is |
 //! | [`capture`] | the observers: bytes within limits, times, outcome; makes the `Exchange` |
+//! | [`clock`] | the time of exchanges, in an order that no setting of the wall's clock changes |
 //! | [`encoding`], [`sse`], [`openai`] | bytes become requests and replies; tolerant of everything |
 //! | [`redact`] | keys are taken out of what others wrote |
 //! | [`runs`] | exchanges become runs, turns of agents and tool calls, from what they show |
@@ -49,7 +50,7 @@
 //! | [`traces`] | what the store holds and what goes on, as lists and trees for people; made only while somebody looks |
 //! | [`metrics`], [`admin`] | what is counted, and the port that shows it and the traces |
 //! | [`check`], [`demo`] | what a configuration amounts to; a first look at all of it |
-//! | [`tail`] | traces of a running gateway, as trees on a terminal |
+//! | [`tail`], [`replay`] | traces of a running gateway, as trees on a terminal; and its spans that leave only when somebody asks for it |
 //!
 //! `encoding`, `sse`, `openai`, `runs`, `span` and `export::otlp` are plain functions of bytes and times: no sockets, tasks or clocks inside.
 
@@ -58,6 +59,7 @@ mod bearer;
 pub mod capture;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod encoding;
@@ -66,10 +68,12 @@ pub mod gateway;
 mod health;
 pub mod identity;
 pub mod logging;
+mod media_type;
 pub mod metrics;
 pub mod openai;
 pub mod proxy;
 pub mod redact;
+pub mod replay;
 pub mod runs;
 pub mod server;
 pub mod span;

@@ -7,32 +7,35 @@
 )]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use spangate::cli::{Command, CommandLine, Tail, Written};
+use spangate::cli::{Command, CommandLine, Replay, Tail, Written};
 use spangate::config::{Config, Sources};
 use spangate::gateway::Gateway;
-use spangate::{check, demo, logging, tail};
+use spangate::{check, demo, logging, replay, tail};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Much is allocated on one thread and freed on another, which glibc's allocator answers with locks and with memory that it never gives back.
+/// Much is allocated on one thread and freed on another, which glibc's allocator answers with locks and with memory that it never gives back. A background thread of this one (a feature in Cargo.toml) gives the pages of a
+/// burst back to the system within ten seconds, also where nothing is allocated any more.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// How long after the drain deadline, and after a second signal, the process ends although its orderly end hangs.
+const LAST_RESORT: Duration = Duration::from_secs(20);
+const LAST_RESORT_IN_HURRY: Duration = Duration::from_secs(3);
 /// The command line or the configuration is wrong.
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     let sources = sources(&line.written);
-    let config = match Config::load(&sources) {
-        Ok((config, warnings)) => {
-            for warning in &warnings {
-                eprintln!("warning: {warning}");
-            }
-            config
-        }
+    let (config, warnings) = match Config::load(&sources) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(WRONG);
@@ -41,6 +44,9 @@ fn main() -> ExitCode {
     if let Err(error) = logging::start(&config.log) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
+    }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(relaying_threads())
@@ -54,10 +60,11 @@ fn main() -> ExitCode {
         }
     };
     let code = match line.command() {
-        Command::Serve => runtime.block_on(serve(config, &sources)),
+        Command::Serve => serve(&runtime, config, &sources),
         Command::Demo { once } => runtime.block_on(run_demo(config, once)),
         Command::Check { online } => runtime.block_on(run_check(&config, &sources, online)),
         Command::Tail(words) => runtime.block_on(run_tail(&config, &words)),
+        Command::Replay(words) => runtime.block_on(run_replay(&config, &words)),
     };
     // A name that is being looked up cannot be cancelled, and nobody waits for it any more.
     runtime.shutdown_background();
@@ -97,38 +104,79 @@ fn sources(written: &Written) -> Sources {
 }
 
 /// Runs the gateway until it is told to stop; SIGHUP makes it read its configuration again.
-async fn serve(config: Config, sources: &Sources) -> ExitCode {
-    let (mut terminate, mut interrupt, mut hang_up) = match signals() {
-        Ok(signals) => signals,
+///
+/// Signals are waited for on this thread, apart from the threads that relay: whatever hangs there, a second signal ends the process.
+fn serve(relay: &Runtime, config: Config, sources: &Sources) -> ExitCode {
+    raise_open_files(config.limits.max_in_flight);
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let control = match control {
+        Ok(control) => control,
         Err(error) => {
-            eprintln!("cannot listen for signals: {error}");
+            eprintln!("raise the limits of this process: {error}");
             return ExitCode::FAILURE;
         }
     };
-    raise_open_files(config.limits.max_in_flight);
-    let mut gateway = match Gateway::start(config) {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(if error.is_configuration() { WRONG } else { 1 });
-        }
-    };
-    loop {
-        tokio::select! {
-            _ = hang_up.recv() => reload(&mut gateway, sources),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
-    }
-    gateway
-        .stop(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    control.block_on(async {
+        let (mut terminate, mut interrupt, mut hang_up) = match signals() {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("cannot listen for signals: {error}");
+                return ExitCode::FAILURE;
             }
-        })
-        .await;
-    ExitCode::SUCCESS
+        };
+        let mut deadline = config.server.drain_deadline;
+        let started = {
+            let _relay = relay.enter();
+            Gateway::start(config)
+        };
+        let mut gateway = match started {
+            Ok(gateway) => gateway,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(if error.is_configuration() { WRONG } else { 1 });
+            }
+        };
+        loop {
+            tokio::select! {
+                _ = hang_up.recv() => {
+                    let _relay = relay.enter();
+                    if let Some(taken) = reload(&mut gateway, sources) {
+                        deadline = taken;
+                    }
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        let stopping = TaskTracker::new();
+        let hurry = CancellationToken::new();
+        let hurried = hurry.clone().cancelled_owned();
+        let mut stopped = stopping.spawn_on(gateway.stop(hurried), relay.handle());
+        let ended = tokio::select! {
+            ended = &mut stopped => Some(ended),
+            () = tokio::time::sleep(deadline.saturating_add(LAST_RESORT)) => None,
+            () = either(&mut terminate, &mut interrupt) => {
+                hurry.cancel();
+                tokio::time::timeout(LAST_RESORT_IN_HURRY, stopped).await.ok()
+            }
+        };
+        if let Some(Ok(())) = ended {
+            return ExitCode::SUCCESS;
+        }
+        tracing::error!(
+            "a part of the gateway hangs or failed while it ended; spans that are not on the disk are lost. Please report this"
+        );
+        ExitCode::FAILURE
+    })
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
 }
 
 fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
@@ -139,18 +187,26 @@ fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
     ))
 }
 
-/// A configuration that is wrong leaves the one in force as it is.
-fn reload(gateway: &mut Gateway, sources: &Sources) {
+/// A configuration that is wrong leaves the one in force as it is. Gives the drain deadline of one that is taken.
+fn reload(gateway: &mut Gateway, sources: &Sources) -> Option<Duration> {
     match Config::load(sources) {
         Ok((config, warnings)) => {
             for warning in &warnings {
                 tracing::warn!("{warning}");
             }
-            if let Err(error) = gateway.reload(config) {
-                tracing::error!("the configuration was not taken: {error}");
+            let deadline = config.server.drain_deadline;
+            match gateway.reload(config) {
+                Ok(()) => Some(deadline),
+                Err(error) => {
+                    tracing::error!("the configuration was not taken: {error}");
+                    None
+                }
             }
         }
-        Err(problems) => tracing::error!("the configuration was not taken:\n{problems}"),
+        Err(problems) => {
+            tracing::error!("the configuration was not taken:\n{problems}");
+            None
+        }
     }
 }
 
@@ -182,10 +238,7 @@ async fn run_demo(config: Config, once: bool) -> ExitCode {
             return;
         }
         if let Ok((mut terminate, mut interrupt, _)) = signals() {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            either(&mut terminate, &mut interrupt).await;
         }
     };
     match demo::run(config, &mut output, until).await {
@@ -208,14 +261,25 @@ async fn run_tail(config: &Config, words: &Tail) -> ExitCode {
     let mut notes = std::io::stderr();
     let ended = tokio::select! {
         ended = tail::run(config, words, tokio::io::stdout(), &mut notes) => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = either(&mut terminate, &mut interrupt) => Ok(()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("{problem}");
-            ExitCode::from(if problem.is_configuration() { WRONG } else { 1 })
-        }
+        Err(problem) => failed(&problem),
     }
+}
+
+async fn run_replay(config: &Config, words: &Replay) -> ExitCode {
+    match replay::run(config, words).await {
+        Ok(lines) => {
+            println!("{lines}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => failed(&problem),
+    }
+}
+
+fn failed(problem: &tail::Problem) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::from(if problem.is_configuration() { WRONG } else { 1 })
 }

@@ -305,6 +305,7 @@ impl Metrics {
     pub fn render(&self, store: &Store) -> String {
         let mut text = Exposition::new();
         render_spans(&mut text, store);
+        render_capture(&mut text, store);
         render_store(&mut text, store);
         self.render_requests(&mut text);
         self.models().render(&mut text);
@@ -355,14 +356,14 @@ impl Metrics {
     }
 
     fn render_tracing(&self, text: &mut Exposition) {
-        let help = "Identity headers that could not be read.";
+        let help = "Identity headers that could not be read, and what was cut of them.";
         text.single(
             "spangate_identity_unreadable_total",
             "counter",
             help,
             self.identity_unreadable.load(Ordering::Relaxed),
         );
-        let help = "Bodies of which only the beginning was kept for the span.";
+        let help = "Calls of which a body was longer than what is kept of one for the span.";
         text.single(
             "spangate_capture_cut_total",
             "counter",
@@ -440,6 +441,25 @@ fn render_spans(text: &mut Exposition, store: &Store) {
         "gauge",
         "Spans waiting or under way to Respan.",
         counts.pending,
+    );
+    text.single(
+        "spangate_spans_kept_total",
+        "counter",
+        "Spans made while no key was set; they leave only when they are replayed.",
+        counts.kept,
+    );
+}
+
+fn render_capture(text: &mut Exposition, store: &Store) {
+    text.family(
+        "spangate_capture_dropped_total",
+        "counter",
+        "Calls that were not traced, by reason; each is a span made and dropped.",
+    );
+    text.labelled(
+        "spangate_capture_dropped_total",
+        format_args!("reason=\"memory\""),
+        store.counts().dropped(DropReason::Capture),
     );
 }
 

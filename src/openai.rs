@@ -4,7 +4,7 @@
 //! at all. What can be read is kept, what cannot is unknown, and unknown is never zero. Nothing here fails or panics on any input.
 //!
 //! ```text
-//!  request body ──► ChatRequest::parse ──────────────────────────────────────────► ChatRequest
+//!  request body ──► Skeleton (of long ones) ──► without_media ──► ChatRequest::parse ──► ChatRequest
 //!
 //!  reply bytes ──► encoding ──► sse ──► chunk (one JSON object) ──► assemble ────► ChatReply
 //!                      └──────► a JSON body: one object, too ─────────┘
@@ -21,10 +21,15 @@ mod body;
 mod chunk;
 mod form;
 mod json;
+mod media;
+mod outline;
 mod reader;
 mod reply;
 mod request;
 
+pub(crate) use media::without_media;
+pub use media::{Media, MediaSize, without_data_urls};
 pub use reader::{Finished, ReplyReader};
 pub use reply::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
+pub(crate) use request::Skeleton;
 pub use request::{ChatRequest, Content, Mark, Message, NotAnObject, Quoted};

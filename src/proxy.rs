@@ -5,6 +5,7 @@
 
 mod admission;
 mod headers;
+mod lent;
 mod refusal;
 mod target;
 mod tunnel;
@@ -31,12 +32,16 @@ use crate::config::Secret;
 use crate::health;
 use crate::identity::{self, Log};
 use crate::metrics::{Endpoint, Metrics};
+use crate::openai::Media;
+use crate::redact::KnownSecrets;
 use crate::server::Shutdown;
 use crate::tap::Tap;
-use crate::upstream::{CallError, Pulse, ReplyBody, Upstream};
+use crate::upstream::{CallError, Pulse, Reachability, ReplyBody, Upstream};
 pub use admission::Limits;
 use admission::{Gate, check_head, check_key, check_path, content_length};
 use headers::{GATEWAY_REQUEST_ID, Upward, downward};
+pub use lent::Lent;
+use lent::{Back, lend};
 use refusal::Refusal;
 pub use upload::{Upload, UploadError};
 use watch::{Blame, Count, Fault};
@@ -52,6 +57,8 @@ pub struct Settings {
     pub host: HeaderValue,
     /// Sent in place of the client's `authorization`.
     pub authorization: Option<HeaderValue>,
+    /// The gateway's own, which an upstream must not be heard to repeat.
+    pub secrets: Arc<[Secret]>,
     /// Clients must present one of these; empty for any client.
     pub client_keys: Vec<Secret>,
     /// Bounds of a request.
@@ -62,14 +69,19 @@ pub struct Settings {
     pub content: bool,
     /// Content goes into chat spans twice.
     pub entity_content: bool,
+    /// What spans have of images, audio and other media.
+    pub media: Media,
     /// Most bytes of a body that a span keeps.
     pub max_captured: usize,
     /// `gen_ai.system` of the upstream.
     pub system: &'static str,
 }
 
-/// A request's body as the upstream gets it. In a box, for it moves with the request's head, and each connection has room for 32 of both.
-pub type AskBody = Box<Tap<Upload, Going>>;
+/// A request's body, watched.
+type Watched = Tap<Upload, Going>;
+
+/// A request's body as the upstream gets it.
+pub type AskBody = Lent<Watched>;
 
 /// A response's body as the server gets it.
 pub type AnswerBody = Either<Full<Bytes>, Tap<ReplyBody<AskBody>, Coming>>;
@@ -83,27 +95,30 @@ struct Around {
     settings: Arc<ArcSwap<Settings>>,
     capture: Capture,
     metrics: Arc<Metrics>,
+    reachability: Arc<Reachability>,
     gate: Gate,
     shutdown: Shutdown,
-    tunnels: TaskTracker,
+    tasks: TaskTracker,
 }
 
 impl Proxy {
-    /// A proxy whose settings can be replaced; tunnels run as tasks of `tunnels`.
+    /// A proxy whose settings can be replaced. What goes on after an answer, tunnels among it, runs as `tasks`.
     pub fn new(
         settings: Arc<ArcSwap<Settings>>,
         capture: Capture,
         metrics: Arc<Metrics>,
+        reachability: Arc<Reachability>,
         shutdown: Shutdown,
-        tunnels: TaskTracker,
+        tasks: TaskTracker,
     ) -> Self {
         Proxy(Arc::new(Around {
             settings,
             capture,
             gate: Gate::new(Arc::clone(&metrics)),
             metrics,
+            reachability,
             shutdown,
-            tunnels,
+            tasks,
         }))
     }
 }
@@ -172,7 +187,9 @@ async fn answer(
         pulse: pulse.clone(),
         fault: fault.clone(),
     };
-    let request = upward(settings, request, target, client.is_some(), going)?;
+    // A client that waits to be told to go on has sent nothing.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let (request, back) = upward(settings, request, target, client.is_some(), going)?;
     let mut coming = Coming::new(answered, admission);
 
     let called = Instant::now();
@@ -189,13 +206,19 @@ async fn answer(
                 // Dropped, the watch tells that the client left, which is nearly always why.
                 Some(Blame::Client) => Refusal::Malformed("its body broke off or is badly framed"),
                 None => {
+                    around.reachability.failed(&error);
                     coming.fail(&error);
+                    if !waits && coming.wants_request() {
+                        around.tasks.spawn(back.read_on(coming));
+                    }
                     Refusal::Upstream(error)
                 }
             });
         }
     };
     let head_came = Instant::now();
+    drop(back);
+    around.reachability.answered();
     coming.head(&around.metrics, &response);
     let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| hyper::upgrade::on(&mut response));
@@ -204,7 +227,7 @@ async fn answer(
     parts.headers = downward(parts.headers, id.header_value(), upgraded.is_some());
     let answer = match (upgraded, client) {
         (Some(upstream), Some(client)) => {
-            around.tunnels.spawn(tunnel::run(
+            around.tasks.spawn(tunnel::run(
                 client,
                 upstream,
                 around.shutdown.clone(),
@@ -237,9 +260,20 @@ fn endpoint(path: &str) -> Endpoint {
     }
 }
 
-/// Whether AutoGen's clients name themselves so: they are openai-python's asynchronous ones.
+/// How the clients of agents name themselves: AutoGen's are openai-python's asynchronous ones, and for Azure it puts its own name before
+/// whatever the program says (autogen-ext 0.7, `AZURE_OPENAI_USER_AGENT`); then Microsoft's Agent Framework and OpenAI's Agents SDK.
+const AGENTS_CLIENTS: [&[u8]; 5] = [
+    b"AsyncOpenAI/",
+    b"AsyncAzureOpenAI/",
+    b"autogen-python/",
+    b"agent-framework-python/",
+    b"Agents/Python",
+];
+
+/// Whether an agent may ask, by the client's name. Programs put their own before it, or behind it.
 fn is_agents_client(user_agent: &[u8]) -> bool {
-    user_agent.starts_with(b"AsyncOpenAI/") || user_agent.starts_with(b"AsyncAzureOpenAI/")
+    let mut products = user_agent.split(|byte| *byte == b' ');
+    products.any(|product| AGENTS_CLIENTS.iter().any(|name| product.starts_with(name)))
 }
 
 /// Reads who asks, and begins to watch the exchange, unless the request asks not to be.
@@ -277,13 +311,22 @@ fn watch(
             .headers()
             .get(header::USER_AGENT)
             .is_some_and(|agent| is_agents_client(agent.as_bytes())),
+        media: settings.media,
         max_body: settings.max_captured,
         system: settings.system,
+        wall_offset_ns: 0,
         identity,
     };
-    around
+    let (asked, mut answered) = around
         .capture
-        .open(opening, content_length(request.headers()))
+        .open(opening, content_length(request.headers()));
+    let query = request.uri().query();
+    answered.hides(KnownSecrets::of(
+        request.headers(),
+        query,
+        &settings.secrets,
+    ));
+    (asked, answered)
 }
 
 /// The request as the upstream gets it.
@@ -293,7 +336,7 @@ fn upward(
     target: http::Uri,
     upgrade: bool,
     going: Going,
-) -> Result<Request<AskBody>, Refusal> {
+) -> Result<(Request<AskBody>, Back<Watched>), Refusal> {
     let (mut parts, body) = request.into_parts();
     let came_over = parts.version;
     let chunked = !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH);
@@ -310,11 +353,7 @@ fn upward(
         .map_err(|_| Refusal::Malformed("Connection names a header that frames the message"))?;
     parts.uri = target;
     parts.version = Version::HTTP_11;
-    Ok(Request::from_parts(
-        parts,
-        Box::new(Tap::new(
-            Upload::new(body, settings.limits.max_body, came_over),
-            going,
-        )),
-    ))
+    let upload = Upload::new(body, settings.limits.max_body, came_over);
+    let (body, back) = lend(Tap::new(upload, going));
+    Ok((Request::from_parts(parts, body), back))
 }

@@ -27,6 +27,7 @@ mod placing;
 mod prompts;
 mod rehome;
 mod retries;
+mod rounds;
 mod run;
 mod said;
 mod scope;
@@ -206,7 +207,7 @@ impl Runs {
 
     /// A request has come in whole. Requests may be told in any order, but before the end of anything that began later.
     pub fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept, now: Instant) {
-        if let Some(retrying) = Retrying::of(&opening, started_ns, body.bytes()) {
+        if let Some(retrying) = Retrying::of(&opening, started_ns, &body) {
             self.retries.claim(&retrying);
         }
         if !self.is_grouped(&opening) {

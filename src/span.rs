@@ -55,8 +55,11 @@ pub struct Place {
     /// The span it happened in; none for a root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_span_id: Option<SpanId>,
-    /// When it began, in nanoseconds since the Unix epoch: with its first attempt, which may have been another exchange.
+    /// When it began, in nanoseconds of [`crate::clock`]: with its first attempt, which may have been another exchange.
     pub start_ns: u64,
+    /// What has to be added to times of that clock for the times that the spans of its run show.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wall_offset_ns: i64,
     /// Attempts that failed before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
@@ -69,6 +72,18 @@ pub struct Place {
     /// What its run was asked first, likewise; in part, where it is long.
     #[serde(skip)]
     pub task: Option<Arc<str>>,
+}
+
+impl Place {
+    /// What the span shows for this time of [`crate::clock`]: nanoseconds since the Unix epoch.
+    pub fn wall_ns(&self, steady_ns: u64) -> u64 {
+        steady_ns.saturating_add_signed(self.wall_offset_ns)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// Something that happened during a span.

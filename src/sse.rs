@@ -38,10 +38,16 @@ pub enum Frame<'f> {
         /// Its own id, empty where it has none: ids are not carried over from earlier events.
         id: Cow<'f, str>,
     },
-    /// JSON that was written into the stream without `data:` before it. No grammar has it, yet some servers report an error so, after
-    /// a head that promised events.
+    /// JSON or other text that was written into the stream without any field's name before it. No grammar has it, yet some servers, and
+    /// proxies before them, report an error so, after a head that promised events.
     Stray(Cow<'f, str>),
 }
+
+/// The fields of the grammar; a line that begins with a colon is a comment.
+const FIELDS: [&str; 5] = ["data", "event", "id", "retry", ""];
+
+/// llama.cpp's field for an error, which the grammar has not.
+const ERROR_FIELD: &str = "error:";
 
 /// Cuts a stream of server-sent events into frames.
 #[derive(Debug)]
@@ -177,12 +183,12 @@ impl Framer {
             return self.end_event(each);
         }
         // Stray JSON need not have blank lines around it.
-        let stray = self.event.first() == Some(&b'{');
+        let stray = self.event.starts_with(b"{") || self.event.starts_with(b"[");
         if self.line > 0
             && (if stray {
                 line.starts_with(b"data:")
             } else {
-                line.starts_with(b"{")
+                line.starts_with(b"{") || line.starts_with(b"[")
             })
         {
             let line = self.event.split_off(self.line);
@@ -198,16 +204,28 @@ impl Framer {
             return;
         }
         let text = readable(&self.event);
-        if text.starts_with('{') {
+        if text.starts_with(['{', '[']) {
             each(Frame::Stray(text));
         } else if let Some(data) = one_line(&text) {
             each(message(data.into()));
-        } else if let Some(event) = parse(&text) {
-            each(Frame::Event {
-                kind: event.event.into(),
-                data: event.data.into(),
-                id: event.id.into(),
-            });
+        } else {
+            let (lines, error) = text.split_at(error_field(&text).unwrap_or(text.len()));
+            if let Some(event) = parse(lines) {
+                each(Frame::Event {
+                    kind: event.event.into(),
+                    data: event.data.into(),
+                    id: event.id.into(),
+                });
+            } else if !lines.is_empty() && !lines.lines().any(is_field) {
+                each(Frame::Stray(lines.into()));
+            }
+            if !error.is_empty() {
+                each(Frame::Event {
+                    kind: "error".into(),
+                    data: data_of_error(error).into(),
+                    id: "".into(),
+                });
+            }
         }
         self.event.clear();
         self.event.shrink_to(KEPT_CAPACITY);
@@ -229,6 +247,30 @@ fn one_line(event: &str) -> Option<&str> {
     let data = event.strip_prefix("data:")?.strip_suffix('\n')?;
     let several = memchr::memchr(b'\n', data.as_bytes()).is_some();
     (!several).then(|| data.strip_prefix(' ').unwrap_or(data))
+}
+
+/// Where in an event its error begins, in a field of its own.
+fn error_field(event: &str) -> Option<usize> {
+    if event.starts_with(ERROR_FIELD) {
+        return Some(0);
+    }
+    Some(event.find("\nerror:")? + 1)
+}
+
+/// What an error says that has a field of its own, and lines that may have none.
+fn data_of_error(lines: &str) -> String {
+    let data = lines.lines().map(|line| {
+        let named = line
+            .strip_prefix(ERROR_FIELD)
+            .or_else(|| line.strip_prefix("data:"));
+        named.unwrap_or(line).trim()
+    });
+    data.collect::<Vec<_>>().join("\n")
+}
+
+fn is_field(line: &str) -> bool {
+    let name = line.split(':').next().unwrap_or_default();
+    FIELDS.contains(&name)
 }
 
 /// One event out of its lines, each of which ends with an LF; none if it has no data.

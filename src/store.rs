@@ -15,7 +15,8 @@
 //! Whoever wants to see what is stored reads the rows beside all this (`reading`): over a connection of its own where there is a file.
 //!
 //! At every moment, to the last span, `created = exported + rejected + dropped (by reason) + pending`: queue and account live behind one lock.
-//! Spans found at the start count as created. A span is sent once it is written down, as long as the disk takes anything in time; it leaves
+//! Spans found at the start count as created. Spans that began while there was no destination are none of these: they are counted as kept, and
+//! leave only when they are replayed, which creates them. A span is sent once it is written down, as long as the disk takes anything in time; it leaves
 //! memory only then, and the newest first. Where the disk takes nothing, spans stay in memory, bounded, the oldest dropped and counted, and
 //! are written as soon as it does.
 //!
@@ -29,10 +30,11 @@
 //! | `released` | numbers of exchanges, from the first to the last, that are done with; any other is told again at the start (without `ended`, as recovered) | when they are | when it becomes part of another, or its exchanges are gone |
 //! | `spans` | a span: a call's place (V), its content being its exchange's; any other span whole (V); a summary for lists (JSON), and its weight in bytes | when it is made | when room is needed, or it is too old |
 //! | `settled` | numbers of spans, from the first to the last, that were accepted, refused or dropped; any other is yet to be sent | when they are | when it becomes part of another, or its spans are gone; divided by a span that is sent again |
+//! | `kept` | numbers of spans, from the first to the last, that were made while there was no destination; they count as settled, and as accepted where room is needed | when the span is made | on a replay, or with the span |
 //! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, it is too old, or on a replay |
 //! | `agents` | the name of the agents that have a system message, by its hash; none where several have it | when it is learned | never |
 //! | `segments` | a file of values beside the database: what is known of it | with the values | with the last of its values |
-//! | `meta` | which file this is | once | never |
+//! | `meta` | which file this is; and since when spans have a destination (`exports_since`, nanoseconds, null while they have none) | once; when that changes | never |
 //!
 //! What is marked V is a value that may be long: `blob` has its form. A long one is not in its row, but beside the database, in a file of many:
 //! `values` tells how. Bodies are written once, and texts that come again in them once for many. `user_version` of the file is the layout's version, `application_id` says that it is
@@ -48,6 +50,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::capture::{Begun, Exchange, ExchangeId, Journal, Kept, Opening};
+use crate::clock::Moment;
 use crate::runs::{Made, Prompt};
 use crate::span::Span;
 
@@ -60,6 +63,7 @@ mod database;
 mod directory;
 mod group;
 mod inbox;
+mod kept;
 mod queue;
 mod ranges;
 mod reading;
@@ -77,6 +81,7 @@ mod writer;
 pub use batch::{Batch, Loaded, Settled};
 pub use counts::{Counts, DropReason};
 pub use database::Refused;
+pub use kept::Replay;
 pub use reading::{Position, Reader, Row, Unavailable};
 pub use recovery::Recovered;
 pub use settings::{OpenError, Settings, StoreState};
@@ -86,7 +91,7 @@ use blob::Unreadable;
 use database::Found;
 use directory::Directory;
 use inbox::{Inbox, Note, Question};
-use queue::{Queue, Taken};
+use queue::{NewSpan, Queue, Taken};
 use reading::News;
 use recovery::Unfinished;
 use writer::Writer;
@@ -141,6 +146,7 @@ impl Store {
         };
         let mut store = Self::with(Inbox::default(), settings.max_memory);
         store.file = directory.as_ref().map(Directory::database);
+        store.lock().exports_since = settings.exports.then_some(0);
         let store = Arc::new(store);
         let writer = Writer::new(Arc::clone(&store), settings, directory);
         if let Err(trouble) = store.look_back(&writer) {
@@ -195,11 +201,11 @@ impl Store {
         }
         let (weight, made) = (weight(&made), Arc::new(made));
         let mut queue = self.lock();
-        let added = queue.add(Arc::clone(&made), weight, Instant::now(), self.max_memory);
+        let added = queue.add(made, weight, Instant::now(), self.max_memory);
         self.ring_when_enough(&mut queue);
         drop(queue);
-        if let Some(seq) = added {
-            self.inbox.tell(Note::Span { seq, made, weight });
+        if let Some(span) = added {
+            self.inbox.tell(Note::Span(span));
         }
     }
 
@@ -254,21 +260,6 @@ impl Store {
         Some(Batch::new(Arc::clone(self), vec![taken], true))
     }
 
-    /// Spans that Respan refused for good, newest first, at most `limit`; none when the disk gives nothing now.
-    pub async fn refused(&self, limit: usize) -> Option<Vec<Refused>> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.ask(Question::ListRefused(limit, reply));
-        answer.await.ok().flatten()
-    }
-
-    /// Sends spans that Respan refused once more, oldest first, at most `limit`; they count as created again. Gives how many; none when
-    /// the disk gives nothing now.
-    pub async fn replay(&self, limit: usize) -> Option<u64> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.ask(Question::Replay(limit, reply));
-        answer.await.ok().flatten()
-    }
-
     /// Nothing more will be told: the thread ends once everything is written.
     pub fn close(&self) {
         self.inbox.close();
@@ -296,6 +287,11 @@ impl Store {
     /// How many spans only memory has.
     pub fn unsaved_count(&self) -> usize {
         self.lock().unsaved_count()
+    }
+
+    /// Whether all that waits outlives this process.
+    pub fn is_on_disk(&self) -> bool {
+        self.file.is_some() && self.unsaved_count() == 0
     }
 
     fn settle(&self, taken: &[Taken], settled: &Settled) {
@@ -376,7 +372,7 @@ impl Store {
         }
     }
 
-    fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Arc<Made>, usize)> {
+    fn unsaved(&self, last: u64, bytes: usize) -> Vec<NewSpan> {
         self.lock().unsaved(last, bytes)
     }
 
@@ -461,6 +457,14 @@ impl Journal for Store {
     fn asked(&self, opening: &Arc<Opening>, body: Kept) {
         self.inbox.tell(Note::Asked(Arc::clone(opening), body));
     }
+
+    fn dropped(&self) {
+        self.lock().never_made(DropReason::Capture);
+    }
+
+    fn last_moment(&self) -> Option<Moment> {
+        Store::last_moment(self)
+    }
 }
 
 impl fmt::Debug for Store {
@@ -476,10 +480,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn unix_microseconds() -> u64 {
+fn unix_nanoseconds() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0))
+        .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0))
 }
 
 /// A span as the database has it.

@@ -4,8 +4,8 @@
 //! was away or by its own account, is found by reading the list anew: no trace that was complete meanwhile is left out, and none is
 //! printed twice as it stands.
 
-mod address;
-mod client;
+pub(crate) mod address;
+pub(crate) mod client;
 mod known;
 mod line;
 mod screen;
@@ -55,7 +55,7 @@ impl Problem {
         self.is_configuration
     }
 
-    fn wrong(message: String) -> Self {
+    pub(crate) fn wrong(message: String) -> Self {
         Problem {
             message,
             is_configuration: true,
@@ -123,13 +123,19 @@ pub async fn run(
     output: impl AsyncWrite + Unpin,
     notes: &mut (dyn Write + Send),
 ) -> Result<(), Problem> {
-    let address = match &words.admin {
-        Some(text) => Address::parse(text),
-        None => Address::of(config.server.admin),
-    };
-    let address = address.map_err(Problem::wrong)?;
+    let address = Address::choose(words.admin.as_deref(), config).map_err(Problem::wrong)?;
+    let filter = [
+        ("thread", words.thread.clone()),
+        ("customer", words.customer.clone()),
+        ("agent", words.agent.clone()),
+        ("model", words.model.clone()),
+        ("status", words.status.map(|went| went.word().to_owned())),
+    ];
+    let filter = filter.into_iter();
+    let filter = filter.filter_map(|(name, value)| Some((name, value?)));
+    let token = config.server.admin_token.as_ref();
     let mut tail = Tail {
-        client: Client::new(address, config.server.admin_token.as_ref(), words),
+        client: Client::new(address, token, filter.collect()),
         words,
         screen: Screen::new(output, words.color),
         notes,
@@ -154,14 +160,7 @@ pub async fn run(
             message: format!("make room for the output: {error}"),
             is_configuration: false,
         }),
-        End::Failure(Failure::Refused(message)) => Err(Problem::wrong(message)),
-        End::Failure(Failure::Away(why) | Failure::Useless(why)) => Err(Problem {
-            message: format!(
-                "start the gateway, or say with --admin where it is: {} does not answer: {why}",
-                tail.client.address()
-            ),
-            is_configuration: false,
-        }),
+        End::Failure(failure) => Err(failure.into_problem(tail.client.address())),
     }
 }
 

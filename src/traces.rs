@@ -12,12 +12,15 @@
 
 mod desk;
 mod facts;
+mod failure_sign;
 mod index;
 mod live;
+mod pages;
 mod query;
 mod search;
 mod written;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +37,7 @@ pub use desk::{Changes, Form, Item, Outline, Since, around_spans as around_otlp}
 pub use facts::Facts;
 pub use index::Place;
 pub use live::Live;
+pub use pages::{MOST_SPANS, MoreSpans, SpanCursor, SpanQuery};
 pub use query::{Cursor, Filter, LIMIT, MOST, Query, Status};
 pub use written::{Listed, Page, time};
 
@@ -74,13 +78,17 @@ impl Traces {
         self.ask(move |desk| desk.list(&query)).await
     }
 
-    /// What a trace is made of; none of one that is not there.
+    /// What a trace is made of, or a page of it; none of one that is not there.
     ///
     /// # Errors
     /// The store gives nothing now.
-    pub async fn outline(&self, trace_id: TraceId) -> Result<Option<Outline>, Unavailable> {
+    pub async fn outline(
+        &self,
+        trace_id: TraceId,
+        query: SpanQuery,
+    ) -> Result<Option<Outline>, Unavailable> {
         self.live.look().await;
-        self.ask(move |desk| desk.outline(trace_id)).await
+        self.ask(move |desk| desk.outline(trace_id, &query)).await
     }
 
     /// One span of it as JSON; none where it is not there.
@@ -98,9 +106,9 @@ impl Traces {
     /// The store gives nothing now.
     pub async fn spans(
         &self,
-        items: Vec<Item>,
+        items: VecDeque<Item>,
         form: Form,
-    ) -> Result<(Bytes, Vec<Item>), Unavailable> {
+    ) -> Result<(Bytes, VecDeque<Item>), Unavailable> {
         self.ask(move |desk| desk.spans(items, form)).await
     }
 

@@ -4,7 +4,10 @@
 //! connection that turned out to be dead, goes out on another. There is no limit on a call's total time, only on silence.
 
 mod connect;
+mod idle;
 mod pool;
+mod reachability;
+mod shared;
 mod silence;
 
 use std::fmt;
@@ -22,6 +25,7 @@ use connect::{Connector, Origin};
 pub use connect::{InvalidRoots, trusted_roots, usual_roots};
 pub use pool::Place;
 use pool::Pool;
+pub use reachability::{ReachState, Reachability};
 pub use silence::{Broken, Pulse, Vigil};
 
 /// How an upstream is reached.

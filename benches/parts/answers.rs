@@ -41,7 +41,7 @@ pub(crate) fn span(words: &mut Words, number: u8) -> Span {
     let body = request(words, 20 << 10);
     let mut attributes = Vec::new();
     if let Ok(request) = ChatRequest::parse(body.as_bytes()) {
-        request_attributes(&request, true, &mut attributes);
+        request_attributes(&request, request.stream, true, &mut attributes);
     }
     Span {
         trace_id: TraceId([1; 16]),

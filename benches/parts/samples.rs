@@ -43,8 +43,10 @@ pub(crate) fn opening() -> Opening {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: spangate::openai::Media::Size,
         max_body: 4 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 

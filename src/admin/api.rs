@@ -1,6 +1,6 @@
 //! Traces over HTTP: what a request asks, read strictly, and the answer as JSON. A trace is written span by span, as its reader takes it.
 
-use std::fmt::Write as _;
+use std::collections::VecDeque;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -12,7 +12,10 @@ use http_body_util::{BodyExt, StreamBody};
 
 use super::answer::{self, Body, JSON, error, json, unavailable};
 use crate::span::{SpanId, TraceId};
-use crate::traces::{Filter, Form, Item, LIMIT, MOST, Outline, Query, Traces, around_otlp};
+use crate::traces::{
+    Facts, Filter, Form, Item, LIMIT, MOST, MOST_SPANS, Outline, Query, SpanQuery, Traces,
+    around_otlp, time,
+};
 
 /// What a request says that cannot be meant, in words that name the parameter.
 pub(super) struct Bad(String);
@@ -59,6 +62,16 @@ impl Parameters {
             .map_err(|_| Bad(format!("{name}: {wanted}")))
     }
 
+    fn limit(&mut self, default: usize, most: usize) -> Result<usize, Bad> {
+        let wanted = format!("must be a number from 1 to {most}");
+        let limit = self.parsed("limit", &wanted)?.unwrap_or(default);
+        if (1..=most).contains(&limit) {
+            Ok(limit)
+        } else {
+            Err(Bad(format!("limit: {wanted}")))
+        }
+    }
+
     fn filter(&mut self) -> Result<Filter, Bad> {
         Ok(Filter {
             thread: self.text("thread"),
@@ -80,11 +93,7 @@ fn query(query: Option<&str>) -> Result<Query, Bad> {
         "limit", "cursor", "thread", "customer", "agent", "model", "status", "q",
     ];
     let mut parameters = Parameters::read(query, &known)?;
-    let limit = parameters.parsed("limit", &format!("must be a number from 1 to {MOST}"))?;
-    let limit = limit.unwrap_or(LIMIT);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Bad(format!("limit: must be a number from 1 to {MOST}")));
-    }
+    let limit = parameters.limit(LIMIT, MOST)?;
     Ok(Query {
         filter: parameters.filter()?,
         text: parameters.text("q").map(|text| text.to_lowercase()),
@@ -125,28 +134,45 @@ pub(super) async fn below(traces: &Traces, path: &str, asked: Option<&str>) -> R
     }
 }
 
+/// Which spans of a trace are asked for, and in which form.
+fn span_query(asked: Option<&str>) -> Result<(SpanQuery, Form), Bad> {
+    let mut parameters = Parameters::read(asked, &["content", "limit", "cursor", "parent"])?;
+    let content = match parameters.text("content").as_deref() {
+        None => true,
+        Some("none") => false,
+        Some(_) => return Err(Bad("content: must be none, or left out".to_owned())),
+    };
+    let parent = parameters.text("parent").map(|id| {
+        SpanId::parse(id.as_bytes()).ok_or_else(|| Bad("parent: must be 16 hex digits".to_owned()))
+    });
+    let query = SpanQuery {
+        parent: parent.transpose()?,
+        cursor: parameters.parsed("cursor", "must be the `more.cursor` of an earlier answer")?,
+        limit: parameters.limit(MOST_SPANS, MOST_SPANS)?,
+    };
+    Ok((query, Form::Plain { content }))
+}
+
 async fn one(traces: &Traces, trace: TraceId, asked: Option<&str>) -> Response<Body> {
-    let content = match Parameters::read(asked, &["content"])
-        .map(|mut parameters| parameters.text("content"))
-    {
-        Ok(None) => true,
-        Ok(Some(word)) if word == "none" => false,
-        Ok(Some(_)) => return Bad("content: must be none, or left out".to_owned()).into(),
+    let (query, form) = match span_query(asked) {
+        Ok(query) => query,
         Err(bad) => return bad.into(),
     };
-    let outline = match outline(traces, trace).await {
+    let outline = match outline(traces, trace, query).await {
         Ok(outline) => outline,
         Err(refusal) => return refusal,
     };
-    let title = serde_json::to_string(&outline.title).unwrap_or_default();
-    let mut head = String::new();
-    // Writing to a text does not fail.
-    let _ = write!(
-        head,
-        r#"{{"trace_id":"{}","live":{},"title":{title},"spans":["#,
-        outline.trace_id, outline.live
-    );
-    let form = Form::Plain { content };
+    let head = serde_json::json!({
+        "trace_id": trace,
+        "live": outline.listed.live,
+        "title": outline.listed.facts.title(),
+        "totals": totals(&outline.listed.facts),
+        "more": outline.more,
+    });
+    let mut head = head.to_string();
+    // The spans are its last member.
+    head.pop();
+    head.push_str(",\"spans\":[");
     let body = written(
         traces.clone(),
         head.into(),
@@ -157,8 +183,22 @@ async fn one(traces: &Traces, trace: TraceId, asked: Option<&str>) -> Response<B
     answer::with(StatusCode::OK, JSON, body)
 }
 
+/// What all of a trace amounts to, of which an answer may hold a page alone. Nothing of it is content.
+fn totals(facts: &Facts) -> serde_json::Value {
+    serde_json::json!({
+        "spans": facts.spans,
+        "errors": facts.errors,
+        "model_calls": facts.model_calls,
+        "tool_calls": facts.tool_calls,
+        "input_tokens": facts.input_tokens,
+        "output_tokens": facts.output_tokens,
+        "start": time(facts.start_ns),
+        "end": time(facts.end_ns),
+    })
+}
+
 async fn otlp(traces: &Traces, trace: TraceId) -> Response<Body> {
-    let outline = match outline(traces, trace).await {
+    let outline = match outline(traces, trace, SpanQuery::ALL).await {
         Ok(outline) => outline,
         Err(refusal) => return refusal,
     };
@@ -180,8 +220,12 @@ async fn one_span(traces: &Traces, trace: TraceId, span: SpanId) -> Response<Bod
     }
 }
 
-async fn outline(traces: &Traces, trace: TraceId) -> Result<Outline, Response<Body>> {
-    match traces.outline(trace).await {
+async fn outline(
+    traces: &Traces,
+    trace: TraceId,
+    query: SpanQuery,
+) -> Result<Outline, Response<Body>> {
+    match traces.outline(trace, query).await {
         Ok(Some(outline)) => Ok(outline),
         Ok(None) => Err(not_there(
             "no such trace is stored; it may be older than store.max_age, or have made room",
@@ -191,7 +235,7 @@ async fn outline(traces: &Traces, trace: TraceId) -> Result<Outline, Response<Bo
 }
 
 /// Spans between a head and an end, read as they are taken.
-fn written(traces: Traces, head: Bytes, items: Vec<Item>, form: Form, end: Bytes) -> Body {
+fn written(traces: Traces, head: Bytes, items: VecDeque<Item>, form: Form, end: Bytes) -> Body {
     enum Next {
         Head(Bytes),
         Spans { first: bool },

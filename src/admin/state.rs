@@ -1,11 +1,11 @@
-//! How export and store are doing, and the spans that were refused, as JSON: `/api/health`, `/api/refused`.
+//! How upstream, export and store are doing, and the spans that were refused, as JSON: `/api/health`, `/api/refused`.
 
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::Shown;
-use crate::store::{Refused, Store};
+use crate::store::{Refused, Replay, Store};
 
 /// The most refused spans that are listed.
 const LISTED: usize = 1000;
@@ -22,6 +22,7 @@ pub struct About {
 #[derive(Serialize)]
 struct Health<'a> {
     gateway: Gateway<'a>,
+    upstream: Upstream<'a>,
     export: Export<'a>,
     store: Stored<'a>,
     refused: Vec<RefusedSpan>,
@@ -37,10 +38,20 @@ struct Gateway<'a> {
 }
 
 #[derive(Serialize)]
+struct Upstream<'a> {
+    state: &'static str,
+    since: Option<String>,
+    failures: u64,
+    last_error: Option<Problem<'a>>,
+}
+
+#[derive(Serialize)]
 struct Export<'a> {
     /// Whether there is a key: without one nothing leaves.
     configured: bool,
     pending: u64,
+    /// Spans made without a key: they leave only when they are replayed.
+    kept: u64,
     posts: usize,
     key_refused: bool,
     last_success: Option<String>,
@@ -74,6 +85,7 @@ struct RefusedSpan {
 /// All of it. The refused spans are the newest, and are left out when the disk gives nothing now.
 pub(super) async fn health(shown: &Shown) -> Vec<u8> {
     let (about, store, export) = (&shown.about, &shown.store, &shown.export.state());
+    let reach = shown.upstream.state();
     let state = store.state();
     let counts = store.counts();
     let health = Health {
@@ -84,9 +96,20 @@ pub(super) async fn health(shown: &Shown) -> Vec<u8> {
             draining: shown.shutdown.is_draining(),
             runs_open: shown.metrics.runs_open(),
         },
+        upstream: Upstream {
+            state: match reach.reachable {
+                Some(true) => "reachable",
+                Some(false) => "unreachable",
+                None => "unknown",
+            },
+            since: reach.since.map(time),
+            failures: reach.failures,
+            last_error: reach.last_error.as_ref().map(problem),
+        },
         export: Export {
             configured: export.configured,
             pending: counts.pending,
+            kept: state.kept,
             posts: export.posts,
             key_refused: export.key_refused,
             last_success: export.last_success.map(time),
@@ -105,9 +128,9 @@ pub(super) async fn health(shown: &Shown) -> Vec<u8> {
     serde_json::to_vec(&health).unwrap_or_default()
 }
 
-/// Sends refused spans again. Gives how many, as JSON; none when the disk gives nothing now.
-pub(super) async fn replay(store: &Store) -> Option<Vec<u8>> {
-    let replayed = store.replay(LISTED).await?;
+/// Sends spans that would not leave by themselves. Gives how many, as JSON; none when the disk gives nothing now.
+pub(super) async fn replay(store: &Store, what: Replay) -> Option<Vec<u8>> {
+    let replayed = store.replay(what).await?;
     Some(format!("{{\"replayed\":{replayed}}}").into_bytes())
 }
 

@@ -1,41 +1,64 @@
 //! A request's body while it goes up: its observer adds to it, and whoever writes the exchange down reads it once it is whole.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::budget::{Copied, Kept};
+use bytes::Bytes;
+
+use super::budget::{Budget, Copied};
+use super::exchange::Opening;
+use super::kept::Kept;
+use crate::openai::{Media, Skeleton};
 
 /// The copy of a body that may still grow.
 #[derive(Debug)]
 pub(super) struct Asking {
     /// What the head says of the body's length, in bytes.
     told: Option<u64>,
+    /// It has no content coding: what it says can be seen as it comes.
+    is_plain: bool,
+    media: Media,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 enum State {
-    Growing {
-        copied: Copied,
-        /// Bytes seen, the ones not kept included.
-        seen: u64,
-        /// Somebody asked for the whole before there was one.
-        awaited: bool,
-    },
+    Growing(Growing),
     Whole(Kept),
 }
 
+#[derive(Debug)]
+struct Growing {
+    copied: Copied,
+    /// What takes the place of the copy once the body is longer than what is kept of one.
+    skeleton: Option<Box<Skeleton>>,
+    /// Bytes seen, the ones not kept included.
+    seen: u64,
+    /// Somebody asked for the whole before there was one.
+    awaited: bool,
+}
+
 impl Asking {
-    pub(super) fn new(mut copied: Copied, told: Option<u64>) -> Self {
-        if let Some(told) = told {
-            copied.expect(usize::try_from(told).unwrap_or(usize::MAX));
-        }
-        Asking {
-            told,
-            state: Mutex::new(State::Growing {
+    /// The body of a request whose head tells its length; nothing is kept of what is no chat completion.
+    pub(super) fn new(opening: &Opening, budget: &Arc<Budget>, told: Option<u64>) -> Self {
+        let state = if opening.chat {
+            let mut copied = Copied::new(opening.max_body, Arc::clone(budget));
+            if let Some(told) = told {
+                copied.expect(usize::try_from(told).unwrap_or(usize::MAX));
+            }
+            State::Growing(Growing {
                 copied,
+                skeleton: None,
                 seen: 0,
                 awaited: false,
-            }),
+            })
+        } else {
+            State::Whole(Kept::new(Bytes::new(), false))
+        };
+        Asking {
+            told,
+            is_plain: opening.content_encoding.is_none(),
+            media: opening.media,
+            state: Mutex::new(state),
         }
     }
 
@@ -44,27 +67,25 @@ impl Asking {
     pub(super) fn of(kept: Kept) -> Self {
         Asking {
             told: None,
+            is_plain: true,
+            media: Media::Full,
             state: Mutex::new(State::Whole(kept)),
         }
     }
 
     pub(super) fn push(&self, data: &[u8]) {
-        if let State::Growing { copied, seen, .. } = &mut *self.lock() {
-            copied.push(data);
-            *seen += data.len() as u64;
+        if let State::Growing(growing) = &mut *self.lock() {
+            growing.push(data, self.is_plain);
         }
     }
 
     /// There is no more of it. Gives it where somebody had asked for it before.
     pub(super) fn complete(&self) -> Option<Kept> {
         let mut state = self.lock();
-        let State::Growing {
-            copied, awaited, ..
-        } = &mut *state
-        else {
+        let State::Growing(growing) = &mut *state else {
             return None;
         };
-        let (kept, awaited) = (copied.take().kept(), *awaited);
+        let (kept, awaited) = (self.kept(growing), growing.awaited);
         *state = State::Whole(kept.clone());
         awaited.then_some(kept)
     }
@@ -74,29 +95,33 @@ impl Asking {
         matches!(&*self.lock(), State::Whole(_))
     }
 
+    /// Whether more may come, and less than `limit` bytes have.
+    pub(super) fn has_room(&self, limit: usize) -> bool {
+        matches!(&*self.lock(), State::Growing(growing) if growing.seen < limit as u64)
+    }
+
     /// The whole of it; none as long as it grows, and then [`Self::complete`] will give it.
     pub(super) fn whole(&self) -> Option<Kept> {
         match &mut *self.lock() {
             State::Whole(kept) => Some(kept.clone()),
-            State::Growing { awaited, .. } => {
-                *awaited = true;
+            State::Growing(growing) => {
+                growing.awaited = true;
                 None
             }
         }
     }
 
-    /// As much as there is of it, at the exchange's end. What is still on its way is cut off, unless only its end was to come.
+    /// As much as there is of it, at the exchange's end. What is still on its way is missing, unless only its end was to come.
     pub(super) fn end(&self) -> Kept {
         let mut state = self.lock();
         let kept = match &mut *state {
             State::Whole(kept) => return kept.clone(),
-            State::Growing { copied, seen, .. } => {
-                let all = self.told.is_none_or(|told| told == *seen);
-                let copied = copied.take();
-                if all {
-                    copied.kept()
+            State::Growing(growing) => {
+                let kept = self.kept(growing);
+                if self.told.is_none_or(|told| told == growing.seen) {
+                    kept
                 } else {
-                    copied.kept().cut_off()
+                    kept.broken_off()
                 }
             }
         };
@@ -104,18 +129,129 @@ impl Asking {
         kept
     }
 
+    fn kept(&self, growing: &mut Growing) -> Kept {
+        let mut copied = growing.copied.take();
+        if let Some(skeleton) = growing.skeleton.take() {
+            copied.fill(skeleton.finish());
+        }
+        // Coded, it is taken out by whoever decodes it.
+        Kept::of(copied, self.media == Media::Full || !self.is_plain)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Growing {
+    fn push(&mut self, data: &[u8], is_plain: bool) {
+        self.seen += data.len() as u64;
+        if let Some(skeleton) = &mut self.skeleton {
+            return skeleton.push(data);
+        }
+        let (fits, beyond) = data.split_at(data.len().min(self.copied.room()));
+        self.copied.push(fits);
+        if beyond.is_empty() {
+            return;
+        }
+        if is_plain && let Some(mut skeleton) = self.copied.as_skeleton() {
+            skeleton.push(beyond);
+            self.skeleton = Some(Box::new(skeleton));
+        } else {
+            self.copied.push(beyond);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Budget;
+    use crate::capture::worker::tests::opening;
 
     fn asking(told: Option<u64>) -> Asking {
-        Asking::new(Copied::new(100, Budget::new(1000)), told)
+        Asking::new(&opening("/"), &Budget::new(1 << 20), told)
+    }
+
+    fn long_body() -> String {
+        let text = "long ".repeat(5000);
+        let messages = format!(r#"[{{"content":"{text}"}},{{"content":"short"}}]"#);
+        format!(r#"{{"messages":{messages},"model":"m"}}"#)
+    }
+
+    fn kept_of(body: &str, pieces: usize, opening: &Opening) -> Kept {
+        let budget = Budget::new(1 << 20);
+        let asking = Asking::new(opening, &budget, Some(body.len() as u64));
+        for piece in body.as_bytes().chunks(pieces) {
+            asking.push(piece);
+            assert!(budget.held() <= opening.max_body);
+        }
+        asking.end()
+    }
+
+    #[test]
+    fn of_a_body_beyond_the_limit_all_but_long_texts_is_kept() {
+        let opening = Opening {
+            max_body: 10_000,
+            ..opening("/")
+        };
+        let body = long_body();
+        let whole = kept_of(&body, body.len(), &opening);
+        assert!(whole.is_cut() && whole.is_shortened() && whole.bytes().len() < 2000);
+        for pieces in [1, 7, 1000, 10_000, 10_001] {
+            assert_eq!(kept_of(&body, pieces, &opening).bytes(), whole.bytes());
+        }
+        whole.asks(&opening, |request| {
+            let request = request.unwrap();
+            assert_eq!(request.model.as_deref(), Some("m"));
+            assert_eq!((request.messages.len(), request.incomplete), (2, false));
+        });
+        let exact = Opening {
+            max_body: body.len(),
+            ..opening
+        };
+        let whole = kept_of(&body, 1000, &exact);
+        assert_eq!((whole.bytes(), whole.is_cut()), (body.as_bytes(), false));
+    }
+
+    #[test]
+    fn what_is_coded_or_no_object_is_cut_where_the_limit_is() {
+        let opening = || Opening {
+            max_body: 10_000,
+            ..opening("/")
+        };
+        let coded = Opening {
+            content_encoding: Some("gzip".to_owned()),
+            ..opening()
+        };
+        let body = long_body();
+        assert!(kept_of(&body, 77, &coded).bytes() == &body.as_bytes()[..10_000]);
+        let list = format!("[{body}]");
+        let kept = kept_of(&list, 77, &opening());
+        assert!(kept.bytes() == &list.as_bytes()[..10_000] && kept.is_cut());
+    }
+
+    #[test]
+    fn without_room_for_a_skeleton_a_body_is_cut() {
+        let opening = Opening {
+            max_body: 10_000,
+            ..opening("/")
+        };
+        let asking = Asking::new(&opening, &Budget::new(9_000), None);
+        for piece in long_body().as_bytes().chunks(100) {
+            asking.push(piece);
+        }
+        let kept = asking.end();
+        assert_eq!((kept.bytes().len(), kept.is_cut()), (9_000, true));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_is_no_chat_completion_and_nothing_is_cut() {
+        let opening = Opening {
+            chat: false,
+            ..opening("/v1/embeddings")
+        };
+        let kept = kept_of("{}", 1, &opening);
+        assert_eq!((kept.bytes(), kept.is_cut()), (&b""[..], false));
     }
 
     #[test]
@@ -144,8 +280,8 @@ mod tests {
             asking.push(b"abc");
             let kept = asking.end();
             assert_eq!(
-                (kept.bytes(), kept.is_cut()),
-                (&b"abc"[..], cut),
+                (kept.bytes(), kept.is_cut(), kept.is_shortened()),
+                (&b"abc"[..], cut, false),
                 "{told:?}"
             );
         }

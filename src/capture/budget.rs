@@ -1,17 +1,17 @@
-//! Copies of bodies, and how many bytes all of them together may hold.
+//! Growing copies of bodies, and how many bytes all of them together may hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
-
-use super::question::Question;
+use crate::openai::Skeleton;
 
 /// A limit in bytes that all copies share.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
     held: AtomicUsize,
+    /// What is taken here is taken there, too.
+    parent: Option<Arc<Budget>>,
 }
 
 impl Budget {
@@ -20,14 +20,68 @@ impl Budget {
         Arc::new(Budget {
             limit,
             held: AtomicUsize::new(0),
+            parent: None,
         })
     }
 
-    /// Never takes more than there is, not even for a moment: another thread's copy would be cut for it.
+    /// Room for at most `limit` bytes of `parent`'s: what one reply may hold at a time.
+    pub(super) fn within(parent: &Arc<Budget>, limit: usize) -> Arc<Self> {
+        Arc::new(Budget {
+            limit,
+            held: AtomicUsize::new(0),
+            parent: Some(Arc::clone(parent)),
+        })
+    }
+
+    /// Room for what an exchange takes beside its bodies. There is a quarter more than for bodies, so that no body can keep an exchange from
+    /// being told.
+    pub(super) fn facts(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        let taken = self.take_up_to(bytes, self.limit.saturating_add(self.limit / 4));
+        taken.then(|| Reservation {
+            held: bytes,
+            budget: Arc::clone(self),
+        })
+    }
+
+    /// Bytes left of what one reply may hold; of a budget that many share nobody can tell.
+    fn own_room(&self) -> usize {
+        match self.parent {
+            Some(_) => self.limit.saturating_sub(self.held.load(Ordering::Relaxed)),
+            None => usize::MAX,
+        }
+    }
+
     fn take(&self, bytes: usize) -> bool {
-        let taken = |held: usize| held.checked_add(bytes).filter(|held| *held <= self.limit);
+        if !self.take_up_to(bytes, self.limit) {
+            return false;
+        }
+        let taken = self.parent.as_ref().is_none_or(|parent| parent.take(bytes));
+        if !taken {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Never takes more than there is, not even for a moment: another thread's copy would be cut for it.
+    fn take_up_to(&self, bytes: usize, limit: usize) -> bool {
+        let taken = |held: usize| held.checked_add(bytes).filter(|held| *held <= limit);
         let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
         self.held.fetch_update(set, read, taken).is_ok()
+    }
+
+    /// Takes what is there already, whatever the limit.
+    fn take_anyway(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.take_anyway(bytes);
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.give_back(bytes);
+        }
     }
 }
 
@@ -41,6 +95,27 @@ pub(super) struct Reservation {
 impl Reservation {
     pub(super) fn new(budget: Arc<Budget>) -> Self {
         Reservation { held: 0, budget }
+    }
+
+    /// For bytes that are held already, in the same budget.
+    pub(super) fn beside(&self, bytes: usize) -> Self {
+        self.budget.take_anyway(bytes);
+        Reservation {
+            held: bytes,
+            budget: Arc::clone(&self.budget),
+        }
+    }
+
+    /// Makes it `more` bytes larger, if the budget has room for that and for what exchanges take beside bodies.
+    pub(super) fn add_facts(&mut self, more: usize) -> bool {
+        let limit = self.budget.limit;
+        let fits = self
+            .budget
+            .take_up_to(more, limit.saturating_add(limit / 4));
+        if fits {
+            self.held += more;
+        }
+        fits
     }
 
     /// Makes it at least `bytes` large, if the budget has room for that.
@@ -57,7 +132,14 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.held, Ordering::Relaxed);
+        self.budget.give_back(self.held);
+    }
+}
+
+impl Budget {
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 }
 
@@ -99,12 +181,47 @@ impl Copied {
         if self.cut {
             return;
         }
-        let fitting = data.len().min(self.limit - self.bytes.len());
+        let own_room = self.reserved.budget.own_room();
+        let room = own_room.saturating_add(self.reserved.held) - self.bytes.len();
+        let fitting = data.len().min(self.room()).min(room);
         let affordable = self.reserved.grow(self.bytes.len() + fitting);
         if affordable {
             self.bytes.extend_from_slice(&data[..fitting]);
         }
         self.cut = !affordable || fitting < data.len();
+    }
+
+    /// Bytes until it is cut.
+    pub(super) fn room(&self) -> usize {
+        self.limit - self.bytes.len()
+    }
+
+    /// Goes on as a skeleton of what was copied, in the room of a whole copy. The copy itself takes nothing more until it is
+    /// [filled](Self::fill). None where there is no room, or the body has no skeleton. For as long as this takes, there are both.
+    pub(super) fn as_skeleton(&mut self) -> Option<Skeleton> {
+        if self.cut || !self.reserved.grow(self.limit) {
+            return None;
+        }
+        let skeleton = Skeleton::of(&self.bytes, self.limit)?;
+        self.bytes = Vec::new();
+        self.cut = true;
+        Some(skeleton)
+    }
+
+    /// Holds what a skeleton came to.
+    pub(super) fn fill(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+    }
+
+    /// Whether most of what one reply may hold is taken.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        let budget = &self.reserved.budget;
+        budget.own_room() < budget.limit / 2
+    }
+
+    /// Counts what is held beside its bytes, once no more of them come. Without room it is cut.
+    pub(super) fn weigh(&mut self, beside: usize) {
+        self.cut |= !self.reserved.grow(self.reserved.held + beside);
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -113,6 +230,11 @@ impl Copied {
 
     pub(super) fn is_cut(&self) -> bool {
         self.cut
+    }
+
+    /// All of it, which no longer grows.
+    pub(super) fn into_parts(self) -> (Vec<u8>, bool, Reservation) {
+        (self.bytes, self.cut, self.reserved)
     }
 
     /// What was copied; an empty copy with what is left of the limit stays behind, cut if this one was.
@@ -125,63 +247,6 @@ impl Copied {
             reserved,
         };
         std::mem::replace(self, next)
-    }
-}
-
-/// The copy of a body that does not grow any more. Clones share its bytes.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    pub(super) bytes: Bytes,
-    cut: bool,
-    reserved: Option<Arc<Reservation>>,
-    pub(super) question: Question,
-}
-
-impl Copied {
-    pub(super) fn kept(mut self) -> Kept {
-        let mut kept = Kept::new(self.bytes.into(), self.cut);
-        if !self.reserved.grow(kept.weight()) {
-            kept.question = Question::NOT_KEPT;
-        }
-        kept.reserved = Some(Arc::new(self.reserved));
-        kept
-    }
-}
-
-impl Kept {
-    /// A copy that counts against no budget.
-    pub fn new(bytes: Bytes, cut: bool) -> Self {
-        Kept {
-            question: Question::of(&bytes),
-            bytes,
-            cut,
-            reserved: None,
-        }
-    }
-
-    /// The bytes that were kept, from the first on.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Most bytes that it and what is read from it take.
-    pub(crate) fn weight(&self) -> usize {
-        self.bytes.len() + self.question.weight(&self.bytes)
-    }
-
-    /// Whether there were more.
-    pub fn is_cut(&self) -> bool {
-        self.cut
-    }
-
-    pub(super) fn cut_off(mut self) -> Self {
-        self.cut = true;
-        self
-    }
-
-    /// Counts no longer against the budget of copies: whoever has it now has a bound of its own.
-    pub(super) fn leave_budget(&mut self) {
-        self.reserved = None;
     }
 }
 
@@ -200,16 +265,44 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_read_of_a_long_copy_counts_or_is_not_kept() {
-        let long = vec![b' '; 100_000];
-        for (limit, held) in [(150_000, 150_000), (149_999, 100_000)] {
-            let budget = Budget::new(limit);
-            let mut copy = Copied::new(long.len(), Arc::clone(&budget));
-            copy.push(&long);
-            let kept = copy.kept();
-            assert_eq!(budget.held.load(Ordering::Relaxed), held);
-            assert_eq!((kept.weight(), kept.is_cut()), (held, false));
-        }
+    fn a_budget_within_another_takes_from_both_and_gives_back_to_both() {
+        let all = Budget::new(10);
+        let one = Budget::within(&all, 6);
+        let held = || {
+            (
+                all.held.load(Ordering::Relaxed),
+                one.held.load(Ordering::Relaxed),
+            )
+        };
+        let mut first = Copied::new(usize::MAX, Arc::clone(&one));
+        first.push(&[0; 5]);
+        let mut second = Copied::new(usize::MAX, Arc::clone(&one));
+        second.push(&[0; 2]);
+        // As much of a reply as there is room for.
+        assert_eq!((second.is_cut(), second.bytes().len()), (true, 1));
+        drop(second);
+        assert_eq!(held(), (5, 5));
+        let mut other = Copied::new(usize::MAX, Arc::clone(&all));
+        other.push(&[0; 5]);
+        let mut third = Copied::new(usize::MAX, Arc::clone(&one));
+        third.push(&[0; 1]);
+        assert_eq!((third.is_cut(), held()), (true, (10, 5)));
+        drop((first, other));
+        assert_eq!(held(), (0, 0));
+    }
+
+    #[test]
+    fn facts_have_room_that_bodies_do_not_have() {
+        let budget = Budget::new(100);
+        let mut body = Copied::new(usize::MAX, Arc::clone(&budget));
+        body.push(&[0; 100]);
+        let mut facts = budget.facts(20).unwrap();
+        assert!(budget.facts(6).is_none() && !facts.add_facts(6));
+        assert!(facts.add_facts(5));
+        body.push(&[0]);
+        assert!(body.is_cut());
+        drop(facts);
+        assert_eq!(budget.held.load(Ordering::Relaxed), 100);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One request and what became of it, as the observers saw it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,9 +9,11 @@ use http::{HeaderValue, Method, StatusCode};
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
-use super::budget::Kept;
+use super::kept::Kept;
 use crate::identity::Identity;
-use crate::openai::ChatReply;
+use crate::media_type;
+use crate::openai::{ChatReply, Media};
+use crate::redact::KnownSecrets;
 
 /// Names an exchange: ordered by time, and random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,12 +88,24 @@ pub struct Opening {
     pub content: bool,
     /// The content goes into the span a second time, as `traceloop.entity.input` and `.output`.
     pub entity_content: bool,
-    /// The client is the one that AutoGen's agents have, openai-python's asynchronous one, by its `user-agent`.
+    /// The client is one that agents have, by its `user-agent`.
     pub may_be_agent: bool,
+    /// What spans have of images, audio and other media.
+    pub media: Media,
     /// Most bytes kept of each body.
     pub max_body: usize,
     /// `gen_ai.system` of the upstream.
     pub system: &'static str,
+    /// What has to be added to times of [`crate::clock`] for the wall's time, as it was when the exchange began. Capture sets it.
+    pub wall_offset_ns: i64,
+}
+
+impl Opening {
+    /// About how many bytes it takes beyond its own size: what clients choose the length of.
+    pub fn weight(&self) -> usize {
+        let coding = self.content_encoding.as_ref().map_or(0, String::len);
+        self.path.len() + coding + self.identity.weight()
+    }
 }
 
 /// A finished exchange.
@@ -98,7 +113,7 @@ pub struct Opening {
 pub struct Exchange {
     /// What was known when it began.
     pub opening: Arc<Opening>,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     /// How long it took, by a clock that is never set.
     pub duration: Duration,
@@ -132,13 +147,13 @@ pub struct Retrying {
     pub key: CallKey,
     /// Which attempt it is, at least 1.
     pub attempt: u32,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
 }
 
 impl Retrying {
     /// None of a first attempt, or where no SDK says which it is.
-    pub fn of(opening: &Opening, started_ns: u64, body: &[u8]) -> Option<Self> {
+    pub fn of(opening: &Opening, started_ns: u64, body: &Kept) -> Option<Self> {
         let attempt = opening
             .retry
             .filter(|attempt| *attempt > 0 && opening.chat)?;
@@ -156,7 +171,7 @@ impl Retrying {
 pub struct CallKey([u8; 32]);
 
 impl CallKey {
-    pub(super) fn of(opening: &Opening, body: &[u8]) -> Self {
+    pub(super) fn of(opening: &Opening, body: &Kept) -> Self {
         let identity = &opening.identity;
         let mut hash = Sha256::new();
         hash.update(identity.credential.0);
@@ -169,28 +184,55 @@ impl CallKey {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        hash.update(body);
+        hash.update(body.bytes());
+        if let Some(media) = body.media_hash() {
+            hash.update(media.to_be_bytes());
+        }
         CallKey(hash.finalize().into())
     }
 }
 
 impl Exchange {
-    /// About how many bytes it takes: those of its bodies, and a bit for all else.
+    /// Takes secrets out of what others wrote of a failure: the upstream in an error and the headers beside it, a library of the connection.
+    pub(super) fn hide(&mut self, secrets: &KnownSecrets) {
+        let hide = |text: &mut String| {
+            if let Cow::Owned(hidden) = secrets.redact(text) {
+                *text = hidden;
+            }
+        };
+        match &mut self.ending {
+            Ending::Broke(why) | Ending::Unreachable(why) | Ending::Timeout(why) => hide(why),
+            // These are the gateway's own words.
+            Ending::Refused(..) | Ending::Complete | Ending::ClientLeft | Ending::Recovered => {}
+        }
+        let reading = self.reading.as_mut();
+        let error = reading.and_then(|reading| reading.reply.error.as_mut());
+        let says_error = error.is_some();
+        if let Some(error) = error {
+            error.texts().for_each(hide);
+        }
+        let is_error = |answer: &&mut Answer| says_error || answer.is_refusal();
+        if let Some(answer) = self.answer.as_mut().filter(is_error) {
+            answer.hide(secrets);
+        }
+    }
+
+    /// About how many bytes it takes: those of its bodies and of who asked, and a bit for all else.
     pub fn weight(&self) -> usize {
         const REST: usize = 2048;
         let reply = self
             .reading
             .as_ref()
             .map_or(0, |reading| reading.reply.weight());
-        REST + self.request.weight() + reply
+        REST + self.opening.weight() + self.request.weight() + reply
     }
 
     /// What its other attempts have in common with it.
     pub fn call_key(&self) -> CallKey {
-        CallKey::of(&self.opening, self.request.bytes())
+        CallKey::of(&self.opening, &self.request)
     }
 
-    /// When it ended, in nanoseconds since the Unix epoch.
+    /// When it ended, in nanoseconds of [`crate::clock`].
     pub fn ended_ns(&self) -> u64 {
         let nanoseconds = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         self.started_ns.saturating_add(nanoseconds)
@@ -198,7 +240,7 @@ impl Exchange {
 
     /// What it repeats, when an SDK says that it does.
     pub fn retrying(&self) -> Option<Retrying> {
-        Retrying::of(&self.opening, self.started_ns, self.request.bytes())
+        Retrying::of(&self.opening, self.started_ns, &self.request)
     }
 
     /// A response header, of those that are kept.
@@ -232,10 +274,28 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn is_refusal(&self) -> bool {
+        self.status.is_client_error() || self.status.is_server_error()
+    }
+
+    fn hide(&mut self, secrets: &KnownSecrets) {
+        let mut headers = self.headers.to_vec();
+        let mut found = false;
+        for (_, value) in &mut headers {
+            if let Cow::Owned(hidden) = secrets.redact_known(value) {
+                *value = hidden;
+                found = true;
+            }
+        }
+        if found {
+            self.headers = headers.into();
+        }
+    }
+
     /// Whether it is a stream of events.
     pub fn is_streamed(&self) -> bool {
         let kind = self.content_type.as_deref();
-        kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+        kind.is_some_and(|kind| media_type::is(kind, media_type::EVENT_STREAM))
     }
 }
 

@@ -3,20 +3,30 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::asking::Asking;
-use super::budget::Copied;
+use super::budget::{Budget, Copied, Reservation};
 use super::exchange::{Answer, Ending, Exchange, Opening};
 use super::queue::{Begun, Capture, Event, Piece};
+use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
 
 /// A reply goes to the worker before its copy is longer than this, unless one frame is: thousands of streams hold that much each.
 const PIECE: usize = 2 * 1024;
+/// About what an exchange takes beside what clients and upstreams choose the length of, until the worker is done with it.
+const FACTS: usize = size_of::<Opening>()
+    + size_of::<Watching>()
+    + size_of::<Asking>()
+    + size_of::<Exchange>()
+    + 2 * size_of::<Event>()
+    + 512;
+/// Longest value of a header that says how a reply is to be read; what is longer says nothing.
+const LONGEST_VALUE: usize = 1024;
 /// Of an error's body where bodies are not kept.
 const ERROR_BODY: usize = 4 * 1024;
 
@@ -56,7 +66,11 @@ struct Watching {
     opening: Arc<Opening>,
     started_ns: u64,
     request: Arc<Asking>,
+    secrets: KnownSecrets,
     answer: Option<Answer>,
+    facts: Reservation,
+    /// It failed like this, after so long; the rest of the request may still come.
+    failure: Option<(Ending, Duration)>,
     passing: Passing,
 }
 
@@ -87,19 +101,18 @@ fn kept((name, value): (&HeaderName, &HeaderValue)) -> Option<(&'static str, Str
 /// Begins to watch an exchange.
 pub(super) fn open(
     capture: Capture,
-    opening: Opening,
+    mut opening: Opening,
     request_length: Option<u64>,
 ) -> (Asked, Answered) {
-    let request = Copied::new(
-        if opening.chat { opening.max_body } else { 0 },
-        Arc::clone(capture.budget()),
-    );
-    let request = Arc::new(Asking::new(request, request_length));
-    let started_ns = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        });
+    let Some(facts) = capture.budget().facts(FACTS + opening.weight()) else {
+        capture.dropped();
+        return (Asked::nothing(), Answered::nothing());
+    };
+    let request = Arc::new(Asking::new(&opening, capture.budget(), request_length));
+    let started = Instant::now();
+    let moment = capture.clock().read(started, SystemTime::now());
+    let started_ns = moment.steady_ns;
+    opening.wall_offset_ns = moment.wall_offset_ns;
     let opening = Arc::new(opening);
     capture.began(Begun {
         opening: Arc::clone(&opening),
@@ -113,15 +126,20 @@ pub(super) fn open(
         request: Arc::clone(&request),
     };
     let asked = Asked(opening.chat.then_some(going));
-    let reply = Copied::new(usize::MAX, Arc::clone(capture.budget()));
+    // All of a reply may pass, but no more than this of it waits for the worker.
+    let reply_budget = Budget::within(capture.budget(), opening.max_body);
+    let reply = Copied::new(usize::MAX, reply_budget);
     let watching = Watching {
         capture,
         opening,
         started_ns,
         request,
+        secrets: KnownSecrets::default(),
         answer: None,
+        facts,
+        failure: None,
         passing: Passing {
-            started: Instant::now(),
+            started,
             keep: false,
             streamed: false,
             timed: true,
@@ -170,6 +188,13 @@ impl Answered {
         Answered(None)
     }
 
+    /// These are taken out of what the upstream says in an error.
+    pub fn hides(&mut self, secrets: KnownSecrets) {
+        if let Some(watching) = &mut self.0 {
+            watching.secrets = secrets;
+        }
+    }
+
     /// The upstream's head came.
     pub fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(watching) = &mut self.0 else { return };
@@ -177,8 +202,15 @@ impl Answered {
             headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
+                .filter(|value| value.len() <= LONGEST_VALUE)
                 .map(Arc::from)
         };
+        let mut kept: Vec<_> = headers.iter().filter_map(kept).collect();
+        let weight = |(_, value): &(_, String)| size_of::<(&str, String)>() + value.len();
+        let taken: usize = kept.iter().map(weight).sum();
+        if !watching.facts.add_facts(taken) {
+            kept.clear();
+        }
         let passing = &mut watching.passing;
         passing.keep = watching.opening.chat || !status.is_success();
         if !watching.opening.chat {
@@ -189,19 +221,30 @@ impl Answered {
             first_byte: passing.started.elapsed(),
             content_type: text(header::CONTENT_TYPE.as_str()),
             content_encoding: text(header::CONTENT_ENCODING.as_str()),
-            headers: headers.iter().filter_map(kept).collect(),
+            headers: kept.into(),
         });
         passing.streamed = answer.is_streamed();
     }
 
-    /// There will be no head.
-    pub fn failed(mut self, error: &CallError) {
+    /// There will be no head, nor more of it. The exchange ended now, and settles when this is dropped, with as much of the request as will
+    /// have come by then.
+    pub fn failed(&mut self, error: &CallError) {
+        let Some(watching) = &mut self.0 else { return };
         let why = error.to_string();
-        self.settle(match error {
+        let ending = match error {
             CallError::Unreachable(_) => Ending::Unreachable(why),
             CallError::Broke(_) => Ending::Broke(why),
             CallError::ConnectTimeout | CallError::Silent => Ending::Timeout(why),
-        });
+        };
+        watching.failure = Some((ending, watching.passing.started.elapsed()));
+    }
+
+    /// Whether more of the request would be kept than has come.
+    pub fn wants_request(&self) -> bool {
+        self.0.as_ref().is_some_and(|watching| {
+            let opening = &watching.opening;
+            opening.chat && watching.request.has_room(opening.max_body)
+        })
     }
 
     /// The gateway itself refused, after the upstream was called.
@@ -217,15 +260,19 @@ impl Answered {
                 opening,
                 started_ns,
                 request,
+                secrets,
                 answer,
+                facts,
+                failure,
                 passing: Passing { started, .. },
             } = *watching;
+            let (ending, duration) = failure.unwrap_or_else(|| (ending, started.elapsed()));
             // The request may still be on its way up: what it is by now is what the upstream answered to.
             let request = request.end();
             let exchange = Exchange {
                 opening,
                 started_ns,
-                duration: started.elapsed(),
+                duration,
                 request,
                 answer,
                 ending,
@@ -234,6 +281,8 @@ impl Answered {
             capture.push(Event::Settled {
                 exchange: Box::new(exchange),
                 last,
+                facts,
+                secrets,
             });
         }
     }
@@ -248,12 +297,14 @@ impl Watching {
         let saw_token = self.passing.saw_token.get_or_insert_default();
         self.passing.timed &= !saw_token.load(Ordering::Relaxed);
         self.capture.push(Event::Piece {
-            id: self.opening.id,
+            opening: Arc::clone(&self.opening),
             answer,
-            max_body: self.opening.max_body,
             saw_token: Arc::clone(saw_token),
             piece: self.passing.piece(),
         });
+        if self.passing.reply.is_short_of_room() {
+            self.capture.hurry();
+        }
     }
 }
 
@@ -278,9 +329,12 @@ impl Passing {
     }
 
     fn piece(&mut self) -> Piece {
+        let marks = std::mem::take(&mut self.marks);
+        self.reply.weigh(size_of::<Event>() + size_of_val(&*marks));
+        self.keep &= !self.reply.is_cut();
         Piece {
             bytes: self.reply.take(),
-            marks: std::mem::take(&mut self.marks),
+            marks,
         }
     }
 }

@@ -9,16 +9,19 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use self_cell::self_cell;
 
-use super::budget::Kept;
 use super::exchange::Opening;
+use super::kept::Kept;
 use crate::encoding::Decoder;
-use crate::openai::{ChatRequest, Mark, NotAnObject};
+use crate::openai::{ChatRequest, Mark, Media, NotAnObject, Skeleton, without_media};
 
 /// Shortest body, in bytes, of which it is kept what was read.
 const LONG: usize = 16 << 10;
 
 /// Kept is what takes no more memory than this part of the body: not what was read of a million empty messages.
 const SHARE: usize = 2;
+
+/// A coded body is decoded up to so many times of what is kept of one.
+const DECODED: usize = 4;
 
 self_cell!(
     /// A request, and the body that it borrows from.
@@ -68,8 +71,8 @@ impl Kept {
         };
         let mut not_kept = None;
         let kept = question.get_or_init(|| {
-            let read = read(&self.bytes)?;
-            if read.borrow_dependent().weight() <= self.bytes.len() / SHARE {
+            let read = read(self.shared())?;
+            if read.borrow_dependent().weight() <= self.bytes().len() / SHARE {
                 return Some(read);
             }
             not_kept = Some(read);
@@ -90,27 +93,39 @@ impl Kept {
         let mut texts: Vec<_> = self.asks(opening, |request| {
             let texts = request.into_iter().flat_map(ChatRequest::lasting);
             texts
-                .filter_map(|(text, mark)| Some((place(text, &self.bytes)?, mark)))
+                .filter_map(|(text, mark)| Some((place(text, self.bytes())?, mark)))
                 .collect()
         });
         texts.sort_unstable_by_key(|(range, _)| range.start);
         // A member of JSON ends before the next begins; whoever writes them down relies on it.
         texts.dedup_by(|(range, _), (before, _)| range.start < before.end);
         let long: usize = texts.iter().map(|(range, _)| range.len()).sum();
-        if long < self.bytes.len() / 3 * 2 {
+        if long < self.bytes().len() / 3 * 2 {
             texts.clear();
         }
         texts
     }
 
-    /// Without its coding.
+    /// Without its coding, and then as one that has none is kept.
     fn plain(&self, opening: &Opening) -> Cow<'_, [u8]> {
         if opening.content_encoding.is_none() {
-            return Cow::Borrowed(&self.bytes);
+            return Cow::Borrowed(self.bytes());
         }
         let mut plain = Vec::new();
-        let mut decoder = Decoder::new(opening.content_encoding.as_deref(), opening.max_body);
-        decoder.push(&self.bytes, |decoded| plain.extend_from_slice(decoded));
+        let limit = opening.max_body.saturating_mul(DECODED);
+        let mut decoder = Decoder::new(opening.content_encoding.as_deref(), limit);
+        decoder.push(self.bytes(), |decoded| plain.extend_from_slice(decoded));
+        if plain.len() > opening.max_body {
+            match Skeleton::of(&plain, opening.max_body) {
+                Some(skeleton) => plain = skeleton.finish(),
+                None => plain.truncate(opening.max_body),
+            }
+        }
+        if opening.media == Media::Size
+            && let Some(without) = without_media(&plain)
+        {
+            plain = without.json;
+        }
         Cow::Owned(plain)
     }
 }
@@ -132,6 +147,7 @@ mod tests {
 
     use super::super::worker::tests::opening;
     use super::*;
+    use crate::openai::Content;
 
     fn body(messages: &str) -> String {
         format!(r#"{{"model":"gpt-4o","messages":[{messages}]}}"#)
@@ -198,6 +214,37 @@ mod tests {
         };
         assert_eq!(model(&kept, &opening).as_deref(), Some("gpt-4o"));
         assert!(!is_kept(&kept));
+    }
+
+    #[test]
+    fn a_compressed_body_that_is_long_has_its_short_texts_and_no_media() {
+        let url = format!("data:image/png;base64,{}", "aZ0+".repeat(1000));
+        let text = "long ".repeat(20_000);
+        let text = body(&format!(
+            r#"{{"content":"{text}"}},{{"content":"{url}"}},{{"content":"short"}}"#
+        ));
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        let kept = Kept::new(encoder.finish().unwrap().into(), false);
+        let opening = Opening {
+            content_encoding: Some("gzip".to_owned()),
+            max_body: 50_000,
+            ..opening("/")
+        };
+        kept.asks(&opening, |request| {
+            let request = request.unwrap();
+            assert!(!request.incomplete);
+            let said: Vec<_> = request
+                .messages
+                .iter()
+                .map(|message| match &message.content {
+                    Some(Content::Text(text)) => text.text(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert!(said[0].contains("…[of 100000 bytes "));
+            assert_eq!(said[1..], ["[image image/png, 3 kB]", "short"]);
+        });
     }
 
     #[test]

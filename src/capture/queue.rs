@@ -1,25 +1,30 @@
-//! The way from the observers to the worker: a queue that is never waited for. Its length is bounded by the budget of the copies in it and
-//! by the requests in flight.
+//! The way from the observers to the worker: a queue that is never waited for. All that is in it was counted against the budget before it came:
+//! an exchange's facts when it began, the pieces of its reply when they were copied.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::asking::Asking;
-use super::budget::{Budget, Copied, Kept};
-use super::exchange::{Answer, Exchange, ExchangeId, Opening};
+use super::budget::{Budget, Copied, Reservation};
+use super::exchange::{Answer, Exchange, Opening};
+use super::kept::Kept;
 use super::observers::{self, Answered, Asked};
+use crate::clock::{Clock, Moment};
+use crate::redact::KnownSecrets;
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
 const LINGER: Duration = Duration::from_millis(20);
+
+/// Between two warnings of exchanges that are dropped.
+const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// Something that observers saw.
 pub(super) enum Event {
     /// More of a reply.
     Piece {
-        id: ExchangeId,
+        opening: Arc<Opening>,
         answer: Answer,
-        max_body: usize,
         /// For the worker to set once it has seen the first token: the times of later frames are not wanted.
         saw_token: Arc<AtomicBool>,
         piece: Piece,
@@ -36,6 +41,10 @@ pub(super) enum Event {
     Settled {
         exchange: Box<Exchange>,
         last: Piece,
+        /// For all of it but bodies.
+        facts: Reservation,
+        /// What the upstream may repeat in an error.
+        secrets: KnownSecrets,
     },
 }
 
@@ -46,6 +55,14 @@ pub trait Journal: Send + Sync {
 
     /// The body of a request is whole, of which [`Begun::body`] was asked for too early.
     fn asked(&self, opening: &Arc<Opening>, body: Kept);
+
+    /// An exchange began of which nothing will be told, for there is no room for it.
+    fn dropped(&self) {}
+
+    /// The last moment of an earlier process that left exchanges unfinished, whose times go on.
+    fn last_moment(&self) -> Option<Moment> {
+        None
+    }
 }
 
 /// An exchange that began.
@@ -53,7 +70,7 @@ pub trait Journal: Send + Sync {
 pub struct Begun {
     /// What is known of it.
     pub opening: Arc<Opening>,
-    /// When it began, in nanoseconds since the Unix epoch.
+    /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     pub(super) request: Arc<Asking>,
 }
@@ -72,11 +89,10 @@ impl Begun {
     /// One whose body is still to come.
     #[cfg(test)]
     pub(crate) fn growing(opening: Arc<Opening>, started_ns: u64) -> Self {
-        let body = Copied::new(0, Budget::new(0));
         Begun {
+            request: Arc::new(Asking::new(&opening, &Budget::new(0), None)),
             opening,
             started_ns,
-            request: Arc::new(Asking::new(body, None)),
         }
     }
 
@@ -106,6 +122,9 @@ pub struct Capture {
     queue: Arc<Queue>,
     budget: Arc<Budget>,
     journal: Arc<dyn Journal>,
+    /// When it was said last that exchanges are dropped.
+    warned: Arc<Mutex<Option<Instant>>>,
+    clock: Arc<Clock>,
 }
 
 #[derive(Default)]
@@ -117,16 +136,21 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     events: Vec<Event>,
+    /// The worker shall not linger.
+    urgent: bool,
     closed: bool,
 }
 
 impl Capture {
     /// A queue without a worker; see [`super::worker`].
     pub(super) fn new(budget: Arc<Budget>, journal: Arc<dyn Journal>) -> Self {
+        let clock = Clock::new(Instant::now(), SystemTime::now(), journal.last_moment());
         Capture {
             queue: Arc::default(),
             budget,
             journal,
+            warned: Arc::default(),
+            clock: Arc::new(clock),
         }
     }
 
@@ -141,6 +165,22 @@ impl Capture {
 
     pub(super) fn asked(&self, opening: &Arc<Opening>, body: Kept) {
         self.journal.asked(opening, body);
+    }
+
+    /// An exchange is not watched, for there is no room for it.
+    pub(super) fn dropped(&self) {
+        self.journal.dropped();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+            *warned = Some(Instant::now());
+            tracing::warn!(
+                "calls are not traced now, for capture.max_memory is taken; spangate_capture_dropped_total counts them"
+            );
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
@@ -163,7 +203,22 @@ impl Capture {
 
     /// Lets the worker look at what it has, though nothing was seen.
     pub fn look(&self) {
-        self.push(Event::Looked);
+        let waiting = &self.queue.waiting;
+        let waits = |waiting: &Waiting| !waiting.events.is_empty();
+        // What waits has it look anyway.
+        if !waits(&waiting.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.push(Event::Looked);
+        }
+    }
+
+    /// Has the worker take what waits at once: somebody will soon be out of room.
+    pub(super) fn hurry(&self) {
+        let waiting = &self.queue.waiting;
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .urgent = true;
+        self.queue.changed.notify_one();
     }
 
     /// No further event is expected: the worker ends after those that wait.
@@ -203,8 +258,11 @@ impl Capture {
         let (mut waiting, _) = self
             .queue
             .changed
-            .wait_timeout_while(waiting, LINGER, |waiting| !waiting.closed)
+            .wait_timeout_while(waiting, LINGER, |waiting| {
+                !waiting.closed && !waiting.urgent
+            })
             .unwrap_or_else(PoisonError::into_inner);
+        waiting.urgent = false;
         let events = std::mem::take(&mut waiting.events);
         (!events.is_empty()).then_some(events)
     }

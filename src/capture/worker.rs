@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Kept, Reservation};
+use super::budget::{Budget, Reservation};
 use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
+use super::kept::Kept;
 use super::queue::{Capture, Event, Journal, Piece};
 use crate::openai::{Finished, ReplyReader};
-use crate::redact::redact;
 
 /// The worker's thread; ends when it is told that nothing more will come.
 pub struct Worker {
@@ -27,7 +27,7 @@ pub trait Sink: Send + 'static {
     /// Called once, before anything is told.
     fn begin(&mut self);
 
-    /// The request of a chat completion is whole: its opening, when it began in nanoseconds since the Unix epoch, and its body.
+    /// The request of a chat completion is whole: its opening, when it began in nanoseconds of [`crate::clock`], and its body.
     fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept);
 
     /// An exchange is over. They come in the order they ended.
@@ -104,15 +104,15 @@ fn handle(
 ) {
     match event {
         Event::Piece {
-            id,
+            opening,
             answer,
-            max_body,
             saw_token,
             piece,
         } => {
+            let id = opening.id;
             let mut assembly = open
                 .remove(&id)
-                .unwrap_or_else(|| Box::new(Assembly::new(&answer, max_body, Arc::clone(budget))));
+                .unwrap_or_else(|| Box::new(Assembly::new(&opening, &answer, Arc::clone(budget))));
             if let Some(assembly) = unharmed(move || {
                 assembly.take(&piece);
                 assembly
@@ -131,21 +131,31 @@ fn handle(
             unharmed(|| sink.asked(opening, started_ns, request));
         }
         Event::Looked => {}
-        Event::Settled { mut exchange, last } => {
-            let assembly = open.remove(&exchange.opening.id);
-            let max_body = exchange.opening.max_body;
+        Event::Settled {
+            mut exchange,
+            last,
+            facts,
+            secrets,
+        } => {
+            let opening = Arc::clone(&exchange.opening);
+            let assembly = open.remove(&opening.id);
             exchange.reading = exchange.answer.as_ref().and_then(|answer| {
                 unharmed(move || {
                     let mut assembly = assembly.map_or_else(
-                        || Assembly::new(answer, max_body, Arc::clone(budget)),
+                        || Assembly::new(&opening, answer, Arc::clone(budget)),
                         |assembly| *assembly,
                     );
                     assembly.take(&last);
                     assembly.finish()
                 })
             });
+            if unharmed(|| exchange.hide(&secrets)).is_none() {
+                // It may hold what was to be hidden.
+                exchange.reading = None;
+            }
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
+            drop(facts);
         }
     }
 }
@@ -171,11 +181,12 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(answer: &Answer, max_body: usize, budget: Arc<Budget>) -> Self {
-        let reader = ReplyReader::new(
+    fn new(opening: &Opening, answer: &Answer, budget: Arc<Budget>) -> Self {
+        let reader = ReplyReader::with_media(
             answer.content_type.as_deref(),
             answer.content_encoding.as_deref(),
-            max_body,
+            opening.max_body,
+            opening.media,
         );
         Assembly {
             reader,
@@ -210,13 +221,6 @@ impl Assembly {
     fn finish(self) -> Reading {
         let Finished { mut reply, ended } = self.reader.finish();
         reply.cut |= self.cut;
-        if let Some(message) = reply
-            .error
-            .as_mut()
-            .and_then(|error| error.message.as_mut())
-        {
-            *message = redact(message).into_owned();
-        }
         Reading {
             reply,
             ended,

@@ -97,7 +97,8 @@ fn not_a_section(name: &str, value: &Raw) -> String {
     }
 }
 
-fn sections() -> Vec<&'static str> {
+/// The sections there are, in the order of their declaration.
+pub(super) fn sections() -> Vec<&'static str> {
     let mut sections: Vec<_> = KEYS
         .iter()
         .filter_map(|key| key.name.split('.').next())

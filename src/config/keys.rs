@@ -12,6 +12,7 @@ use super::base_url::{BaseUrl, Scheme};
 use super::read::{self, Content, Encoding, GIB, KIB, LogFormat, LogLevel, MIB, Usage};
 use super::secret::Secret;
 use super::written::Raw;
+use crate::openai::Media;
 
 /// A key: its name and how a written value gets into the configuration.
 pub(super) struct Key {
@@ -165,6 +166,8 @@ sections! {
         content: Content = Content::Full, read::content;
         /// Bytes of one request or one response that are kept.
         max_body: usize = 4 << 20, read::memory(1..=GIB);
+        /// What spans have of images, audio and other media.
+        media: Media = Media::Size, read::media;
         /// Bytes held altogether for spans that are not yet made; never less than `max_body`.
         max_memory: usize = 256 << 20, read::memory(MIB..=1024 * GIB);
         /// How token usage of streams is learnt.

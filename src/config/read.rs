@@ -10,7 +10,7 @@ use super::secret::Secret;
 use super::written::Raw;
 
 pub use choice::{Content, Encoding, LogFormat, LogLevel, Usage};
-pub(super) use choice::{content, encoding, log_format, log_level, usage};
+pub(super) use choice::{content, encoding, log_format, log_level, media, usage};
 pub(super) use quantity::{GIB, KIB, MIB, count, duration, duration_or_zero, memory, size};
 
 mod choice;

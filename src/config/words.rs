@@ -1,11 +1,12 @@
 //! Environment variables and flags become written keys. Everything in them is text; spaces around a value mean nothing, for they and a
 //! last newline are what shells and secret stores add.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::FILE_VARIABLE;
+use super::file::sections;
 use super::keys::KEYS;
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, Warning};
 use super::written::{Raw, Written, find, nearest};
 
 const PREFIX: &str = "SPANGATE_";
@@ -16,12 +17,13 @@ const ALIASES: [(&str, &str); 2] = [
     ("RESPAN_BASE_URL", "respan.base_url"),
 ];
 
-/// Takes the variables that are meant for spangate. One that begins so and is not known is a problem, so that no misspelt limit or key is
-/// silently without effect.
+/// Takes the variables that are meant for spangate. An unknown key of a known section is a problem, so that no misspelt limit or key is
+/// silently without effect. A variable of no section is only warned of: deployments export names like `SPANGATE_VERSION` for themselves.
 pub(super) fn environment(
     variables: &[(OsString, OsString)],
     written: &mut Vec<Written>,
     problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Warning>,
 ) {
     let mut ours: Vec<(u8, &str, &OsString)> = variables
         .iter()
@@ -29,7 +31,7 @@ pub(super) fn environment(
         .filter_map(|(name, value)| {
             let name = name.to_str()?;
             let is_alias = ALIASES.iter().any(|(alias, _)| *alias == name);
-            let is_own = name.starts_with(PREFIX) && name != FILE_VARIABLE && !is_injected(name);
+            let is_own = name.starts_with(PREFIX) && name != FILE_VARIABLE;
             (is_alias || is_own).then_some((u8::from(!is_alias), name, value))
         })
         .collect();
@@ -53,7 +55,14 @@ pub(super) fn environment(
                 key.name,
                 "is not UTF-8; write it as UTF-8 text",
             )),
-            (None, _) => problems.push(Problem::new(place, "", unknown_variable(name))),
+            (None, _) if is_service_link(name, value) => {}
+            (None, _) if is_of_a_section(name) => {
+                problems.push(Problem::new(place, "", unknown_variable(name)));
+            }
+            (None, _) => {
+                let problem = Problem::new(place, "", unknown_variable(name));
+                warnings.push(Warning(format!("{problem}; it has no effect")));
+            }
         }
     }
 }
@@ -99,11 +108,40 @@ fn unknown_variable(name: &str) -> String {
     }
 }
 
-/// Whether Kubernetes set it, as it does in every pod for each service of the namespace: here one that is called spangate.
-fn is_injected(name: &str) -> bool {
+/// Whether the name begins as every variable of some section does.
+fn is_of_a_section(name: &str) -> bool {
     let rest = name.trim_start_matches(PREFIX);
-    rest == "SERVICE_HOST"
-        || rest == "PORT"
-        || rest.starts_with("PORT_")
-        || rest.starts_with("SERVICE_PORT")
+    sections().into_iter().any(|section| {
+        rest.strip_prefix(section.to_uppercase().as_str())
+            .is_some_and(|key| key.starts_with('_'))
+    })
+}
+
+/// Whether it is a service link: Kubernetes sets these in every pod for each Service of the namespace, here for one that is called `spangate`
+/// or `spangate-NAME`.
+///
+/// `NAME_PORT` is one only with the URL that Kubernetes gives it: `SPANGATE_SERVER_PORT=8080` is somebody's guess at a key.
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let is_url = || value.to_str().is_some_and(|value| value.contains("://"));
+    let after = |middle: &str, is_right: fn(&str) -> bool| {
+        let mut found = name.match_indices(middle);
+        found.any(|(at, _)| is_right(&name[at + middle.len()..]))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || after("_SERVICE_PORT", |rest| {
+            rest.is_empty() || rest.starts_with('_')
+        })
+        || (name.ends_with("_PORT") && is_url())
+        || after("_PORT_", is_port_link)
+}
+
+/// What follows `NAME_PORT_` in a service link: `8080_TCP`, alone or with `_PROTO`, `_PORT` or `_ADDR`.
+fn is_port_link(rest: &str) -> bool {
+    let mut parts = rest.split('_');
+    let number = parts.next().unwrap_or_default();
+    let protocol = parts.next().unwrap_or_default();
+    number.parse::<u16>().is_ok()
+        && ["TCP", "UDP", "SCTP"].contains(&protocol)
+        && matches!(parts.next(), None | Some("PROTO" | "PORT" | "ADDR"))
+        && parts.next().is_none()
 }

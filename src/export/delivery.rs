@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::respan::Verdict;
 use super::{ApiKey, ExportSettings, Work};
 use crate::metrics::PostOutcome;
-use crate::redact::redact;
 use crate::store::{Batch, Loaded, Settled};
 
 /// After each so many failed tries a part makes way for the others of its batch. If anything was accepted meanwhile, it is not Respan
@@ -116,7 +115,7 @@ impl Work {
                         self.health.remark(1, &reason);
                         single.settle(&Settled {
                             rejected: 1,
-                            reason: Some(redact(&reason).into_owned()),
+                            reason: Some(reason),
                         });
                     }
                 },
@@ -131,11 +130,15 @@ impl Work {
         }
     }
 
+    fn accepted_count(&self) -> u64 {
+        *self.accepted.borrow()
+    }
+
     fn part(&self, batch: Loaded) -> Part {
         Part {
             batch,
             failures: 0,
-            accepted_before: self.accepted.load(Ordering::Relaxed),
+            accepted_before: self.accepted_count(),
         }
     }
 
@@ -159,9 +162,10 @@ impl Work {
                     self.gate.open();
                     return Ending::Halve(reason);
                 }
-                Verdict::Unauthorised => {
+                Verdict::Unauthorised { reason } => {
                     self.gate.refuse_key(&settings, Instant::now());
-                    self.health.key_refused(self.store.counts().pending);
+                    self.health
+                        .key_refused(&reason, self.store.counts().pending);
                     if signals.deadline().is_some() {
                         return Ending::GivenUp;
                     }
@@ -177,16 +181,13 @@ impl Work {
                     .leave_alone_until(Instant::now() + asked, &settings);
             }
             part.failures = part.failures.saturating_add(1);
-            if !pause(
-                asked.unwrap_or_else(|| self.backoff(part.failures)),
-                &mut signals,
-            )
-            .await
-            {
+            // The server's delay is a lower bound: a server may ask for no delay at all, again and again.
+            let wait = self.backoff(part.failures).max(asked.unwrap_or_default());
+            if !pause(wait, &mut signals).await {
                 return Ending::GivenUp;
             }
             if part.failures.is_multiple_of(PATIENCE) {
-                let others_pass = self.accepted.load(Ordering::Relaxed) > part.accepted_before;
+                let others_pass = self.accepted_count() > part.accepted_before;
                 let all_wait =
                     part.failures >= LONG_PATIENCE && self.batches.available_permits() == 0;
                 return match (part.batch.count(), signals.deadline()) {
@@ -200,7 +201,7 @@ impl Work {
     }
 
     fn accepted(&self, rejected: u64, remark: Option<String>) -> Ending {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.accepted.send_modify(|accepted| *accepted += 1);
         self.gate.open();
         self.health.succeeded();
         if let Some(remark) = &remark {
@@ -292,7 +293,7 @@ fn outcome(verdict: &Verdict) -> PostOutcome {
         Verdict::Accepted { .. } => PostOutcome::Accepted,
         Verdict::Partial { .. } => PostOutcome::Partial,
         Verdict::Retry { .. } => PostOutcome::Retry,
-        Verdict::Unauthorised => PostOutcome::Unauthorised,
+        Verdict::Unauthorised { .. } => PostOutcome::Unauthorised,
         Verdict::WrongAddress { .. } => PostOutcome::WrongAddress,
         Verdict::TooLarge => PostOutcome::TooLarge,
         Verdict::Rejected { .. } => PostOutcome::Rejected,

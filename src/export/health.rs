@@ -79,13 +79,10 @@ impl Health {
         }
     }
 
-    /// The key was refused.
-    pub(super) fn key_refused(&self, waiting: u64) {
+    /// The key was refused, or whoever it belongs to: `reason` says what is to be put right.
+    pub(super) fn key_refused(&self, reason: &str, waiting: u64) {
         self.lock().state.key_refused = true;
-        self.failed(
-            "Respan refuses the key: correct respan.api_key and send SIGHUP",
-            waiting,
-        );
+        self.failed(reason, waiting);
     }
 
     /// Spans were refused for good, or a post drew a remark.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::respan::{Verdict, judge};
 use super::{ApiKey, ExportSettings, Pace};
+use crate::redact::KnownSecrets;
 use crate::upstream;
 
 /// How much of an answer is read.
@@ -79,12 +80,17 @@ impl Client {
             Err(_) => return retry(format!("no answer within {:?}", self.try_timeout)),
         };
         let (head, body) = answer.into_parts();
-        judge(
+        let mut verdict = judge(
             head.status,
             &head.headers,
             &beginning_of(body, deadline).await,
             SystemTime::now(),
-        )
+        );
+        if let Some(words) = verdict.words() {
+            let secrets = KnownSecrets::of_header(&key.authorization);
+            *words = secrets.redact(words).into_owned();
+        }
+        verdict
     }
 }
 

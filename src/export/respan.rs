@@ -1,8 +1,9 @@
 //! What Respan's answer to a post means.
 //!
 //! Pure: status, headers and body in, a [`Verdict`] out. The rule is OTLP/HTTP's ("Failures", "Partial Success") with three changes.
-//! Every 5xx is worth another try, since the proxies in front of Respan answer 500 too. A refused key (401, 403) is no fault of the
-//! spans. And a wrong address (a redirect, 404, 405) is none either: taking it for a fault of the spans would throw all of them away.
+//! Every 5xx is worth another try, since the proxies in front of Respan answer 500 too. A refused key, account or proxy (401, 402, 403, 407,
+//! 451) is no fault of the spans. And a wrong address or encoding (a redirect, 404, 405, 406, 410, 415, 421) is none either: taking it for a
+//! fault of the spans would throw all of them away.
 
 use std::time::{Duration, SystemTime};
 
@@ -42,8 +43,11 @@ pub enum Verdict {
         /// What happened.
         reason: String,
     },
-    /// The key is refused; nothing will be accepted until there is a better one.
-    Unauthorised,
+    /// The key is refused, or the account or the way there; nothing will be accepted until somebody puts that right.
+    Unauthorised {
+        /// What is to be put right.
+        reason: String,
+    },
     /// This is not the address where spans are taken; nothing will be accepted until it is put right.
     WrongAddress {
         /// What is to be put right.
@@ -58,13 +62,39 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// What the server said, as far as it is kept.
+    pub(super) fn words(&mut self) -> Option<&mut String> {
+        match self {
+            Verdict::Accepted { warning } => warning.as_mut(),
+            Verdict::Partial { message, .. } => Some(message),
+            Verdict::Retry { reason, .. }
+            | Verdict::Unauthorised { reason }
+            | Verdict::WrongAddress { reason }
+            | Verdict::Rejected { reason } => Some(reason),
+            Verdict::TooLarge => None,
+        }
+    }
+}
+
 /// Reads an answer. `body` may be only the beginning of what was sent; `now` is for a `Retry-After` that names a date.
 pub fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Verdict {
     match status.as_u16() {
         200..=299 => accepted(body),
-        401 | 403 => Verdict::Unauthorised,
-        404 | 405 => Verdict::WrongAddress {
+        401 | 403 => Verdict::Unauthorised {
+            reason: "Respan refuses the key: correct respan.api_key and send SIGHUP".to_owned(),
+        },
+        402 | 407 | 451 => Verdict::Unauthorised {
+            reason: format!(
+                "Respan refuses the account, or a proxy the way there: it {}",
+                reason(status, body)
+            ),
+        },
+        404 | 405 | 410 | 421 => Verdict::WrongAddress {
             reason: format!("answered {status}: check respan.base_url"),
+        },
+        406 | 415 => Verdict::WrongAddress {
+            reason: format!("answered {status}: check respan.encoding and respan.base_url"),
         },
         300..=399 => Verdict::WrongAddress {
             reason: format!(
@@ -72,7 +102,7 @@ pub fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTi
             ),
         },
         413 => Verdict::TooLarge,
-        408 | 429 | 500..=599 => Verdict::Retry {
+        408 | 425 | 429 | 500..=599 => Verdict::Retry {
             after: wait_asked_for(headers, body, now),
             reason: reason(status, body),
         },

@@ -145,15 +145,22 @@ impl Scene {
     }
 
     async fn with(key: Option<&str>, flush_interval: Duration, pace: Pace) -> Self {
+        let store = Arc::new(Store::volatile(usize::MAX));
+        Self::of(store, key, flush_interval, pace).await
+    }
+
+    async fn of(
+        store: Arc<Store>,
+        key: Option<&str>,
+        flush_interval: Duration,
+        pace: Pace,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, posts) = mpsc::channel(64);
         let tasks = TaskTracker::new();
         tasks.spawn(serve(listener, sender, tasks.clone()));
-        let (store, metrics) = (
-            Arc::new(Store::volatile(usize::MAX)),
-            Arc::new(Metrics::default()),
-        );
+        let metrics = Arc::new(Metrics::default());
         let settings = watch::Sender::new(settings(address, key, flush_interval));
         let exporter = Exporter::start(
             Arc::clone(&store),

@@ -62,6 +62,11 @@ pub(super) fn settings(
         },
         base_path: base.path.clone(),
         authorization,
+        secrets: [&config.upstream.api_key, &config.respan.api_key]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
         client_keys: config.server.client_keys.clone(),
         limits: Limits {
             max_head: config.limits.max_head,
@@ -73,6 +78,7 @@ pub(super) fn settings(
         identity: identity::Defaults::from(&config.respan),
         content: config.capture.content == Content::Full,
         entity_content: config.respan.entity_content,
+        media: config.capture.media,
         max_captured: config.capture.max_body,
     })
 }
@@ -85,6 +91,7 @@ pub(super) fn store(config: &Config) -> store::Settings {
         max_size: config.store.max_size,
         max_age: config.store.max_age,
         max_memory: config.respan.max_pending,
+        exports: config.respan.api_key.is_some(),
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod bounds;
 mod trace;
 use crate::span::{TraceId, Value};
 

@@ -1,15 +1,18 @@
 //! What one carrier tells: the single headers together are one, each base64 object is another. Carriers are then merged, the stronger
-//! over the weaker, field by field.
+//! over the weaker, field by field. Objects are read member by member and no further than their bounds, see [`super::bounds`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Log;
+use super::bounds::{MAX_KEY, MAX_KEYS, MAX_MEMBERS, MAX_VALUE, cut};
 
 /// Padding may be there or not, and the last bits may be anything: what encoders disagree on means nothing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -21,6 +24,24 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Keys under which the gateway itself writes metadata; from outside they would forge what it says of a span.
 const OWN_METADATA: &str = "spangate_";
+
+/// The parameters of a base64 object that are read.
+const PARAMETERS: [&str; 14] = [
+    "customer_identifier",
+    "customer_params",
+    "custom_identifier",
+    "disable_log",
+    "environment",
+    "group_identifier",
+    "metadata",
+    "session_identifier",
+    "span_name",
+    "span_parent_id",
+    "span_workflow_name",
+    "thread_identifier",
+    "trace_group_identifier",
+    "trace_unique_id",
+];
 
 /// The fields that one carrier names. A text is never empty.
 #[derive(Default)]
@@ -64,13 +85,12 @@ impl Told {
             "workflow-name" => &mut self.workflow_name,
             "agent-name" => &mut self.agent_name,
             "metadata" => {
-                if let Some(json) = text(name, headers, unreadable) {
-                    match serde_json::from_str(&json) {
-                        Ok(object) => self.metadata(object, "X-Respan-Metadata", unreadable),
-                        Err(_) => {
-                            unreadable.push("X-Respan-Metadata is not a JSON object".to_owned());
-                        }
-                    }
+                if let Some(json) = text(name, headers, unreadable)
+                    && self
+                        .metadata(&json, "X-Respan-Metadata", unreadable)
+                        .is_none()
+                {
+                    unreadable.push("X-Respan-Metadata is not a JSON object".to_owned());
                 }
                 return;
             }
@@ -105,13 +125,27 @@ impl Told {
             unreadable.push(format!("{shown} is not base64"));
             return told;
         };
-        let Ok(object) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(&json) else {
-            unreadable.push(format!("{shown} is not base64 of a JSON object"));
-            return told;
-        };
+        let mut parameters = BTreeMap::new();
+        let read = std::str::from_utf8(&json).ok().and_then(|json| {
+            members(json, MAX_MEMBERS, |parameter, value| {
+                if let Some(known) = PARAMETERS.iter().find(|known| **known == parameter) {
+                    parameters.insert(*known, value);
+                }
+            })
+        });
+        match read {
+            Some(Members::All) => {}
+            Some(Members::First) => {
+                unreadable.push(format!("{shown} was cut at {MAX_MEMBERS} parameters"));
+            }
+            None => {
+                unreadable.push(format!("{shown} is not base64 of a JSON object"));
+                return told;
+            }
+        }
         let mut group = None;
-        for (parameter, value) in object {
-            told.parameter(&parameter, &value, &mut group, shown, unreadable);
+        for (parameter, value) in parameters {
+            told.parameter(parameter, value, &mut group, shown, unreadable);
         }
         told.trace_group = told.trace_group.or(group);
         told
@@ -125,7 +159,7 @@ impl Told {
         shown: &str,
         unreadable: &mut Vec<String>,
     ) {
-        let mut wrong = |what: &str| unreadable.push(format!("{shown}: {parameter} is not {what}"));
+        let wrong = |what: &str| format!("{shown}: {parameter} is not {what}");
         let slot = match parameter {
             // `customer_params` sorts after it and so wins over it.
             "customer_identifier" => &mut self.customer_identifier,
@@ -140,16 +174,15 @@ impl Told {
             "span_workflow_name" => &mut self.workflow_name,
             "span_name" => &mut self.span_name,
             "customer_params" => {
-                match serde_json::from_str::<Option<BTreeMap<String, Box<RawValue>>>>(value.get()) {
-                    Ok(customer) => self.customer(&customer.unwrap_or_default(), shown, unreadable),
-                    Err(_) => wrong("an object"),
+                if value.get() != "null" && self.customer(value, shown, unreadable).is_none() {
+                    unreadable.push(wrong("an object"));
                 }
                 return;
             }
             "metadata" => {
-                match serde_json::from_str::<Option<_>>(value.get()) {
-                    Ok(object) => self.metadata(object.unwrap_or_default(), shown, unreadable),
-                    Err(_) => wrong("an object"),
+                let json = value.get();
+                if json != "null" && self.metadata(json, shown, unreadable).is_none() {
+                    unreadable.push(wrong("an object"));
                 }
                 return;
             }
@@ -159,7 +192,7 @@ impl Told {
                         self.log =
                             disable.map(|disable| if disable { Log::Metadata } else { Log::Full });
                     }
-                    Err(_) => wrong("true or false"),
+                    Err(_) => unreadable.push(wrong("true or false")),
                 }
                 return;
             }
@@ -167,23 +200,31 @@ impl Told {
         };
         match json_text(value) {
             Ok(text) => *slot = text,
-            Err(()) => wrong("a text"),
+            Err(()) => unreadable.push(wrong("a text")),
         }
     }
 
+    /// None where it is no object.
     fn customer(
         &mut self,
-        customer: &BTreeMap<String, Box<RawValue>>,
+        customer: &RawValue,
         shown: &str,
         unreadable: &mut Vec<String>,
-    ) {
-        let slots = [
-            ("customer_identifier", &mut self.customer_identifier),
-            ("name", &mut self.customer_name),
-            ("email", &mut self.customer_email),
+    ) -> Option<()> {
+        let mut slots = [
+            ("customer_identifier", &mut self.customer_identifier, None),
+            ("name", &mut self.customer_name, None),
+            ("email", &mut self.customer_email, None),
         ];
-        for (parameter, slot) in slots {
-            match customer.get(parameter).map(|value| json_text(value)) {
+        members(customer.get(), MAX_MEMBERS, |parameter, value| {
+            for (known, _, found) in &mut slots {
+                if *known == parameter {
+                    *found = Some(value);
+                }
+            }
+        })?;
+        for (parameter, slot, found) in slots {
+            match found.map(json_text) {
                 Some(Ok(Some(text))) => *slot = Some(text),
                 Some(Ok(None)) | None => {}
                 Some(Err(())) => unreadable.push(format!(
@@ -191,40 +232,69 @@ impl Told {
                 )),
             }
         }
+        Some(())
     }
 
-    fn metadata(
-        &mut self,
-        object: BTreeMap<String, Box<RawValue>>,
-        shown: &str,
-        unreadable: &mut Vec<String>,
-    ) {
+    /// Takes the first [`MAX_KEYS`] members of a JSON object. None where it is no object: then nothing is taken.
+    fn metadata(&mut self, object: &str, shown: &str, unreadable: &mut Vec<String>) -> Option<()> {
         let (mut reserved, mut unread) = (false, false);
-        for (key, value) in object {
+        let (mut long_key, mut long_value) = (false, false);
+        let mut metadata = BTreeMap::new();
+        let read = members(object, MAX_KEYS, |mut key, value| {
             if key.is_empty() || key.starts_with(OWN_METADATA) {
                 reserved = true;
-            } else if !value.get().starts_with('"') {
-                self.metadata.insert(key, compact(value.get()));
-            } else if let Ok(text) = serde_json::from_str(value.get()) {
-                self.metadata.insert(key, text);
-            } else {
-                unread = true;
+                return;
             }
-        }
-        if reserved {
-            unreadable.push(format!(
-                "{shown}: metadata has an empty key or one that begins with {OWN_METADATA}"
-            ));
-        }
-        if unread {
-            unreadable.push(format!("{shown}: metadata has a text that is not Unicode"));
-        }
+            let mut text = if value.get().starts_with('"') {
+                let Ok(text) = serde_json::from_str(value.get()) else {
+                    unread = true;
+                    return;
+                };
+                text
+            } else {
+                compact(value.get())
+            };
+            long_key |= cut(&mut key, MAX_KEY);
+            long_value |= cut(&mut text, MAX_VALUE);
+            metadata.insert(key, text);
+        })?;
+        self.metadata.extend(metadata);
+        let mut tell = |is_so: bool, what: &str| {
+            if is_so {
+                unreadable.push(format!("{shown}: metadata {what}"));
+            }
+        };
+        tell(
+            reserved,
+            &format!("has an empty key or one that begins with {OWN_METADATA}"),
+        );
+        tell(unread, "has a text that is not Unicode");
+        tell(
+            read == Members::First,
+            &format!("was cut at {MAX_KEYS} keys"),
+        );
+        tell(
+            long_key,
+            &format!("has a key that was cut at {MAX_KEY} bytes"),
+        );
+        tell(
+            long_value,
+            &format!("has a value that was cut at {} KiB", MAX_VALUE / 1024),
+        );
+        Some(())
     }
 
-    /// Fills what is not told here from a weaker carrier.
-    pub(super) fn or(self, weaker: Self) -> Self {
-        let mut metadata = weaker.metadata;
-        metadata.extend(self.metadata);
+    /// Fills what is not told here from a weaker carrier, as far as there is room for its metadata.
+    pub(super) fn or(self, weaker: Self, unreadable: &mut Vec<String>) -> Self {
+        let mut metadata = self.metadata;
+        for (key, text) in weaker.metadata {
+            if metadata.len() < MAX_KEYS {
+                metadata.entry(key).or_insert(text);
+            } else if !metadata.contains_key(&key) {
+                unreadable.push(format!("metadata was cut at {MAX_KEYS} keys"));
+                break;
+            }
+        }
         Self {
             customer_identifier: self.customer_identifier.or(weaker.customer_identifier),
             customer_name: self.customer_name.or(weaker.customer_name),
@@ -275,7 +345,75 @@ fn json_text(value: &RawValue) -> Result<Option<String>, ()> {
         .filter(|text| !text.is_empty()))
 }
 
-/// JSON without the spaces between its tokens. Numbers keep their spelling and objects their order, which a parsed value would lose.
+/// Which members of an object were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Members {
+    All,
+    /// As many as were asked for. What follows them was not looked at, and may be no JSON.
+    First,
+}
+
+/// Gives the first `most` members of a JSON object. None where it is no object, or breaks before that.
+fn members<'j>(
+    json: &'j str,
+    most: usize,
+    each: impl FnMut(String, &'j RawValue),
+) -> Option<Members> {
+    struct Reader<F> {
+        most: usize,
+        each: F,
+        stopped: bool,
+    }
+
+    impl<'j, F: FnMut(String, &'j RawValue)> DeserializeSeed<'j> for &mut Reader<F> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'j>>(self, json: D) -> Result<(), D::Error> {
+            json.deserialize_map(self)
+        }
+    }
+
+    impl<'j, F: FnMut(String, &'j RawValue)> Visitor<'j> for &mut Reader<F> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'j>>(self, mut map: A) -> Result<(), A::Error> {
+            for _ in 0..self.most {
+                let Some((key, value)) = map.next_entry()? else {
+                    return Ok(());
+                };
+                (self.each)(key, value);
+            }
+            self.stopped = map.next_key::<String>()?.is_some();
+            if self.stopped {
+                // The only way out of an object whose rest is not to be read.
+                return Err(A::Error::custom("there is more"));
+            }
+            Ok(())
+        }
+    }
+
+    let mut reader = Reader {
+        most,
+        each,
+        stopped: false,
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let read = (&mut reader)
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end());
+    match read {
+        _ if reader.stopped => Some(Members::First),
+        Ok(()) => Some(Members::All),
+        Err(_) => None,
+    }
+}
+
+/// JSON without the spaces between its tokens, as much of it as can be kept. Numbers keep their spelling and objects their order, which a
+/// parsed value would lose.
 fn compact(json: &str) -> String {
     let (mut inside_text, mut escaped) = (false, false);
     let keep = |letter: &char| {
@@ -286,7 +424,8 @@ fn compact(json: &str) -> String {
         escaped = *letter == '\\' && !escaped;
         keep
     };
-    json.chars().filter(keep).collect()
+    // One character more than is kept shows that there is more.
+    json.chars().filter(keep).take(MAX_VALUE + 1).collect()
 }
 
 /// A header's name as INTERFACE and users write it.

@@ -39,7 +39,7 @@ const FIRST_TOKEN_BUCKETS: [u64; 11] = [
 /// One chat completion that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelCall<'a> {
-    /// The model that answered, else the one that was asked for.
+    /// The model that was asked for, whatever answered, so that failures and successes share a label; none where the request does not say.
     pub model: Option<&'a str>,
     /// How it ended, in the word that its span has for it.
     pub outcome: &'static str,

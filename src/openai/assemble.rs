@@ -3,97 +3,68 @@
 //! The rule: the reply is kept, never the chunks, and all of its texts together stay within one limit. Nothing is final before the bytes
 //! end: usage comes after the finish reasons, and an error after anything.
 
+mod calls;
+mod choice;
+mod room;
+mod usage;
+
 use std::borrow::Cow;
 
-use super::chunk::{Call, Chunk, Delta, Function, Part};
+use self::choice::ChoiceTracker;
+use self::room::Room;
+use super::chunk::{Chunk, Part};
 use super::form::Form;
 use super::json;
-use super::reply::{ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
+use super::media::Media;
+use super::reply::{ChatReply, Choice, Failure};
 use crate::sse::Frame;
 
 /// How much of an error that is no JSON is kept, in bytes.
 const ERROR_TEXT: usize = 1 << 10;
 
-/// More choices (OpenAI's `n` ends at 128) or calls in one choice than this are left out, so that finding one stays cheap.
+/// More choices than this are left out (OpenAI's `n` ends at 128), so that finding one stays cheap.
 const MOST_CHOICES: usize = 128;
-const MOST_CALLS: usize = 1024;
 
-/// What an empty choice or call takes of the limit, in bytes.
-const PLACE: usize = 256;
+/// What an empty choice takes of the limit, in bytes.
+const CHOICE: usize = 256;
+
+/// How many beginnings of JSON are tried in what follows a value that broke off.
+const MOST_RESUMED: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Assembly {
     reply: ChatReply,
-    /// Indices of the tool calls, by choice: what a delta without an id refers to.
-    call_indices: Vec<Vec<Option<u64>>>,
+    /// One for each choice, in their order.
+    choices: Vec<ChoiceTracker>,
+    /// Those of the reply as a whole, as a JSON list.
+    citations: Option<String>,
+    media: Media,
     room: Room,
     token: bool,
     done: bool,
+    /// A text that stood where a chunk was due, while no chunk came after it: perhaps the error that ended the stream.
+    loose_text: Option<String>,
     /// Of the last chunk that added to a text alone.
     form: Option<Form>,
-}
-
-/// A limit and what is left of it, in bytes.
-#[derive(Debug)]
-struct Room {
-    limit: usize,
-    left: usize,
-    cut: bool,
-}
-
-impl Room {
-    fn take(&mut self, bytes: usize) -> bool {
-        let fits = bytes <= self.left;
-        if fits {
-            self.left -= bytes;
-        } else {
-            self.cut = true;
-        }
-        fits
-    }
-
-    /// Appends what fits.
-    fn append(&mut self, to: &mut String, text: &str) {
-        let fits = &text[..text.floor_char_boundary(self.left)];
-        self.cut |= fits.len() < text.len();
-        self.left -= fits.len();
-        to.push_str(fits);
-    }
-
-    /// Appends to a text that may not have begun. An empty text begins it, too: content that is there and empty is not content that is null.
-    fn extend(&mut self, to: &mut Option<String>, text: Option<Cow<'_, str>>) {
-        if let Some(text) = text {
-            self.append(to.get_or_insert_default(), &text);
-        }
-    }
-
-    /// Sets a text that has one value in the whole reply. Some servers leave it empty at first.
-    fn settle(&mut self, slot: &mut Option<String>, text: Option<Cow<'_, str>>) {
-        if let (None, Some(text)) = (&slot, text.filter(|text| !text.is_empty())) {
-            self.append(slot.get_or_insert_default(), &text);
-        }
-    }
 }
 
 impl Assembly {
     /// Bytes of text that are kept.
     pub(super) fn held(&self) -> usize {
-        self.room.limit - self.room.left
+        self.room.held()
     }
 
     /// An assembly that keeps at most `limit` bytes of text.
-    pub(super) fn new(limit: usize) -> Self {
-        let room = Room {
-            limit,
-            left: limit,
-            cut: false,
-        };
+    pub(super) fn new(limit: usize, media: Media) -> Self {
         Self {
             reply: ChatReply::default(),
-            call_indices: Vec::new(),
-            room,
+            choices: Vec::new(),
+            citations: None,
+            media,
+            room: Room::new(limit),
             token: false,
             done: false,
+            loose_text: None,
             form: None,
         }
     }
@@ -108,23 +79,21 @@ impl Assembly {
         self.token
     }
 
-    /// Whether `[DONE]` came or, of servers that send none, every choice has its finish reason.
+    /// Whether `[DONE]` came or, of servers that send none, every choice is over for certain.
     pub(super) fn ended(&self) -> bool {
-        self.done
-            || !self.reply.choices.is_empty()
-                && self
-                    .reply
-                    .choices
-                    .iter()
-                    .all(|choice| choice.finish_reason.is_some())
+        let is_over = self.choices.iter().all(|choice| choice.is_over);
+        self.done || !self.choices.is_empty() && is_over
     }
 
     /// Takes one frame of an event stream.
     pub(super) fn frame(&mut self, frame: &Frame<'_>) {
         match frame {
-            Frame::Event { data, .. } if data.trim() == "[DONE]" => self.done = true,
-            Frame::Event { kind, data, .. } => self.event(data, kind == "error"),
-            Frame::Stray(text) => _ = self.body(text),
+            Frame::Event { kind, data, .. } => {
+                let names_error = kind != "message" && kind.to_ascii_lowercase().contains("error");
+                self.event(data, names_error);
+            }
+            Frame::Stray(text) if text.starts_with(['{', '[']) => _ = self.document(text),
+            Frame::Stray(text) => self.loose(text),
         }
     }
 
@@ -135,31 +104,154 @@ impl Assembly {
         {
             return self.text(index, content);
         }
-        let mut chunk = Chunk::default();
-        // A chunk that is broken says nothing that can be trusted; those around it do.
-        if json::read(data, &mut chunk).is_ok() && data.trim_start().starts_with('{') {
-            if !error && let Some(form) = Form::of(data, &chunk) {
-                self.form = Some(form);
-            }
-            self.chunk(chunk, error);
-        } else if error {
-            self.error_text(data);
+        let json = data.trim_start();
+        match json.as_bytes().first() {
+            Some(b'{') => self.values(data, error),
+            _ if error => self.error_text(data),
+            _ if json.trim_end() == "[DONE]" => self.done = true,
+            Some(b'[') => _ = self.list(json),
+            _ => self.loose(json),
         }
     }
 
-    /// Takes a whole body, or as much as there is of one; whether it was whole.
-    pub(super) fn body(&mut self, text: &str) -> bool {
+    /// Takes the data of an event that begins with an object: mostly it is one, and nothing else.
+    fn values(&mut self, data: &str, error: bool) {
+        let mut rest = data;
+        loop {
+            let mut chunk = Chunk::default();
+            let Ok(after) = json::read_first(rest, &mut chunk) else {
+                // A chunk that is broken says nothing that can be trusted; those around it do.
+                self.reply.broken_off = !self.resume(rest);
+                if error && self.reply.error.is_none() {
+                    self.error_text(data);
+                }
+                return;
+            };
+            let after = after.trim_ascii_start();
+            if !error
+                && after.is_empty()
+                && let Some(form) = Form::of(rest, &chunk)
+            {
+                self.form = Some(form);
+            }
+            self.chunk(chunk, error);
+            if error && let Some(Failure { message, .. }) = &mut self.reply.error {
+                let text = &rest[..rest.floor_char_boundary(ERROR_TEXT)];
+                self.room.settle(message, Some(text.into()));
+            }
+            if after.is_empty() {
+                return;
+            }
+            if !after.starts_with('{') {
+                return self.event(after, error);
+            }
+            rest = after;
+        }
+    }
+
+    /// Takes the values that follow one that broke off, on lines of their own or where it broke: an upstream's proxy writes its error wherever
+    /// the upstream's bytes ended. Whether there were any.
+    fn resume(&mut self, broken: &str) -> bool {
+        let mut found = false;
+        for line in broken.lines().skip(1) {
+            let line = line.trim();
+            if line == "[DONE]" {
+                (found, self.done) = (true, true);
+            }
+            found |= line.starts_with('{') && self.resumed(line);
+        }
+        if found {
+            return true;
+        }
+        let begins = |at: &usize| {
+            let rest = &broken[*at..];
+            rest.starts_with("{\"error\"")
+                || rest
+                    .strip_prefix("data:")
+                    .is_some_and(|data| data.trim_start().starts_with('{'))
+                || rest.starts_with("\n{")
+        };
+        // The error is the last thing in it.
+        let marks = memchr::memchr3_iter(b'{', b'd', b'\n', broken.as_bytes());
+        let mut beginnings: Vec<usize> = marks
+            .rev()
+            .filter(|at| *at > 0)
+            .filter(begins)
+            .take(MOST_RESUMED)
+            .collect();
+        beginnings.reverse();
+        beginnings.into_iter().any(|at| {
+            let value = broken[at..].trim_start_matches("data:").trim_start();
+            self.resumed(value)
+        })
+    }
+
+    /// Takes one object, if it is whole and a chunk or an error: within a value that broke off there are others.
+    fn resumed(&mut self, value: &str) -> bool {
         let mut chunk = Chunk::default();
-        // Of a body that was cut, the part before the cut is all there is.
-        let read = json::read(text, &mut chunk);
+        let is_reply = json::read(value, &mut chunk).is_ok()
+            && (chunk.error.is_some() || !chunk.choices.is_empty());
+        if is_reply {
+            self.chunk(chunk, false);
+        }
+        is_reply
+    }
+
+    /// Takes a JSON document, as much as there is of one, or what stands in place of one. Whether it was whole.
+    pub(super) fn document(&mut self, text: &str) -> bool {
+        let text = text.trim();
+        match text.as_bytes().first() {
+            Some(b'{') => self.object(text),
+            Some(b'[') if text == "[DONE]" => {
+                self.done = true;
+                true
+            }
+            Some(b'[') => self.list(text),
+            _ => {
+                self.error_text(text);
+                false
+            }
+        }
+    }
+
+    /// Takes an object; of one that was cut, the part before the cut is all there is.
+    fn object(&mut self, text: &str) -> bool {
+        let mut chunk = Chunk::default();
+        let rest = json::read_first(text, &mut chunk);
         self.chunk(chunk, false);
-        read.is_ok()
+        match rest.map(str::trim_start) {
+            Ok(rest) if rest.starts_with(['{', '[']) => self.document(rest),
+            Ok(_) => true,
+            Err(json::Malformed) => {
+                self.reply.broken_off = !self.resume(text);
+                false
+            }
+        }
+    }
+
+    /// Takes a list of objects: Google's compatible endpoint puts its errors into one.
+    fn list(&mut self, text: &str) -> bool {
+        let elements = json::elements(text);
+        if elements.is_empty() {
+            // It breaks off, or is empty: what there is of its first value may say enough.
+            let first = text.trim_start_matches('[').trim_start();
+            if first.starts_with('{') {
+                self.object(first);
+            }
+            return false;
+        }
+        for element in elements {
+            self.document(element.get());
+        }
+        true
     }
 
     /// Takes a text that is no JSON where a reply was due: a proxy's error page, mostly.
-    pub(super) fn error_text(&mut self, text: &str) {
+    fn error_text(&mut self, text: &str) {
+        let text = json::lone_text(text).unwrap_or(Cow::Borrowed(text));
         let text = text.trim();
-        if !text.is_empty() {
+        // What JSON has for nothing.
+        if !matches!(text, "" | "null" | "false" | "{}" | "[]") {
             let message = text[..text.floor_char_boundary(ERROR_TEXT)].to_owned();
             self.fail(Failure {
                 message: Some(message),
@@ -168,11 +260,26 @@ impl Assembly {
         }
     }
 
+    /// Keeps a text that stands where a chunk was due. Numbers and comments say nothing.
+    fn loose(&mut self, text: &str) {
+        let text = text.trim();
+        let says_nothing = text.starts_with(':') || text.parse::<f64>().is_ok();
+        if self.loose_text.is_none() && !text.is_empty() && !says_nothing {
+            let text = &text[..text.floor_char_boundary(ERROR_TEXT)];
+            self.loose_text = Some(text.to_owned());
+        }
+    }
+
     fn chunk(&mut self, chunk: Chunk<'_>, error: bool) {
         let bare = error
             || chunk.object.as_deref() == Some("error")
-            || (chunk.id.is_none() && chunk.choices.is_empty());
-        if let Some(failure) = chunk.error {
+            || chunk.choices.is_empty() && (chunk.id.is_none() || chunk.model.is_none());
+        if let Some(mut failure) = chunk.error {
+            // xAI's code is beside its text.
+            failure.fill(Failure {
+                message: None,
+                ..chunk.bare_error
+            });
             self.fail(failure);
         } else if bare && (error || chunk.bare_error.message.is_some()) {
             self.fail(chunk.bare_error);
@@ -187,9 +294,17 @@ impl Assembly {
             .reply
             .created
             .or(chunk.created.filter(|&seconds| seconds != 0));
-        self.reply.usage = newer(self.reply.usage, chunk.usage);
+        self.reply.usage = usage::newer(self.reply.usage, chunk.usage);
+        if !chunk.choices.is_empty() {
+            self.loose_text = None;
+            self.reply.broken_off = false;
+        }
         for (position, part) in (0..).zip(chunk.choices) {
             self.part(position, part);
+        }
+        if let Some(citations) = chunk.citations {
+            self.token = true;
+            self.room.replace(&mut self.citations, citations);
         }
     }
 
@@ -214,35 +329,21 @@ impl Assembly {
     fn text(&mut self, index: Option<u64>, text: Cow<'_, str>) {
         if let Some(at) = self.choice(index.unwrap_or(0)) {
             self.token |= !text.is_empty();
+            self.choices[at].text(text.is_empty());
             self.room
                 .extend(&mut self.reply.choices[at].content, Some(text));
         }
+        self.loose_text = None;
+        self.reply.broken_off = false;
     }
 
-    fn part(&mut self, position: u64, part: Part<'_>) {
-        let Some(at) = self.choice(part.index.unwrap_or(position)) else {
-            return;
-        };
-        self.token |= says_something(&part.delta);
-        let (choice, room) = (&mut self.reply.choices[at], &mut self.room);
-        let delta = part.delta;
-        room.settle(&mut choice.role, delta.role);
-        room.extend(&mut choice.content, delta.content);
-        room.extend(&mut choice.refusal, delta.refusal);
-        room.extend(&mut choice.reasoning, delta.reasoning);
-        room.extend(
-            &mut choice.audio_transcript,
-            delta.audio.and_then(|audio| audio.transcript),
-        );
-        if let Some(function) = delta.function_call {
-            let call = choice.function_call.get_or_insert_default();
-            let FunctionCall { name, arguments } = call;
-            grow(room, name, arguments, function);
+    fn part(&mut self, position: u64, mut part: Part<'_>) {
+        if let Some(failure) = part.error.take() {
+            self.fail(*failure);
         }
-        room.settle(&mut choice.finish_reason, part.finish_reason);
-        choice.logprobs |= part.logprobs;
-        for call in delta.tool_calls {
-            self.call(at, call, part.whole);
+        if let Some(at) = self.choice(part.index.unwrap_or(position)) {
+            let choice = &mut self.reply.choices[at];
+            self.token |= self.choices[at].part(choice, part, self.media, &mut self.room);
         }
     }
 
@@ -255,8 +356,8 @@ impl Assembly {
         {
             Ok(at) => Some(at),
             Err(at) => {
-                if self.reply.choices.len() >= MOST_CHOICES || !self.room.take(PLACE) {
-                    self.room.cut = true;
+                if self.reply.choices.len() >= MOST_CHOICES || !self.room.take(CHOICE) {
+                    self.room.leave_out();
                     return None;
                 }
                 self.reply.choices.insert(
@@ -266,117 +367,45 @@ impl Assembly {
                         ..Choice::default()
                     },
                 );
-                self.call_indices.insert(at, Vec::new());
+                self.choices.insert(at, ChoiceTracker::default());
                 Some(at)
             }
         }
     }
 
-    fn call(&mut self, choice: usize, piece: Call<'_>, whole: bool) {
-        let calls = &mut self.reply.choices[choice].tool_calls;
-        let indices = &mut self.call_indices[choice];
-        let known = if whole {
-            None
-        } else {
-            continued(calls, indices, &piece)
-        };
-        let at = match known {
-            Some(at) => at,
-            None if calls.len() >= MOST_CALLS || !self.room.take(PLACE) => {
-                self.room.cut = true;
-                return;
-            }
-            None => {
-                calls.push(ToolCall::default());
-                indices.push(piece.index);
-                calls.len() - 1
-            }
-        };
-        let call = &mut calls[at];
-        if let (true, Some(id)) = (call.id.is_empty(), piece.id) {
-            self.room.append(&mut call.id, &id);
-        }
-        call.kind = piece.kind.unwrap_or(call.kind);
-        grow(
-            &mut self.room,
-            &mut call.name,
-            &mut call.arguments,
-            piece.function,
-        );
-    }
-
     /// The reply, as far as it came.
     pub(super) fn finish(mut self) -> ChatReply {
-        self.reply.cut |= self.room.cut;
+        for (choice, tracker) in self.reply.choices.iter_mut().zip(&mut self.choices) {
+            tracker.finish(choice, self.media, &mut self.room);
+        }
+        if let Some(first) = self.reply.choices.first_mut() {
+            first.citations = first.citations.take().or(self.citations.take());
+        }
+        if self.reply.usage.is_none() {
+            let usages = self.choices.iter().filter_map(|choice| choice.usage);
+            self.reply.usage = usage::of_choices(usages);
+        }
+        if let Some(failure) = self.reply.choices.iter().find_map(failed) {
+            self.fail(failure);
+        }
+        let is_finished = self.reply.is_finished();
+        if let Some(text) = self.loose_text.take().filter(|_| !is_finished) {
+            self.error_text(&text);
+        }
+        self.reply.cut |= self.room.cut();
         self.reply
     }
 }
 
-/// Which call a piece goes on with; none when it begins one.
-///
-/// The index says so, but Ollama gives all calls index 0 and others give none: a new id that comes with a name is a new call.
-fn continued(calls: &[ToolCall], indices: &[Option<u64>], piece: &Call<'_>) -> Option<usize> {
-    let id = piece.id.as_deref().filter(|id| !id.is_empty());
-    let at = match (piece.index, id) {
-        (Some(_), _) => indices.iter().rposition(|&index| index == piece.index)?,
-        (None, Some(id)) => return calls.iter().rposition(|call| call.id == id),
-        (None, None) => calls.len().checked_sub(1)?,
-    };
-    let named = piece
-        .function
-        .name
-        .as_deref()
-        .is_some_and(|name| !name.is_empty());
-    let other = id.is_some_and(|id| !calls[at].id.is_empty() && calls[at].id != id);
-    (!(named && other)).then_some(at)
-}
-
-/// Adds a piece to a call. A name may come in pieces, too, but before any argument; some servers repeat the whole of it each time.
-fn grow(room: &mut Room, name: &mut String, arguments: &mut String, piece: Function<'_>) {
-    if let Some(more) = piece
-        .name
-        .filter(|more| arguments.is_empty() && **more != **name)
-    {
-        room.append(name, &more);
-    }
-    if let Some(more) = piece.arguments {
-        room.append(arguments, &more);
-    }
-}
-
-/// A role alone, or an empty text, is not yet a token.
-fn says_something(delta: &Delta<'_>) -> bool {
-    let text = |text: &Option<Cow<'_, str>>| text.as_deref().is_some_and(|text| !text.is_empty());
-    text(&delta.content)
-        || text(&delta.refusal)
-        || text(&delta.reasoning)
-        || delta
-            .audio
-            .as_ref()
-            .is_some_and(|audio| audio.sound || text(&audio.transcript))
-        || !delta.tool_calls.is_empty()
-        || delta.function_call.is_some()
-}
-
-/// The usage to believe: the last complete one. Never a sum, for servers that send it with each chunk count from the start. All zeros are
-/// what servers send that do not know; a part of a usage stands only until a complete one comes.
-fn newer(held: Option<Usage>, new: Usage) -> Option<Usage> {
-    let complete = |usage: &Usage| usage.prompt.is_some() && usage.completion.is_some();
-    let nothing = [new.prompt, new.completion, new.total]
-        .iter()
-        .all(|tokens| tokens.unwrap_or(0) == 0);
-    match held {
-        _ if nothing => held,
-        Some(held) if complete(&held) && !complete(&new) => Some(held),
-        Some(held) if !complete(&new) => Some(Usage {
-            prompt: new.prompt.or(held.prompt),
-            completion: new.completion.or(held.completion),
-            total: new.total.or(held.total),
-            cached: new.cached.or(held.cached),
-            cache_write: new.cache_write.or(held.cache_write),
-            reasoning: new.reasoning.or(held.reasoning),
-            ..held
-        }),
-        _ => Some(new),
-    }
+/// The failure that a choice ended with, where its finish reason is all that tells.
+fn failed(choice: &Choice) -> Option<Failure> {
+    let reason = choice.finish_reason.as_deref()?;
+    let is_error = reason.eq_ignore_ascii_case("error");
+    // Zhipu's `network_error`.
+    (is_error || reason.ends_with("_error")).then(|| Failure {
+        message: Some(format!("the reply's finish reason is `{reason}`")),
+        kind: None,
+        code: (!is_error).then(|| reason.to_owned()),
+        param: None,
+    })
 }

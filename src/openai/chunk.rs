@@ -1,11 +1,18 @@
 //! One JSON object of a reply: a chunk of a stream, or the whole body of a reply that is no stream. They differ in little (`delta` against
 //! `message`), and compatible servers mix them, so both are read by the same eyes.
 
+mod attached;
+mod failure;
+mod parts;
+mod usage;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::json::{self, Broken, Json, Members, Raw, Read};
+use super::json::{self, Json, Members, Raw, Read};
 use super::reply::{CallKind, Failure, Usage};
+pub(super) use attached::Attached;
+pub(super) use parts::{thoughts, thoughts_among};
 
 /// The members of a chunk or a body that mean something here.
 #[derive(Debug, Default)]
@@ -18,6 +25,8 @@ pub(super) struct Chunk<'a> {
     pub(super) service_tier: Option<Cow<'a, str>>,
     pub(super) choices: Vec<Part<'a>>,
     pub(super) usage: Usage,
+    /// Where the answer was found, as a JSON list. A server that sends it with one chunk sends it with each.
+    pub(super) citations: Option<&'a str>,
     pub(super) error: Option<Failure>,
     /// An error's members where there is no `error` around them.
     pub(super) bare_error: Failure,
@@ -30,10 +39,14 @@ pub(super) struct Chunk<'a> {
 pub(super) struct Part<'a> {
     pub(super) index: Option<u64>,
     pub(super) delta: Delta<'a>,
-    /// It is a whole `message`: its tool calls are all there is, whatever their indices say.
-    pub(super) whole: bool,
+    /// A whole message: its tool calls are all there is, whatever their indices say.
+    pub(super) message: Option<Box<Delta<'a>>>,
     pub(super) finish_reason: Option<Cow<'a, str>>,
     pub(super) logprobs: bool,
+    /// Moonshot's streams have it here.
+    pub(super) usage: Option<Box<Usage>>,
+    /// `OpenRouter`'s errors of one provider are here.
+    pub(super) error: Option<Box<Failure>>,
 }
 
 /// A `delta` or a `message`.
@@ -46,6 +59,12 @@ pub(super) struct Delta<'a> {
     pub(super) refusal: Option<Cow<'a, str>>,
     pub(super) reasoning: Option<Cow<'a, str>>,
     pub(super) audio: Option<Audio<'a>>,
+    /// Images and other media.
+    pub(super) attached: Vec<Attached<'a>>,
+    /// Each as JSON.
+    pub(super) annotations: Vec<&'a str>,
+    /// As a JSON list.
+    pub(super) citations: Option<&'a str>,
     pub(super) tool_calls: Vec<Call<'a>>,
     pub(super) function_call: Option<Function<'a>>,
 }
@@ -54,7 +73,8 @@ pub(super) struct Delta<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Audio<'a> {
     pub(super) transcript: Option<Cow<'a, str>>,
-    pub(super) sound: bool,
+    /// Base64.
+    pub(super) data: Option<Cow<'a, str>>,
 }
 
 /// A piece of a tool call.
@@ -82,19 +102,19 @@ impl<'a> Members<'a> for Chunk<'a> {
             "created" => json.take(&mut self.created, json::whole),
             "system_fingerprint" => json.take(&mut self.system_fingerprint, json::text),
             "service_tier" => json.take(&mut self.service_tier, json::text),
-            "choices" => json.array(&mut self.choices, Broken::Kept),
+            "choices" => json.array_or_one(&mut self.choices),
             "usage" => json.object(&mut self.usage),
-            // Groq's streams have it inside: `{"x_groq":{"id":…,"usage":{…}}}`.
-            "x_groq" => json.object(&mut Wrapped(&mut self.usage)),
-            "error" => json.take(&mut self.error, failure),
+            "x_groq" => json.object(&mut usage::Wrapped(&mut self.usage)),
+            "citations" => json.take(&mut self.citations, list),
+            "error" | "errors" => json.take(&mut self.error, failure::failure),
+            "base_resp" => json.take(&mut self.error, failure::base_response),
             "obfuscation" => {
                 let raw = json.value()?;
                 self.padding = raw.is_text().then(|| json.inside_of(raw));
                 Ok(())
             }
-            // FastAPI's servers say `detail`.
-            "message" | "detail" => self.bare_error.member("message", json),
-            "type" | "code" | "param" => self.bare_error.member(name, json),
+            "message" | "detail" | "msg" | "error_msg" | "error_message" | "type" | "status"
+            | "code" | "error_code" | "param" => self.bare_error.member(name, json),
             _ => json.skip(),
         }
     }
@@ -112,6 +132,25 @@ impl Chunk<'_> {
 impl Part<'_> {
     /// A text is all that it adds.
     pub(super) fn adds_text_alone(&self) -> bool {
+        let Part {
+            index: _,
+            delta,
+            message,
+            finish_reason,
+            logprobs: _,
+            usage,
+            error,
+        } = self;
+        delta.adds_text_alone()
+            && message.is_none()
+            && finish_reason.is_none()
+            && usage.is_none()
+            && error.is_none()
+    }
+}
+
+impl<'a> Delta<'a> {
+    fn adds_text_alone(&self) -> bool {
         let Delta {
             role: _,
             content,
@@ -119,28 +158,53 @@ impl Part<'_> {
             refusal,
             reasoning,
             audio,
+            attached,
+            annotations,
+            citations,
             tool_calls,
             function_call,
-        } = &self.delta;
+        } = self;
         content.is_some()
-            && self.finish_reason.is_none()
-            && !self.whole
             && refusal.is_none()
             && reasoning.is_none()
             && audio.is_none()
+            && attached.is_empty()
+            && annotations.is_empty()
+            && citations.is_none()
             && tool_calls.is_empty()
             && function_call.is_none()
     }
+
+    /// Whether there is more in it than a role or empty texts.
+    pub(super) fn says_something(&self) -> bool {
+        let says = |text: &Option<Cow<'_, str>>| text.as_ref().is_some_and(|text| !text.is_empty());
+        says(&self.content)
+            || says(&self.refusal)
+            || says(&self.reasoning)
+            || self
+                .audio
+                .as_ref()
+                .is_some_and(|audio| says(&audio.data) || says(&audio.transcript))
+            || !self.attached.is_empty()
+            || !self.annotations.is_empty()
+            || self.citations.is_some()
+            || self.tool_calls.iter().any(Call::says_something)
+            || self.function_call.is_some()
+    }
+
+    /// Takes thoughts. Servers that send them under several names say the same under each.
+    fn think(&mut self, thoughts: Cow<'a, str>) {
+        if self.reasoning.as_ref().is_none_or(|held| held.is_empty()) {
+            self.reasoning = Some(thoughts);
+        }
+    }
 }
 
-struct Wrapped<'u>(&'u mut Usage);
-
-impl<'a> Members<'a> for Wrapped<'_> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
-        match name {
-            "usage" => json.object(self.0),
-            _ => json.skip(),
-        }
+impl Call<'_> {
+    /// Whether it has an id, a name or arguments.
+    pub(super) fn says_something(&self) -> bool {
+        let says = |text: &Option<Cow<'_, str>>| text.as_ref().is_some_and(|text| !text.is_empty());
+        says(&self.id) || says(&self.function.name) || says(&self.function.arguments)
     }
 }
 
@@ -150,10 +214,22 @@ impl<'a> Members<'a> for Part<'a> {
             "index" => json.take(&mut self.index, json::count),
             "delta" => json.object(&mut self.delta),
             "message" => {
-                self.whole = true;
-                json.object(&mut self.delta)
+                let mut message = Box::<Delta<'a>>::default();
+                let read = json.object(&mut *message);
+                self.message = Some(message);
+                read
             }
-            "finish_reason" => json.take(&mut self.finish_reason, json::text),
+            // `"null"` is DashScope's null.
+            "finish_reason" => json.take(&mut self.finish_reason, |raw| {
+                json::text(raw).filter(|reason| !reason.is_empty() && reason != "null")
+            }),
+            "usage" => json.take(&mut self.usage, |raw| {
+                let mut usage = Usage::default();
+                json::read(raw.get(), &mut usage).ok()?;
+                (usage != Usage::default()).then(|| Box::new(usage))
+            }),
+            "error" => json.take(&mut self.error, |raw| failure::failure(raw).map(Box::new)),
+            "annotations" | "citations" | "images" => self.delta.member(name, json),
             "logprobs" => {
                 self.logprobs |= json.value()?.get() != "null";
                 Ok(())
@@ -170,19 +246,56 @@ impl<'a> Members<'a> for Delta<'a> {
             "content" => {
                 let raw = json.value()?;
                 self.content_at = raw.is_text().then(|| json.inside_of(raw));
-                self.content = spoken(raw).or(self.content.take());
+                if raw.get().starts_with('[') {
+                    parts::take_apart(raw, self);
+                } else {
+                    self.content = json::text(raw).or(self.content.take());
+                }
                 Ok(())
             }
             "refusal" => json.take(&mut self.refusal, json::text),
-            // Some servers send both, and then they say the same.
-            "reasoning_content" | "reasoning" => json.take(&mut self.reasoning, json::text),
+            "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details"
+            | "thinking" | "thinking_blocks" | "thoughts" => {
+                if let Some(thoughts) = thoughts(json.value()?) {
+                    self.think(thoughts);
+                }
+                Ok(())
+            }
+            "images" | "image" | "video" | "videos" | "files" => {
+                let kind = match name {
+                    "image" | "images" => "image",
+                    "video" | "videos" => "video",
+                    _ => "file",
+                };
+                let raw = json.value()?;
+                if raw.get().starts_with('[') {
+                    let elements = json::elements(raw.get()).into_iter();
+                    self.attached
+                        .extend(elements.filter_map(|raw| Attached::of(raw, kind)));
+                } else {
+                    self.attached.extend(Attached::of(raw, kind));
+                }
+                Ok(())
+            }
+            "annotations" => {
+                let raw = json.value()?;
+                if raw.get().starts_with('[') {
+                    let elements = json::elements(raw.get()).into_iter();
+                    self.annotations.extend(elements.map(Raw::get));
+                } else {
+                    self.annotations.extend(json::filled(raw).map(Raw::get));
+                }
+                Ok(())
+            }
+            "citations" => json.take(&mut self.citations, list),
             "audio" => {
                 let mut audio = Audio::default();
                 json.object(&mut audio)?;
-                self.audio = Some(audio);
+                self.audio = (audio.transcript.is_some() || audio.data.is_some()).then_some(audio);
                 Ok(())
             }
-            "tool_calls" => json.array(&mut self.tool_calls, Broken::Kept),
+            // TGI sends one call, where others send a list of them.
+            "tool_calls" => json.array_or_one(&mut self.tool_calls),
             "function_call" => {
                 let mut function = Function::default();
                 json.object(&mut function)?;
@@ -199,10 +312,7 @@ impl<'a> Members<'a> for Audio<'a> {
     fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
             "transcript" => json.take(&mut self.transcript, json::text),
-            "data" => {
-                self.sound = json.value()?.get().len() > r#""""#.len();
-                Ok(())
-            }
+            "data" => json.take(&mut self.data, json::text),
             _ => json.skip(),
         }
     }
@@ -239,104 +349,9 @@ impl<'a> Members<'a> for Function<'a> {
     }
 }
 
-impl<'a> Members<'a> for Usage {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
-        match name {
-            "prompt_tokens" | "input_tokens" => json.take(&mut self.prompt, json::count),
-            "completion_tokens" | "output_tokens" => json.take(&mut self.completion, json::count),
-            "total_tokens" => json.take(&mut self.total, json::count),
-            // DeepSeek's and Anthropic's names, which compatible servers keep.
-            "prompt_cache_hit_tokens" | "cache_read_input_tokens" => {
-                json.take(&mut self.cached, json::count)
-            }
-            "cache_creation_input_tokens" => json.take(&mut self.cache_write, json::count),
-            "prompt_tokens_details" | "input_tokens_details" => {
-                json.object(&mut PromptDetails(self))
-            }
-            "completion_tokens_details" | "output_tokens_details" => {
-                json.object(&mut CompletionDetails(self))
-            }
-            _ => json.skip(),
-        }
-    }
-}
-
-struct PromptDetails<'u>(&'u mut Usage);
-
-impl<'a> Members<'a> for PromptDetails<'_> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
-        match name {
-            "cached_tokens" => json.take(&mut self.0.cached, json::count),
-            "cache_write_tokens" | "cache_creation_tokens" => {
-                json.take(&mut self.0.cache_write, json::count)
-            }
-            "audio_tokens" => json.take(&mut self.0.prompt_audio, json::count),
-            _ => json.skip(),
-        }
-    }
-}
-
-struct CompletionDetails<'u>(&'u mut Usage);
-
-impl<'a> Members<'a> for CompletionDetails<'_> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
-        match name {
-            "reasoning_tokens" => json.take(&mut self.0.reasoning, json::count),
-            "audio_tokens" => json.take(&mut self.0.completion_audio, json::count),
-            "accepted_prediction_tokens" => json.take(&mut self.0.accepted_prediction, json::count),
-            "rejected_prediction_tokens" => json.take(&mut self.0.rejected_prediction, json::count),
-            _ => json.skip(),
-        }
-    }
-}
-
-impl<'a> Members<'a> for Failure {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
-        let owned = |raw: Raw<'a>| json::text_or_written(raw).map(Cow::into_owned);
-        match name {
-            "message" => json.take(&mut self.message, owned),
-            "type" => json.take(&mut self.kind, owned),
-            "code" => json.take(&mut self.code, owned),
-            "param" => json.take(&mut self.param, owned),
-            _ => json.skip(),
-        }
-    }
-}
-
-/// An `error`: an object, or only its message.
-fn failure(raw: Raw<'_>) -> Option<Failure> {
-    let mut failure = Failure::default();
-    if raw.get().starts_with('{') {
-        json::read(raw.get(), &mut failure).ok()?;
-    } else {
-        failure.message = Some(json::text_or_written(raw)?.into_owned());
-    }
-    Some(failure)
-}
-
-/// A `content`: a text, or parts of which the texts are taken (Mistral's reasoning models).
-fn spoken(raw: Raw<'_>) -> Option<Cow<'_, str>> {
-    if !raw.get().starts_with('[') {
-        return json::text(raw);
-    }
-    let texts = json::elements(raw.get()).into_iter().filter_map(|part| {
-        let mut spoken = Spoken::default();
-        json::read(part.get(), &mut spoken).ok()?;
-        spoken.text
-    });
-    Some(Cow::Owned(texts.collect()))
-}
-
-#[derive(Default)]
-struct Spoken<'a> {
-    text: Option<Cow<'a, str>>,
-}
-
-impl<'a> Members<'a> for Spoken<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
-        match name {
-            "text" => json.take(&mut self.text, json::text),
-            _ => json.skip(),
-        }
-    }
+/// A JSON list with anything in it, as it was written.
+fn list(raw: Raw<'_>) -> Option<&str> {
+    json::filled(raw)
+        .map(Raw::get)
+        .filter(|written| written.starts_with('['))
 }

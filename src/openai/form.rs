@@ -85,6 +85,7 @@ mod tests {
 
     use super::*;
     use crate::openai::assemble::Assembly;
+    use crate::openai::media::Media;
     use crate::sse::Frame;
 
     fn chunk(content: &str, padding: &str) -> String {
@@ -167,7 +168,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_stream_says_what_its_chunks_say_each_read_as_json(chunks in prop::collection::vec(any_chunk(), 0..12), limit in 0..600_usize) {
-            let (mut with, mut without) = (Assembly::new(limit), Assembly::new(limit));
+            let (mut with, mut without) = (Assembly::new(limit, Media::Size), Assembly::new(limit, Media::Size));
             for chunk in &chunks {
                 let frame = Frame::Event { kind: "message".into(), data: chunk.into(), id: "".into() };
                 with.frame(&frame);

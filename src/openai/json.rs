@@ -5,10 +5,15 @@
 //! long history is the inside of its texts; and what no type asks for is passed over without recursion, so depth is no danger. The grammar is
 //! RFC 8259, as strict as `serde_json` is, but for lone surrogates: those are text that cannot be shown, not an error.
 
+mod escapes;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::special::{Escaped, Marks, WIDE, first_special};
+use crate::special::first_special;
+
+use escapes::escaped;
+pub(super) use escapes::{Escapes, plain};
 
 /// The text is no JSON, or ends before its value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,23 @@ pub(super) trait Members<'a> {
 /// Reads the object that `text` begins with. On an error, what came before it was read.
 pub(super) fn read<'a>(text: &'a str, into: &mut impl Members<'a>) -> Read {
     Json::new(text).object(into)
+}
+
+/// Reads the object that `text` begins with, and gives what follows it.
+pub(super) fn read_first<'a>(
+    text: &'a str,
+    into: &mut impl Members<'a>,
+) -> Result<&'a str, Malformed> {
+    let mut json = Json::new(text);
+    json.object(into)?;
+    Ok(&text[json.at..])
+}
+
+/// The string that `text` is, if it is one and nothing else.
+pub(super) fn lone_text(text: &str) -> Option<Cow<'_, str>> {
+    let mut json = Json::new(text);
+    let value = json.value().ok()?;
+    self::text(value).filter(|_| json.left() == 0)
 }
 
 /// The inside of the string whose first quote is just before `text`, and what follows it, its last quote first.
@@ -55,19 +77,6 @@ pub(super) struct Raw<'a> {
     escapes: Escapes,
 }
 
-/// What kind of escapes a string has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Escapes {
-    /// None: it says what is written.
-    None,
-    /// Only those of what cannot stand as it is, each of two bytes: `serde_json` would have written the same.
-    Needed,
-    /// Only those that every reader of JSON understands in the same way.
-    Simple,
-    /// Code units too, which may be half of a character.
-    Units,
-}
-
 impl<'a> Raw<'a> {
     /// Whether it is a string.
     pub(super) fn is_text(self) -> bool {
@@ -95,6 +104,16 @@ pub(super) fn quoted(raw: Raw<'_>) -> Option<(&str, Escapes)> {
 /// Any value but null, as it was written.
 pub(super) fn written(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     (raw.written != "null").then_some(Cow::Borrowed(raw.written))
+}
+
+/// A value that says something: anything but null, false, zero, and texts, lists and objects with nothing in them.
+pub(super) fn filled(raw: Raw<'_>) -> Option<Raw<'_>> {
+    let written = raw.written;
+    let is_empty = match written.as_bytes() {
+        [b'{' | b'[' | b'"', inner @ .., b'}' | b']' | b'"'] => inner.trim_ascii().is_empty(),
+        _ => matches!(written, "null" | "false") || number(raw) == Some(0.0),
+    };
+    (!is_empty).then_some(raw)
 }
 
 /// A string as its text, any other value but null as it was written.
@@ -190,6 +209,18 @@ impl<'a> Json<'a> {
             }
             read
         })
+    }
+
+    /// Reads an array as [`array`](Self::array) does, and an object that stands in place of one as its only element.
+    pub(super) fn array_or_one<T: Members<'a> + Default>(&mut self, into: &mut Vec<T>) -> Read {
+        if self.next()? != b'{' {
+            return self.array(into, Broken::Kept);
+        }
+        into.clear();
+        let mut only = T::default();
+        let read = self.object(&mut only);
+        into.push(only);
+        read
     }
 
     /// Has `element` take each element of an array; anything but an array is passed over.
@@ -385,106 +416,11 @@ impl<'a> Json<'a> {
     }
 }
 
-/// How long the rest of a string is that goes on with an escape, and what escapes are in it.
-fn escaped(rest: &[u8]) -> Result<(usize, Escapes), Malformed> {
-    let (blocks, tail) = rest.as_chunks::<WIDE>();
-    let mut last = [b' '; WIDE];
-    last[..tail.len()].copy_from_slice(tail);
-    let (mut runs, mut escapes) = (Escaped::default(), Escapes::Needed);
-    for (place, block) in blocks.iter().chain([&last]).enumerate() {
-        let marks = Marks::of(block);
-        let literal = runs.of(marks.backslashes);
-        let end = marks.quotes & !literal;
-        let within = end.wrapping_sub(1) & !end;
-        if marks.controls & within != 0 {
-            return Err(Malformed);
-        }
-        // Quotes and line ends are nearly all that is escaped.
-        let mut others = literal & within & !(marks.quotes | marks.ns);
-        while others != 0 {
-            let at = place * WIDE + others.trailing_zeros() as usize;
-            match rest.get(at) {
-                Some(b'\\' | b'b' | b'f' | b'r' | b't') => {}
-                Some(b'/') => escapes = escapes.max(Escapes::Simple),
-                Some(b'u') if unit(&rest[at + 1..]).is_some() => escapes = Escapes::Units,
-                _ => return Err(Malformed),
-            }
-            others &= others - 1;
-        }
-        if end != 0 {
-            return Ok((place * WIDE + end.trailing_zeros() as usize, escapes));
-        }
-    }
-    Err(Malformed)
-}
-
 /// What becomes of an array's element that the text breaks off in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     Kept,
     Dropped,
-}
-
-/// What escapes of one character mean, by that character: quotes, backslashes and slashes themselves. A table, for they come in no order
-/// that a processor could foresee.
-const MEANS: [u8; 256] = {
-    let mut means = [0; 256];
-    let known = *b"\"\"\\\\//b\x08f\x0cn\nr\rt\t";
-    let (pairs, _) = known.as_chunks::<2>();
-    let mut at = 0;
-    while at < pairs.len() {
-        means[pairs[at][0] as usize] = pairs[at][1];
-        at += 1;
-    }
-    means
-};
-
-/// The inside of a string as its text.
-pub(super) fn plain(inner: &str, escapes: Escapes) -> Cow<'_, str> {
-    if escapes == Escapes::None {
-        return Cow::Borrowed(inner);
-    }
-    let mut text = String::with_capacity(inner.len());
-    let mut rest = inner;
-    // Of what is special, only backslashes are within.
-    while let Some(at) = first_special(rest.as_bytes()) {
-        text.push_str(&rest[..at]);
-        let (code, after) = rest.as_bytes()[at + 1..].split_at(1);
-        rest = &rest[at + 2..];
-        text.push(if code == b"u" {
-            let (character, length) = unicode(after);
-            rest = &rest[length..];
-            character
-        } else {
-            char::from(MEANS[usize::from(code[0])])
-        });
-    }
-    text.push_str(rest);
-    Cow::Owned(text)
-}
-
-/// The character of an escape after its `\u`, and how many bytes of it are there: two escapes are one character beyond U+FFFF.
-fn unicode(after: &[u8]) -> (char, usize) {
-    let first = unit(after).unwrap_or_default();
-    let second = after
-        .get(4..)
-        .and_then(|rest| rest.strip_prefix(br"\u"))
-        .and_then(unit);
-    let mut pair = char::decode_utf16([first].into_iter().chain(second));
-    match pair.next() {
-        Some(Ok(character)) if character > '\u{FFFF}' => (character, 10),
-        Some(Ok(character)) => (character, 4),
-        _ => (char::REPLACEMENT_CHARACTER, 4),
-    }
-}
-
-/// The UTF-16 unit that four hexadecimal digits are.
-fn unit(digits: &[u8]) -> Option<u16> {
-    let four = digits.get(..4)?;
-    four.iter().try_fold(0, |unit, digit| {
-        let value = char::from(*digit).to_digit(16)?;
-        Some(unit << 4 | u16::try_from(value).ok()?)
-    })
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@
 
 use super::assemble::Assembly;
 use super::body::Body;
-use super::reply::ChatReply;
+use super::media::Media;
+use super::reply::{ChatReply, Choice};
 use crate::encoding::{Decoder, Stopped};
-use crate::sse::{EVENT_LIMIT, Framer};
+use crate::media_type;
+use crate::sse::Framer;
 
 /// Beginnings of the lines that event streams begin with.
-const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+const FIELDS: [&[u8]; 6] = [b"data:", b"event:", b"id:", b"retry:", b"error:", b":"];
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -27,7 +29,7 @@ pub struct ReplyReader {
 pub struct Finished {
     /// The reply, as far as it came.
     pub reply: ChatReply,
-    /// The protocol's own end was seen: `[DONE]`, or every choice's finish reason, or the end of the JSON value.
+    /// The protocol's own end was seen: `[DONE]`, or every choice's finish reason after all that it said, or the end of the JSON value.
     pub ended: bool,
 }
 
@@ -51,10 +53,20 @@ enum Form {
 
 impl ReplyReader {
     /// A reader for a reply with these headers. It keeps at most `limit` bytes of the reply's texts, and while it reads, of a stream one event
-    /// of at most 1 MiB, of a body the first `limit` bytes.
+    /// of at most `limit` bytes, of a body the first `limit` bytes. Of media it keeps the size.
     pub fn new(content_type: Option<&str>, content_encoding: Option<&str>, limit: usize) -> Self {
-        let promised_events = content_type
-            .is_some_and(|text| text.to_ascii_lowercase().contains("text/event-stream"));
+        Self::with_media(content_type, content_encoding, limit, Media::Size)
+    }
+
+    /// The same, with as much of media as `media` asks for.
+    pub fn with_media(
+        content_type: Option<&str>,
+        content_encoding: Option<&str>,
+        limit: usize,
+        media: Media,
+    ) -> Self {
+        let promised_events =
+            content_type.is_some_and(|text| media_type::is(text, media_type::EVENT_STREAM));
         Self {
             // The limit is for what is kept, and of a stream little is: what bounds the decoder is the ratio to what came over the wire.
             decoder: Decoder::new(content_encoding, usize::MAX),
@@ -62,7 +74,7 @@ impl ReplyReader {
                 form: Form::Unknown(Vec::new()),
                 promised_events,
                 limit,
-                assembly: Assembly::new(limit),
+                assembly: Assembly::new(limit, media),
             },
         }
     }
@@ -122,7 +134,7 @@ impl Reading {
 
     fn decide(&mut self, events: bool) {
         self.form = if events {
-            Form::Events(Framer::new(self.limit.min(EVENT_LIMIT)))
+            Form::Events(Framer::new(self.limit))
         } else {
             Form::Body(Body::default())
         };
@@ -154,6 +166,10 @@ impl Reading {
         };
         let mut reply = self.assembly.finish();
         reply.cut |= cut;
+        if ended && !reply.choices.iter().any(Choice::says_something) {
+            // As much as a reply without a choice.
+            reply.choices.clear();
+        }
         Finished { reply, ended }
     }
 }
@@ -163,7 +179,7 @@ fn are_events(head: &[u8], promised: bool) -> Option<bool> {
     let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
     if text.is_empty() || BYTE_ORDER_MARK.starts_with(text) {
         None
-    } else if text.starts_with(b"{") {
+    } else if text.starts_with(b"{") || text.starts_with(b"[") {
         Some(false)
     } else if promised || FIELDS.iter().any(|field| text.starts_with(field)) {
         Some(true)
@@ -174,6 +190,8 @@ fn are_events(head: &[u8], promised: bool) -> Option<bool> {
     }
 }
 
+#[cfg(test)]
+mod odd;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

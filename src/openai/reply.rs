@@ -33,6 +33,9 @@ pub struct ChatReply {
     /// Something was left out because a limit was reached.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
+    /// Its last JSON value, an event or the body, ended before it was whole.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub broken_off: bool,
     /// The content coding is unknown or its bytes are damaged: what is here is what came before that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub undecodable: bool,
@@ -53,12 +56,21 @@ pub struct Choice {
     /// What the model said instead of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// What the model thought aloud before (`reasoning_content` or `reasoning`, of compatible servers).
+    /// What the model thought aloud before, by whichever name compatible servers send it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
     /// What a spoken answer says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_transcript: Option<String>,
+    /// Images, sound and files, each as spans have it: by kind, type and size, or whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<String>,
+    /// Notes on the answer (links, references, parts of a kind that is not known), each as JSON.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<String>,
+    /// Where the answer was found, as a JSON list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub citations: Option<String>,
     /// The tools it calls, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
@@ -160,7 +172,26 @@ pub struct Failure {
     pub param: Option<String>,
 }
 
+impl Failure {
+    /// All that it says.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let texts = [
+            &mut self.message,
+            &mut self.kind,
+            &mut self.code,
+            &mut self.param,
+        ];
+        texts.into_iter().flatten()
+    }
+}
+
 impl ChatReply {
+    /// Whether there are choices, and each has its finish reason.
+    pub fn is_finished(&self) -> bool {
+        let mut reasons = self.choices.iter().map(|choice| &choice.finish_reason);
+        !self.choices.is_empty() && reasons.all(Option::is_some)
+    }
+
     /// Takes out everything that the model wrote, and what an error quotes: what is left may be kept where content may not.
     pub fn drop_content(&mut self) {
         for choice in &mut self.choices {
@@ -179,6 +210,10 @@ impl ChatReply {
     /// About how many bytes its texts take.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = |texts: &[String]| {
+            let lengths = texts.iter().map(|text| size_of::<String>() + text.len());
+            lengths.sum::<usize>()
+        };
         let call = |call: &ToolCall| call.id.len() + call.name.len() + call.arguments.len();
         let choice = |choice: &Choice| {
             size_of::<Choice>()
@@ -186,6 +221,9 @@ impl ChatReply {
                 + text(&choice.refusal)
                 + text(&choice.reasoning)
                 + text(&choice.audio_transcript)
+                + text(&choice.citations)
+                + texts(&choice.media)
+                + texts(&choice.annotations)
                 + choice.tool_calls.iter().map(call).sum::<usize>()
                 + choice
                     .function_call
@@ -197,7 +235,50 @@ impl ChatReply {
     }
 }
 
+impl Failure {
+    /// Takes from `other` what it does not say itself.
+    pub(super) fn fill(&mut self, other: Failure) {
+        self.message = self.message.take().or(other.message);
+        self.kind = self.kind.take().or(other.kind);
+        self.code = self.code.take().or(other.code);
+        self.param = self.param.take().or(other.param);
+    }
+}
+
 impl Choice {
+    /// Whether it has more than an index and a role.
+    pub(super) fn says_something(&self) -> bool {
+        let Choice {
+            index: _,
+            role: _,
+            content,
+            refusal,
+            reasoning,
+            audio_transcript,
+            media,
+            annotations,
+            citations,
+            tool_calls,
+            function_call,
+            finish_reason,
+            logprobs: _,
+        } = self;
+        [content, refusal, reasoning, audio_transcript, citations]
+            .into_iter()
+            .flatten()
+            .any(|text| !text.is_empty())
+            || finish_reason.is_some()
+            || !media.is_empty()
+            || !annotations.is_empty()
+            || !tool_calls.is_empty()
+            || function_call.is_some()
+    }
+
+    /// The annotations as one JSON array; none when there are none.
+    pub fn annotations_json(&self) -> Option<String> {
+        (!self.annotations.is_empty()).then(|| format!("[{}]", self.annotations.join(",")))
+    }
+
     /// The tool calls as one JSON array in OpenAI's shape, `[{"id","type":"function","function":{"name","arguments"}}]`; none when there
     /// are none.
     pub fn tool_calls_json(&self) -> Option<String> {

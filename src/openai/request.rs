@@ -6,16 +6,21 @@
 mod bare;
 mod mark;
 mod quoted;
+mod skeleton;
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
 pub use mark::Mark;
+pub(super) use mark::SECRETS;
 pub use quoted::Quoted;
+pub(crate) use skeleton::Skeleton;
+pub(super) use skeleton::cut_mark;
 
 use crate::encoding::text_before_damage;
 
+use super::chunk::{thoughts, thoughts_among};
 use super::json::{self, Broken, Json, Members, Raw, Read};
 
 /// About how many bytes a message of a long history takes: growing a list of them is felt.
@@ -111,6 +116,21 @@ pub struct Message<'a> {
     pub refusal: Option<Cow<'a, str>>,
     /// The call of an assistant before there were tools, as JSON.
     pub function_call: Option<Cow<'a, str>>,
+    /// What an assistant thought before it said this, where a member of its own has it.
+    pub own_reasoning: Option<Cow<'a, str>>,
+}
+
+impl Message<'_> {
+    /// What an assistant thought before it said this, also where it is among the parts of the content.
+    pub fn reasoning(&self) -> Option<Cow<'_, str>> {
+        match (&self.own_reasoning, &self.content) {
+            (Some(own), _) => Some(Cow::Borrowed(own)),
+            (None, Some(Content::Json(parts))) if self.role.as_deref() == Some("assistant") => {
+                thoughts_among(parts).map(Cow::Owned)
+            }
+            (None, _) => None,
+        }
+    }
 }
 
 /// The content of a message.
@@ -198,6 +218,7 @@ impl<'a> ChatRequest<'a> {
                 &message.name,
                 &message.tool_call_id,
                 &message.refusal,
+                &message.own_reasoning,
             ]
         });
         let texts = texts.into_iter().chain(of_messages).flatten();
@@ -273,6 +294,14 @@ impl<'a> Members<'a> for Message<'a> {
             "tool_call_id" => json.take(&mut self.tool_call_id, json::text),
             "refusal" => json.take(&mut self.refusal, json::text),
             "function_call" => json.take(&mut self.function_call, json::written),
+            "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details"
+            | "thinking" | "thinking_blocks" | "thoughts"
+                if self.own_reasoning.is_none() =>
+            {
+                json.take(&mut self.own_reasoning, |raw| {
+                    thoughts(raw).filter(|thoughts| !thoughts.is_empty())
+                })
+            }
             _ => json.skip(),
         }
     }

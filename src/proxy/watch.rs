@@ -9,6 +9,7 @@ use http::{Response, StatusCode, header};
 use super::refusal::Refusal;
 use super::upload::UploadError;
 use crate::capture::{Answered, Asked};
+use crate::media_type;
 use crate::metrics::{Counted, Endpoint, Metrics};
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError, Pulse};
@@ -97,7 +98,7 @@ impl Coming {
         let streams = response
             .headers()
             .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+            .is_some_and(|kind| media_type::is(kind, media_type::EVENT_STREAM));
         self.stream = streams.then(|| metrics.stream_opens());
         if let Some(answered) = &mut self.answered {
             answered.head(response.status(), response.headers());
@@ -110,10 +111,17 @@ impl Coming {
         }
     }
 
+    /// There will be no answer. It is told once this is dropped.
     pub(super) fn fail(&mut self, error: &CallError) {
-        if let Some(answered) = self.answered.take() {
+        if let Some(answered) = &mut self.answered {
             answered.failed(error);
         }
+    }
+
+    /// Whether the span would keep more of the request than has come.
+    pub(super) fn wants_request(&self) -> bool {
+        let answered = self.answered.as_ref();
+        answered.is_some_and(Answered::wants_request)
     }
 }
 

@@ -48,14 +48,20 @@ pub(super) struct Call {
     pub(super) before_results: Option<Hash>,
     /// The first of them.
     pub(super) opening: Hash,
+    /// The last of them, but for results of tools at the end.
+    pub(super) last: Hash,
+    /// What will stand before the results of its tools.
+    pub(super) history: Hash,
+    /// The tools on offer.
+    pub(super) offer: Hash,
     /// The model that it asked for.
     pub(super) model: Option<Arc<str>>,
     /// The first thing that came from outside.
     pub(super) task: Option<Arc<str>>,
     /// What a selector was shown, until its choice was followed.
     pub(super) prompt: Option<Arc<str>>,
-    /// Somebody in it has a name of his own.
-    pub(super) hears_others: bool,
+    /// The names of others who speak in it, sorted.
+    pub(super) heard: Vec<Hash>,
     /// It can hand over to another agent.
     pub(super) hands_over: bool,
     /// What was said may be told.
@@ -72,13 +78,15 @@ pub(super) struct Call {
     /// Which of its run's turns it is part of.
     pub(super) turn: Option<usize>,
     pub(super) reply: Reply,
+    /// When something last went on with it that could have gone on with other runs.
+    pub(super) contested_ns: u64,
     /// To whom the reply was passed on by now: system messages, sorted.
     pub(super) delivered: Vec<Hash>,
     /// Its last attempt failed, and may be repeated as this.
     pub(super) failed_as: Option<CallKey>,
     /// The results of its tools came back.
     pub(super) answered: bool,
-    /// Of its turn's texts.
+    /// Of its turn's texts and names.
     pub(super) told_bytes: usize,
     /// Under which it is found.
     pub(super) keys: Vec<Key>,
@@ -87,11 +95,16 @@ pub(super) struct Call {
 /// What a call came to.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
+    /// Without the thoughts before it, unless there is nothing else.
     pub(super) text: Arc<str>,
     pub(super) hash: Hash,
-    /// The text, and where it is JSON the texts in it: a team may pass on one member of a structured answer.
+    /// Together with them.
+    whole: Hash,
+    /// The text with and without them, and where it is JSON the texts in it: a team may pass on one member of a structured answer.
     pub(super) parts: Vec<Hash>,
     pub(super) tools: Vec<Asked>,
+    /// Why it is none, or not whole.
+    pub(super) failure: Option<Arc<str>>,
 }
 
 /// A tool that a reply asks for.
@@ -167,6 +180,11 @@ impl Speaker {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Tells it from others.
+    pub(super) fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// The first name that is learned stays.
     pub(super) fn learn(&self, text: &str, rule: NameRule) {
         self.0.get_or_init(|| Name {
@@ -201,6 +219,8 @@ impl Call {
             + text(&self.model)
             + text(&self.task)
             + text(&self.prompt)
+            + text(&self.reply.failure)
+            + self.heard.len() * size_of::<Hash>()
             + self.reply.text.len()
             + tools
             + keys
@@ -217,23 +237,35 @@ impl Call {
         tools.any(|asked| hands_over_to(&asked.call.name).is_some())
     }
 
-    /// Whether its reply asks for this tool call.
-    pub(super) fn asks(&self, id: &str) -> bool {
-        self.reply.tools.iter().any(|asked| asked.call.id == id)
+    /// Whether somebody else of this name speaks in it: then whoever asked has another.
+    pub(super) fn hears(&self, name: &str) -> bool {
+        self.heard.binary_search(&hash::of(name)).is_ok()
     }
 }
 
 impl Reply {
+    /// Whether it is the text of this hash, with or without the thoughts before it.
+    pub(super) fn is(&self, text: Hash) -> bool {
+        self.hash == text || self.whole == text
+    }
+
     pub(super) fn of(reply: &ChatReply) -> Self {
         let Some(choice) = reply.choices.first() else {
             return Reply::default();
         };
-        let text = choice.content.as_deref().unwrap_or_default().trim();
+        let all = choice.content.as_deref().unwrap_or_default().trim();
+        let text = without_thoughts(all);
         let hash = hash::of_said(text);
+        let whole = if text.len() == all.len() {
+            hash
+        } else {
+            hash::of_said(all)
+        };
         Reply {
             text: text.into(),
             hash,
-            parts: parts(text, hash),
+            whole,
+            parts: parts(text, hash, whole),
             tools: choice
                 .tool_calls
                 .iter()
@@ -247,6 +279,7 @@ impl Reply {
                     told: false,
                 })
                 .collect(),
+            failure: None,
         }
     }
 }
@@ -260,11 +293,23 @@ impl PassedText {
     }
 }
 
-fn parts(text: &str, hash: Hash) -> Vec<Hash> {
+/// What a reply says after the thoughts before it, which clients leave out of the history: AutoGen's of the family `r1` (autogen-ext 0.7,
+/// `parse_r1_content`), and others. Some servers leave out the opening tag.
+fn without_thoughts(text: &str) -> &str {
+    const QUOTES: [char; 3] = ['`', '"', '\''];
+    match text.split_once("</think>") {
+        // An answer may speak of the tag.
+        Some((_, said)) if said.trim().is_empty() || said.starts_with(QUOTES) => text,
+        Some((_, said)) => said.trim(),
+        None => text,
+    }
+}
+
+fn parts(text: &str, hash: Hash, whole: Hash) -> Vec<Hash> {
     if text.is_empty() {
         return Vec::new();
     }
-    let mut parts = vec![hash];
+    let mut parts = vec![hash, whole];
     if text.starts_with(['{', '['])
         && let Ok(value) = serde_json::from_str::<Value>(text)
     {

@@ -4,17 +4,21 @@
 
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::Shared;
 use super::call::{Asked, Call, CallId, PassedText, RunId, Speaker, argument_texts};
-use super::digest::Digests;
 use super::hash::{self, Hash, Map, Set};
 use super::kind::Kind;
 use super::known::{Key, Known};
 use super::lines;
 use super::placing::cut;
+use super::prompts::Prompt;
+use super::run::Run;
 use super::said::MOST_LINES;
 use super::transcript::{Author, Entry, Transcript};
+use crate::identity::Credential;
 
 /// Shortest reply, in bytes, that is recognised within a longer text.
 const SHORTEST_WITHIN: usize = 20;
@@ -32,7 +36,9 @@ pub(super) struct Scene<'s> {
     pub(super) system: Hash,
     pub(super) started_ns: u64,
     pub(super) known: &'s Known,
-    pub(super) digests: &'s Digests,
+    pub(super) runs: &'s BTreeMap<RunId, Box<Run>>,
+    pub(super) credential: &'s Credential,
+    pub(super) shared: &'s Shared,
     pub(super) memo: Memo<'s>,
 }
 
@@ -43,8 +49,8 @@ type Calls<'s> = Rc<[&'s Call]>;
 #[derive(Debug, Default)]
 pub(super) struct Memo<'s> {
     said_in_run: RefCell<Map<(RunId, Hash), Calls<'s>>>,
-    /// Ids of tool calls that the request shows.
-    shown: OnceCell<Set<Hash>>,
+    /// By which other runs know whoever asks.
+    pub(super) prompt: OnceCell<Option<Prompt>>,
     /// Whether prompts show all of the request, by their system message and texts.
     pub(super) shown_in: RefCell<Map<(Hash, Hash), bool>>,
 }
@@ -70,17 +76,20 @@ impl<'s> Scene<'s> {
     }
 
     fn rank(&self, call: &Call) -> Rank {
-        let undelivered = !call.is_delivered_to(self.system);
+        (!call.is_delivered_to(self.system), self.shared(call))
+    }
+
+    /// How many texts the request has in common with that of `call`, from the first on.
+    fn shared(&self, call: &Call) -> usize {
         let same = |length: usize, beginning| {
             length <= self.transcript.entries.len()
                 && self.transcript.beginning(length) == beginning
         };
-        let shared = if same(call.length, call.beginning) {
+        if same(call.length, call.beginning) {
             call.length
         } else {
             usize::from(call.length > 0 && same(1, call.opening))
-        };
-        (undelivered, shared)
+        }
     }
 
     /// A reply is delivered once to each agent; then the longest shared history counts. Of runs that are alike so far, the one whose reply
@@ -92,17 +101,17 @@ impl<'s> Scene<'s> {
         let best = alike()
             .filter(|call| at_the_same_moment(call, latest))
             .min_by_key(|call| call.ended_ns)?;
+        // Whatever went on with another of them before may as well have been this one's.
+        let contested = |call: &&&Call| {
+            best.ended_ns
+                .is_some_and(|ended_ns| ended_ns <= call.contested_ns)
+                && self.shared(call) == rank.1
+        };
         Some(Found {
             call: best.id,
-            ambiguous: alike().any(|call| call.run != best.run),
-        })
-    }
-
-    /// **Tool-call id.** The request shows the id of a tool call: the reply that asked for it, the latest one.
-    pub(super) fn tool_id(&self) -> Option<Found> {
-        self.transcript.shown.iter().rev().find_map(|id| {
-            let calls: Vec<_> = self.speaking(Key::Asks(hash::of(id))).collect();
-            self.best(&calls)
+            ambiguous: alike()
+                .chain(calls.iter().filter(contested))
+                .any(|call| call.run != best.run),
         })
     }
 
@@ -120,8 +129,8 @@ impl<'s> Scene<'s> {
                 if !self.known.work.spend_on_ids(call.reply.tools.len()) {
                     return false;
                 }
-                let thought = call.hands_over_now() && entry.hash == call.reply.hash;
-                thought || self.shows_tools_of(call) || self.can_be_heard(call, entry, false)
+                let thought = call.hands_over_now() && call.reply.is(entry.hash);
+                thought || self.shows_tools_of(call, at) || self.can_be_heard(call, entry, false)
             });
             let calls: Vec<_> = said.chain(called).collect();
             self.best(&calls).map(|found| (at + 1, found))
@@ -168,7 +177,7 @@ impl<'s> Scene<'s> {
         if !work.spend(1) {
             return Cow::Borrowed(&[]);
         }
-        let lines = entry.lines(self.digests);
+        let lines = entry.lines(&self.shared.digests);
         if lines.len() == MOST_LINES {
             work.exceeded();
         }
@@ -229,7 +238,7 @@ impl<'s> Scene<'s> {
             let mut runs = Set::default();
             for call in self.speaking(Key::Says(text)) {
                 // Whatever a run said several times is shown once for each time.
-                if call.reply.hash == text && runs.insert(call.run) {
+                if call.reply.is(text) && runs.insert(call.run) {
                     let (replies, last) = shown.entry(call.run).or_insert((0, call));
                     *replies += times;
                     if last.ended_ns < call.ended_ns {
@@ -294,7 +303,7 @@ impl<'s> Scene<'s> {
     fn passed_within(&self, text: &str) -> Vec<(&'s Call, usize)> {
         let mut sought: Map<Hash, Vec<(&'s Call, usize, String)>> = Map::default();
         let mut fits = Vec::new();
-        for (at, line) in lines::from_last(text) {
+        for (at, line) in lines::of_prompt(text) {
             if !self.known.work.spend_on_lines(1) {
                 break;
             }
@@ -334,35 +343,6 @@ impl<'s> Scene<'s> {
         tools.filter(move |(_, asked)| waits && asked.level.is_none() && !asked.told)
     }
 
-    /// The call before this one of whoever asks, and whether the request shows its tools' results: its tool calls are the request's own, or
-    /// its text is.
-    pub(super) fn own_before(&self, run: Option<RunId>) -> Option<&'s Call> {
-        let of_mine = |call: &&Call| call.system == self.system && call.kind == self.kind;
-        let by_id = self.transcript.shown.iter().rev().find_map(|id| {
-            self.found(Key::Asks(hash::of(id)))
-                .filter(of_mine)
-                .max_by_key(|call| (Some(call.run) == run, call.ended_ns))
-        });
-        let mut own = self
-            .transcript
-            .entries
-            .iter()
-            .rev()
-            .filter(|entry| entry.author == Author::Own);
-        let by_text = own.find_map(|entry| {
-            let said = self.said_in_run(entry.hash, run?)?;
-            said.iter()
-                .copied()
-                .filter(of_mine)
-                .filter(|call| call.reply.tools.is_empty())
-                .max_by_key(|call| call.ended_ns)
-        });
-        by_id
-            .into_iter()
-            .chain(by_text)
-            .max_by_key(|call| call.ended_ns)
-    }
-
     /// The speaker whose reply an entry of the conversation is, where only one can be meant.
     pub(super) fn speaker_of(&self, at: usize, run: RunId) -> Option<&'s Speaker> {
         let entry = &self.transcript.entries[at];
@@ -392,22 +372,13 @@ impl<'s> Scene<'s> {
         let mut said = self.memo.said_in_run.borrow_mut();
         let calls = said.entry((run, text)).or_insert_with(|| {
             let calls = self.found(key);
-            calls.filter(|call| call.reply.hash == text).collect()
+            calls.filter(|call| call.reply.is(text)).collect()
         });
         Some(Rc::clone(calls))
     }
 
-    fn shows_tools_of(&self, call: &Call) -> bool {
-        let shown = self.memo.shown.get_or_init(|| {
-            let ids = self.transcript.shown.iter();
-            ids.map(|id| hash::of(id)).collect()
-        });
-        let mut tools = call.reply.tools.iter();
-        !shown.is_empty() && tools.any(|asked| shown.contains(&hash::of(&asked.call.id)))
-    }
-
     /// Both show their task, and it is not the same.
-    fn has_other_task(&self, call: &Call, task: Option<&Entry<'_>>) -> bool {
+    pub(super) fn has_other_task(&self, call: &Call, task: Option<&Entry<'_>>) -> bool {
         let (Kind::Agent, Some(one), Some(other)) = (call.kind, &call.task, task) else {
             return false;
         };

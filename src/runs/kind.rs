@@ -3,7 +3,7 @@
 //! The fixed words are those of autogen-agentchat 0.7: `SelectorGroupChat`'s default prompt, `MagenticOneOrchestrator`'s prompts
 //! (`_magentic_one/_prompts.py`), and `SocietyOfMindAgent`, whose summary ends in a system message.
 
-use super::transcript::Transcript;
+use super::transcript::{Author, Transcript};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,12 @@ const ORCHESTRATOR_OPENINGS: [&str; 6] = [
     "Please briefly explain what went wrong",
     "We are working on the following task:",
 ];
+/// What `SelectorGroupChat` says of an answer that it cannot use, before it asks again.
+const UNUSABLE: [&str; 3] = [
+    "No valid name was mentioned. Please select from:",
+    "Expected exactly one name to be mentioned. Please select only one from:",
+    "Repeated speaker is not allowed, please select a different name from:",
+];
 /// Most bytes of an answer that can be an agent's name: AutoGen's names are Python identifiers.
 pub(super) const LONGEST_NAME: usize = 64;
 
@@ -49,6 +55,7 @@ impl Kind {
         let first = &transcript.entries[0];
         if is_selector(&transcript.system)
             || transcript.system.is_empty() && is_selector(first.text())
+            || asks_again(transcript)
         {
             return Kind::Selector;
         }
@@ -79,6 +86,40 @@ pub(super) fn is_selector(prompt: &str) -> bool {
     SELECTOR.iter().all(|words| prompt.contains(words))
 }
 
+/// Whether somebody is asked who did not answer with a name before.
+fn asks_again(transcript: &Transcript<'_>) -> bool {
+    let answered = transcript.entries.iter().rev().nth(1);
+    let complaint = transcript.entries.last();
+    answered.is_some_and(|answered| answered.author == Author::Own)
+        && complaint.is_some_and(|complaint| {
+            UNUSABLE
+                .iter()
+                .any(|words| complaint.text().starts_with(words))
+        })
+}
+
+/// Whether a prompt lists who can be chosen, as a program's own `selector_prompt` may: `{participants}` becomes a list of Python's.
+pub(super) fn lists_participants(prompt: &str) -> bool {
+    prompt.match_indices("['").any(|(at, opening)| {
+        let mut rest = &prompt[at + opening.len()..];
+        let mut names = 0;
+        // No name is longer, so that no part of the prompt is looked at for each bracket in it.
+        while let Some(end) = rest
+            .bytes()
+            .take(LONGEST_NAME + 1)
+            .position(|byte| byte == b'\'')
+            && is_name(&rest[..end])
+        {
+            names += 1;
+            let Some(next) = rest[end..].strip_prefix("', '") else {
+                return names > 1 && rest[end..].starts_with("']");
+            };
+            rest = next;
+        }
+        false
+    })
+}
+
 /// Nothing of it says that an agent asks: no tools, nobody who is called anything but `user`, and no instructions, unless neither the
 /// client nor a name is AutoGen's.
 fn is_bare(transcript: &Transcript<'_>, may_be_agent: bool) -> bool {
@@ -86,7 +127,7 @@ fn is_bare(transcript: &Transcript<'_>, may_be_agent: bool) -> bool {
     let is_autogens = may_be_agent || entries.iter().any(|entry| entry.name.is_some());
     (transcript.system.is_empty() || !is_autogens)
         && transcript.tools.is_empty()
-        && transcript.shown.is_empty()
+        && transcript.rounds.is_empty()
         && entries.iter().all(|entry| entry.agent().is_none())
 }
 

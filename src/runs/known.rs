@@ -29,6 +29,8 @@ pub(super) enum Key {
     SaysInRun(RunId, Hash),
     /// It called a tool under this id.
     Asks(Hash),
+    /// It called a tool, and this is what will stand before its result, and the tool call's id.
+    AsksAfter(Hash, Hash),
     /// It passed a text with this first line to a tool.
     Passes(Hash),
     /// It is a selector that was shown this line.
@@ -83,7 +85,8 @@ impl Known {
             keys.push(Key::WorksOn(hash::of_first_line(task)));
         }
         if let Some(prompt) = &call.prompt {
-            let lines = lines::from_last(prompt).take(MOST_SHOWN);
+            let lines =
+                lines::within_lines(prompt).chain(lines::from_last(prompt).take(MOST_SHOWN));
             keys.extend(lines.map(|(_, line)| Key::Shown(hash::of(line))));
         }
         self.weight += call.weight();
@@ -106,11 +109,19 @@ impl Known {
         if !reply.text.is_empty() {
             keys.push(Key::Says(hash::of_first_line(&reply.text)));
         }
+        if reply.text.is_empty() && call.kind == Kind::Selector {
+            // It is asked again.
+            keys.push(Key::Said(call.beginning, reply.hash));
+        }
         if !reply.tools.is_empty() {
             keys.push(Key::CalledTools(call.beginning));
         }
         for asked in &reply.tools {
-            keys.push(Key::Asks(hash::of(&asked.call.id)));
+            let id = hash::of(&asked.call.id);
+            keys.push(Key::AsksAfter(call.history, id));
+            if !asked.call.id.is_empty() {
+                keys.push(Key::Asks(id));
+            }
             let passed = asked.passed.iter();
             keys.extend(passed.map(|text| Key::Passes(text.first_line)));
         }
@@ -192,12 +203,6 @@ impl Known {
                     .is_some_and(|ended_ns| ended_ns <= started_ns.saturating_add(CLOSE_NS))
             })
             .take(MOST)
-    }
-
-    /// Calls whose replies ask for the tool call of this id, the latest first.
-    pub(super) fn asking(&self, id: &str) -> impl Iterator<Item = &Call> {
-        self.found(Key::Asks(hash::of(id)), u64::MAX)
-            .filter(move |call| self.work.spend_on_ids(call.reply.tools.len()) && call.asks(id))
     }
 
     /// Of the calls found under `key`, the ones that agents made.

@@ -13,6 +13,11 @@ use crate::special::first_special;
 /// Before a colon, what is longer is no name.
 const LONGEST_NAME: usize = 128;
 
+/// How `SelectorGroupChat` writes the beginning of a task into the history of its prompt.
+const MESSAGE: &[u8] = b"user: ";
+/// The history stands in a prompt once, or twice.
+const MOST_WITHIN: usize = 16;
+
 /// How a text is at hand.
 pub(super) trait Spelling {
     /// A line end.
@@ -122,7 +127,26 @@ pub(super) fn from_last(text: &str) -> impl Iterator<Item = (usize, &str)> {
             None => Some(line),
         }
     })
-    .map(|line| (line.as_ptr().addr() - text.as_ptr().addr(), line))
+    .map(|line| (start(line, text), line))
+}
+
+/// The lines of a selector's prompt, as [`from_last`] has them, and then the messages of [`within_lines`].
+pub(super) fn of_prompt(prompt: &str) -> impl Iterator<Item = (usize, &str)> {
+    from_last(prompt).chain(within_lines(prompt))
+}
+
+/// Messages that a prompt's own words stand before on their line, as in `History: user: Write.`
+pub(super) fn within_lines(prompt: &str) -> impl Iterator<Item = (usize, &str)> {
+    memchr::memmem::find_iter(prompt.as_bytes(), MESSAGE)
+        .filter(|at| *at > 0 && prompt.as_bytes()[at - 1] != b'\n')
+        .take(MOST_WITHIN)
+        .map(|at| first::<Plain>(&prompt[at + MESSAGE.len()..]))
+        .map(|line| (start(line, prompt), line))
+}
+
+/// The byte of `text` at which its `part` begins.
+fn start(part: &str, text: &str) -> usize {
+    part.as_ptr().addr() - text.as_ptr().addr()
 }
 
 /// What follows a name at the beginning of a line.
@@ -163,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn a_message_within_a_line_of_a_prompt_is_a_line_of_its_own() {
+        let prompt = "History (latest last): user: Write: now.\nwriter: Owls.\nuser: Again.";
+        let lines: Vec<_> = of_prompt(prompt).collect();
+        assert_eq!(lines.last().map(|(_, line)| *line), Some("Write: now."));
+        assert_eq!(
+            lines[..lines.len() - 1],
+            *from_last(prompt).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
     fn the_first_line_is_the_first_that_says_something() {
         for (text, line) in [("\n a \r\nb", "a"), ("a b", "a b"), (" \n", "")] {
             assert_eq!(first::<Plain>(text), line);
@@ -179,6 +214,11 @@ mod tests {
             prop_assert_eq!(first::<Escaped>(&other), escaped(first::<Plain>(&text)));
             let plain: Vec<_> = all::<Plain>(&text).map(escaped).collect();
             prop_assert_eq!(all::<Escaped>(&other).collect::<Vec<_>>(), plain);
+            let mut lines: Vec<_> = from_last(&text).collect();
+            prop_assert!(lines.iter().all(|(at, line)| text[*at..].starts_with(line)));
+            lines.reverse();
+            let lines = lines.into_iter().map(|(_, line)| line);
+            prop_assert!(lines.eq(all::<Plain>(&text)));
         }
     }
 }

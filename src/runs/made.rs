@@ -35,6 +35,14 @@ impl Made {
         }
     }
 
+    /// When the span begins, in nanoseconds since the Unix epoch.
+    pub fn start_ns(&self) -> u64 {
+        match self {
+            Made::Call { place, .. } => place.start_ns,
+            Made::Span(span) => span.start_ns,
+        }
+    }
+
     /// The span's id.
     pub fn span_id(&self) -> SpanId {
         match self {

@@ -1,5 +1,5 @@
 //! Names of agents, learned from what a request shows: a selector's choice, Magentic-One's ledger, a handoff, a reply that comes back under
-//! a name. A name that is learned late counts for what was before it.
+//! a name. A name that is learned late counts for what was before it. A request that shows a name as somebody else's gives it to nobody.
 
 use super::call::{NameRule, RunId, Speaker};
 use super::evidence::Scene;
@@ -19,8 +19,13 @@ fn learn_from_link(scene: &Scene<'_>, link: Link, asking: &Speaker) {
     if scene.kind != Kind::Agent {
         return;
     }
+    let called = |name: &str, rule| {
+        if !scene.transcript.hears(name) {
+            asking.learn(name, rule);
+        }
+    };
     if let Some(chosen) = link.chosen_by.and_then(|call| scene.known.get(call)) {
-        asking.learn(&chosen.reply.text, NameRule::Selected);
+        called(&chosen.reply.text, NameRule::Selected);
     }
     let To::Call(before) = link.to else { return };
     let Some(before) = scene.known.get(before) else {
@@ -29,12 +34,12 @@ fn learn_from_link(scene: &Scene<'_>, link: Link, asking: &Speaker) {
     if before.kind == Kind::Orchestrator
         && let Some(name) = named_by_ledger(&before.reply.text)
     {
-        asking.learn(&name, NameRule::Ledger);
+        called(&name, NameRule::Ledger);
     }
     let mut tools = before.reply.tools.iter();
     let target = tools.find_map(|asked| hands_over_to(&asked.call.name));
     if let Some(target) = target.filter(|_| before.system != scene.system) {
-        asking.learn(target, NameRule::Handoff);
+        called(target, NameRule::Handoff);
     }
     // What its tools gave comes back under its name.
     if before.kind == Kind::Agent

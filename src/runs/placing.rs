@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::call::{Asked, Call, CallId, Name, NameRule, Reply, RunId, Speaker};
-use super::digest::Digests;
 use super::evidence::{Memo, Scene};
 use super::hash::{self, Hash, Map, Set};
 use super::kind::Kind;
@@ -15,8 +14,8 @@ use super::run::{Extent, Level, Run, Turn};
 use super::scope::{Arrival, Scope};
 use super::selector::SELECTORS;
 use super::society;
-use super::tool::{self, Over, came, hands_over_to, takes_a_task};
-use super::transcript::{Entry, Transcript};
+use super::tool::{self, Over, came, shows_handoffs, takes_a_task};
+use super::transcript::{NOTHING, Transcript};
 use super::{Made, Shared};
 use crate::openai::ChatRequest;
 use crate::span::exchange::own_trace;
@@ -37,6 +36,8 @@ struct Decision {
     /// The turn that it goes on with, unless its run says otherwise.
     goes_on: Option<usize>,
     over: Vec<Over>,
+    /// Calls whose tools have answered by it.
+    answered: Vec<CallId>,
     /// Whose replies it sums up.
     members: Vec<CallId>,
     task: Option<Arc<str>>,
@@ -67,7 +68,7 @@ impl Scope {
         made: &mut Vec<Made>,
     ) -> Vec<RunId> {
         let transcript = Transcript::of(request, &mut shared.digests);
-        let decision = self.decide(arrival, &transcript, &shared.digests);
+        let decision = self.decide(arrival, &transcript, shared);
         let (run, before) = match decision.run {
             Some(run) => (run, None),
             None => self.begin_after(&decision, arrival, &transcript),
@@ -77,7 +78,7 @@ impl Scope {
             self.move_on(over.call, over.tool);
             self.tool_is_over(over, run, arrival, made);
         }
-        self.answered(&transcript, &decision, run);
+        self.answered(&decision, arrival);
         if let Some(selection) = decision.link.chosen_by {
             self.known.followed(selection);
         }
@@ -86,6 +87,7 @@ impl Scope {
         call.model = request.model.as_deref().map(Arc::from);
         if let (Some(prompt), Some(Name { text, .. }), Kind::Agent) =
             (call.known_by, call.speaker.name(), call.kind)
+            && !call.hears(text)
         {
             shared.prompts.learn(prompt, text);
         }
@@ -95,12 +97,7 @@ impl Scope {
         before.into_iter().collect()
     }
 
-    fn decide(
-        &self,
-        arrival: &Arrival,
-        transcript: &Transcript<'_>,
-        digests: &Digests,
-    ) -> Decision {
+    fn decide(&self, arrival: &Arrival, transcript: &Transcript<'_>, shared: &Shared) -> Decision {
         let identity = &arrival.opening.identity;
         let kind = match Kind::of(transcript, arrival.opening.may_be_agent) {
             Kind::Bare if identity.agent_name.is_some() => Kind::Agent,
@@ -112,7 +109,9 @@ impl Scope {
             system: hash::of(&transcript.system),
             started_ns: arrival.started_ns,
             known: &self.known,
-            digests,
+            runs: &self.runs,
+            credential: &identity.credential,
+            shared,
             memo: Memo::default(),
         };
         self.known.work.renew(transcript.size());
@@ -140,10 +139,16 @@ impl Scope {
             To::Conversation(call) => self.begun_by(call, transcript, scene.system),
             To::Nothing => None,
         };
-        let own = scene.own_before(run.or(before.map(|before| before.run)));
+        let near = run.or(before.map(|before| before.run));
+        let askers = scene.askers(link, near);
+        let own = scene.own_before(near, &askers);
         let speaker = own.map(|own| own.speaker.clone()).unwrap_or_default();
-        let answers = |own: &&Call| transcript.answers.iter().any(|id| own.asks(id));
-        let goes_on = own.filter(|own| Some(own.run) == run).filter(answers);
+        let asked_last = askers.last().copied().flatten();
+        let goes_on = own.filter(|own| {
+            transcript.ends_in_round
+                && Some(own.run) == run
+                && asked_last.is_some_and(|asked| asked.id == own.id)
+        });
         if let Some(name) = &identity.agent_name {
             speaker.learn(name, NameRule::Told);
         }
@@ -160,7 +165,13 @@ impl Scope {
             link,
             run,
             goes_on: goes_on.and_then(|own| own.turn),
-            over: tool::over(&scene, link, run, &speaker),
+            over: tool::over(&scene, link, run, &speaker, &askers),
+            answered: askers
+                .iter()
+                .flatten()
+                .filter(|call| Some(call.run) == run)
+                .map(|call| call.id)
+                .collect(),
             members: society::members(&scene, run),
             task: transcript.tasks().next().map(|task| {
                 let same = before.and_then(|before| before.task.clone());
@@ -247,7 +258,10 @@ impl Scope {
         self.next_call += 1;
         let length = transcript.entries.len();
         let input = turn.and_then(|turn| self.runs.get(&run)?.turns[turn].input.as_ref());
-        let mut entries = transcript.entries.iter();
+        let identity = &arrival.opening.identity;
+        // Its turn has the agent's name, its speaker too; its run may have the workflow's.
+        let names = 2 * identity.agent_name.as_ref().map_or(0, String::len)
+            + identity.workflow_name.as_ref().map_or(0, String::len);
         Call {
             id,
             exchange: arrival.opening.id,
@@ -261,10 +275,15 @@ impl Scope {
                 .reflects
                 .then(|| transcript.beginning(length - 1)),
             opening: transcript.beginning(1),
+            last: transcript.entries[..transcript.length_before_results()]
+                .last()
+                .map_or(NOTHING, |last| last.hash),
+            history: transcript.history_of_next_round(),
+            offer: transcript.offer(),
             model: None,
             task: decision.task,
             prompt: (decision.kind == Kind::Selector).then(|| transcript.whole().into()),
-            hears_others: entries.any(|entry| entry.agent().is_some()),
+            heard: transcript.heard().to_vec(),
             hands_over: shows_handoffs(transcript),
             content: arrival.opening.content,
             known_by: decision.known_by,
@@ -275,10 +294,11 @@ impl Scope {
             level,
             turn,
             reply: Reply::default(),
+            contested_ns: 0,
             delivered: Vec::new(),
             failed_as: None,
             answered: false,
-            told_bytes: input.map_or(0, |input| input.len()),
+            told_bytes: input.map_or(0, |input| input.len()) + names,
             keys: Vec::new(),
         }
     }
@@ -320,6 +340,7 @@ impl Scope {
             is_lone: false,
             exchanges: Vec::new(),
         };
+        self.run_bytes += run.weight();
         self.runs.insert(id, Box::new(run));
         id
     }
@@ -406,6 +427,7 @@ impl Scope {
             opening: &state.opening,
             content: call.content && arrival.opening.content,
             rule: Some("tool_result"),
+            failure: None,
         };
         let what = match &over.text {
             Some(text) => came(&asked.call, text),
@@ -419,21 +441,24 @@ impl Scope {
     }
 
     /// What the request follows was delivered to who asks, and tools whose results it shows have answered.
-    fn answered(&mut self, transcript: &Transcript<'_>, decision: &Decision, run: RunId) {
-        let mut answered: Vec<CallId> = transcript
-            .shown
-            .iter()
-            .flat_map(|id| self.known.asking(id))
-            .filter(|call| call.run == run)
-            .map(|call| call.id)
-            .collect();
-        if let To::Call(call) | To::Conversation(call) = decision.link.to {
-            answered.push(call);
+    fn answered(&mut self, decision: &Decision, arrival: &Arrival) {
+        let mut answered = decision.answered.clone();
+        if let To::Call(id) | To::Conversation(id) = decision.link.to {
+            answered.push(id);
+            if decision.kind == Kind::Selector {
+                // It chooses anew: the choice before was followed, or of no use.
+                self.known.followed(id);
+            }
+            if decision.link.ambiguous
+                && let Some(call) = self.known.get_mut(id)
+            {
+                call.contested_ns = arrival.started_ns;
+            }
             let to = match decision.kind {
                 Kind::Selector => SELECTORS,
                 _ => decision.system,
             };
-            self.known.delivered(call, to);
+            self.known.delivered(id, to);
         }
         for call in answered {
             if let Some(call) = self.known.get_mut(call) {
@@ -471,13 +496,6 @@ impl Run {
         });
         self.turns.len() - 1
     }
-}
-
-/// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
-fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
-    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff;
-    let mut tools = transcript.tools.iter();
-    tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
 }
 
 /// A text to be told, as much of it as is kept.

@@ -178,6 +178,7 @@ impl Held {
 fn joined(before: Held, mut place: Place) -> (Place, Vec<ExchangeId>) {
     let event = failed_attempt(&before);
     place.start_ns = place.start_ns.min(before.place.start_ns);
+    place.wall_offset_ns = before.place.wall_offset_ns;
     place.events = before.place.events;
     place.events.push(event);
     let mut earlier = before.earlier;
@@ -206,7 +207,7 @@ fn failed_attempt(held: &Held) -> Event {
             .filter(|(name, _)| told.contains(&name.as_ref())),
     );
     Event {
-        time_ns: span.end_ns,
+        time_ns: held.place.wall_ns(held.exchange.ended_ns()),
         name: Cow::Borrowed("attempt failed"),
         attributes,
     }

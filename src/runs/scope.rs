@@ -16,6 +16,7 @@ use super::run::{Extent, Run};
 use super::tree;
 use super::{Asker, Made, Shared};
 use crate::capture::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
+use crate::span::exchange::failure;
 use crate::span::{Key, Place, Value, key};
 
 /// A request that is whole.
@@ -35,6 +36,8 @@ pub(super) struct Scope {
     pub(super) runs: BTreeMap<RunId, Box<Run>>,
     /// How many of them are not closed.
     pub(super) open: usize,
+    /// About how many bytes all of them take.
+    pub(super) run_bytes: usize,
     /// Not placed yet, by when they began.
     pending: BTreeMap<(u64, [u8; 16]), Arrival>,
     /// Whose attempts the exchanges under way are, and where they stand.
@@ -53,6 +56,7 @@ impl Scope {
             known: Known::default(),
             runs: BTreeMap::new(),
             open: 0,
+            run_bytes: 0,
             pending: BTreeMap::new(),
             attempts: Map::default(),
             failed: Map::default(),
@@ -63,7 +67,7 @@ impl Scope {
 
     /// About how many bytes it takes.
     pub(super) fn weight(&self) -> usize {
-        self.known.weight() + self.runs.len() * 2048
+        self.known.weight() + self.run_bytes
     }
 
     /// A request has come. Telling it twice is telling it once.
@@ -102,7 +106,7 @@ impl Scope {
 
     /// An attempt of a call that is known: it goes on.
     fn is_repeated(&mut self, arrival: &Arrival) -> bool {
-        let repeats = Retrying::of(&arrival.opening, arrival.started_ns, arrival.body.bytes());
+        let repeats = Retrying::of(&arrival.opening, arrival.started_ns, &arrival.body);
         let Some(call) = repeats.and_then(|repeats| self.take_failed(&repeats)) else {
             return false;
         };
@@ -147,9 +151,10 @@ impl Scope {
     pub(super) fn settle(&mut self, exchange: &Exchange) -> Option<(RunId, Place)> {
         let id = self.attempts.remove(&exchange.opening.id)?;
         let reading = exchange.reading.as_ref();
-        let reply = reading
+        let mut reply = reading
             .map(|reading| Reply::of(&reading.reply))
             .unwrap_or_default();
+        reply.failure = failure(exchange).map(Arc::from);
         let ended_ns = exchange.ended_ns();
         let failed = exchange
             .opening
@@ -167,6 +172,7 @@ impl Scope {
             call.kind == Kind::Selector
                 && !call.reply.text.is_empty()
                 && !kind::is_selector(prompt)
+                && !kind::lists_participants(prompt)
                 && !kind::is_choice(prompt, &call.reply.text)
         });
         if chose_nobody {
@@ -185,8 +191,9 @@ impl Scope {
             end_ns: ended_ns,
         };
         let level = &mut run.levels[call.level];
+        // What is left of a reply that was broken off is nobody's answer.
         let output = Some(&call.reply.text)
-            .filter(|text| !text.is_empty())
+            .filter(|text| !text.is_empty() && call.reply.failure.is_none())
             .cloned();
         let identity = &exchange.opening.identity;
         let parent_span_id = match (call.kind, call.turn.map(|turn| &mut run.turns[turn])) {
@@ -231,6 +238,7 @@ impl Scope {
             trace_id: run.trace_id,
             parent_span_id,
             start_ns: exchange.started_ns,
+            wall_offset_ns: run.opening.wall_offset_ns,
             events: Vec::new(),
             notes,
             model: call.model.clone(),
@@ -251,6 +259,10 @@ impl Scope {
         };
         run.closed = true;
         self.open -= 1;
+        // Nobody will follow a choice any more.
+        for call in &run.calls {
+            self.known.followed(*call);
+        }
         made.extend(
             tree::close(run, &mut self.known, prompts)
                 .into_iter()
@@ -265,6 +277,7 @@ impl Scope {
             return;
         };
         self.open -= usize::from(!run.closed);
+        self.run_bytes -= run.weight();
         for id in run.calls {
             let failed_as = self.known.get(id).and_then(|call| call.failed_as);
             if let Some(waiting) = failed_as.and_then(|key| self.failed.get_mut(&key)) {

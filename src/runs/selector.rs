@@ -7,15 +7,19 @@ use std::cell::{OnceCell, RefCell};
 
 use memchr::memmem;
 
-use super::call::Call;
+use super::call::{Call, RunId};
 use super::evidence::{Found, Scene};
 use super::hash::{self, Hash, Map, Set};
 use super::kind::{Kind, is_name};
 use super::known::Key;
 use super::lines;
-use super::transcript::NOTHING;
+use super::prompts::Prompt;
+use super::run::Turn;
+use super::transcript::{Author, NOTHING};
 use super::work::{LOOK, WorkBudget};
 
+/// The latest turns of a run tell who its agents are.
+const TURNS: usize = 64;
 /// Marks a reply as delivered to the selectors of its team, who differ in their system messages.
 pub(super) const SELECTORS: Hash = 0;
 
@@ -60,6 +64,9 @@ impl<'s> Scene<'s> {
         if self.kind != Kind::Selector {
             return None;
         }
+        if let Some(before) = self.asked_again() {
+            return Some(before);
+        }
         let whole = self.transcript.whole();
         let prompt = SelectorPrompt {
             text: &whole,
@@ -69,7 +76,7 @@ impl<'s> Scene<'s> {
         };
         let mut spoke: Map<Hash, Vec<&'s Call>> = Map::default();
         let mut working: Vec<&'s Call> = Vec::new();
-        for (at, line) in lines::from_last(&whole) {
+        for (at, line) in lines::of_prompt(&whole) {
             if !prompt.work.spend_on_lines(1) {
                 break;
             }
@@ -96,26 +103,25 @@ impl<'s> Scene<'s> {
         working.dedup_by_key(|call| call.id);
         working.retain(|call| prompt.shows_opening_of(call));
         // A task alone is what every run of the same program begins with: only tools that wait tell which run this is.
-        newest(&working)
-            .filter(|found| {
-                let call = self.known.get(found.call);
-                call.is_some_and(|call| call.kind != Kind::Selector && !call.reply.tools.is_empty())
-            })
-            .or_else(|| self.asked_again(&working))
+        newest(&working).filter(|found| {
+            let call = self.known.get(found.call);
+            call.is_some_and(|call| call.kind != Kind::Selector && !call.reply.tools.is_empty())
+        })
     }
 
-    /// A selector asks once more after an answer it could not use: the same prompt, and more.
-    fn asked_again(&self, calls: &[&'s Call]) -> Option<Found> {
-        let again: Vec<_> = calls
-            .iter()
-            .filter(|call| {
-                call.kind == Kind::Selector
-                    && call.system == self.system
-                    && !self.transcript.entries.is_empty()
-            })
-            .copied()
+    /// A selector asks once more after an answer that it could not use: the same prompt, that answer, and what is wrong with it.
+    fn asked_again(&self) -> Option<Found> {
+        let mut entries = self.transcript.entries.iter();
+        let at = entries.rposition(|entry| entry.author == Author::Own)?;
+        let answered = Key::Said(
+            self.transcript.beginning(at),
+            self.transcript.entries[at].hash,
+        );
+        let before: Vec<_> = self
+            .found(answered)
+            .filter(|call| call.system == self.system && call.length == at)
             .collect();
-        self.best(&again)
+        self.best(&before)
     }
 
     /// **Selection.** A selector that saw all that this agent is sent, and whose choice nobody has followed yet.
@@ -132,7 +138,36 @@ impl<'s> Scene<'s> {
                         && self.known.work.holds(prompt, &call.reply.text)
                 })
             })
+            .filter(|call| self.can_be_called(&call.reply.text, call.run))
             .collect()
+    }
+
+    /// Whether who asks can have this name in that run, by what is known of both: the agent of this name has the same instructions and tools,
+    /// and whoever has these instructions has no other name.
+    fn can_be_called(&self, name: &str, run: RunId) -> bool {
+        let is_others = |turn: &Turn| {
+            turn.speaker
+                .name()
+                .is_some_and(|known| *known.text == *name)
+                && turn
+                    .calls
+                    .first()
+                    .and_then(|call| self.known.get(*call))
+                    .is_some_and(|call| {
+                        (call.system, call.offer) != (self.system, self.transcript.offer())
+                    })
+        };
+        let prompt = self
+            .memo
+            .prompt
+            .get_or_init(|| Prompt::of(self.credential, &self.transcript.system));
+        let known = prompt.and_then(|prompt| self.shared.prompts.name(prompt));
+        !self.transcript.hears(name)
+            && known.is_none_or(|known| known == name)
+            && self.runs.get(&run).is_none_or(|run| {
+                let mut turns = run.turns.iter().rev().take(TURNS);
+                !turns.any(|turn| self.known.work.spend(LOOK) && is_others(turn))
+            })
     }
 
     /// The one of `selections` that fits best.

@@ -197,5 +197,6 @@ fn operation<'r>(
         opening: &run.opening,
         content: call.content,
         rule: None,
+        failure: None,
     }
 }

@@ -3,7 +3,11 @@
 mod interleaved;
 mod lifecycle;
 mod links;
+mod naming;
+mod outcomes;
 mod programs;
+mod rounds;
+mod selectors;
 mod sketch;
 mod work;
 
@@ -16,7 +20,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::capture::{Answer, Ending, Reading};
 use crate::identity;
-use crate::openai::{ChatReply, Choice, ToolCall};
+use crate::openai::{ChatReply, Choice, Failure, ToolCall};
 use crate::span::exchange::span_id;
 use crate::span::{Span, SpanId, Value, key};
 
@@ -40,6 +44,21 @@ struct Call {
     reply: Reply,
     #[serde(skip)]
     headers: Vec<(&'static str, String)>,
+    #[serde(skip)]
+    wall_offset_ns: i64,
+    #[serde(skip)]
+    came: Came,
+}
+
+/// How it ends.
+#[derive(Clone, Copy, Debug, Default)]
+enum Came {
+    #[default]
+    Well,
+    /// With this status, and why.
+    Refused(u16, &'static str),
+    /// The client left in the middle of the reply.
+    Left,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -85,8 +104,10 @@ impl Call {
             content: true,
             entity_content: false,
             may_be_agent: true,
+            media: crate::openai::Media::Size,
             max_body: 1 << 20,
             system: "openai",
+            wall_offset_ns: self.wall_offset_ns,
         };
         let tool = |call: &Json| ToolCall {
             id: call["id"].as_str().unwrap().to_owned(),
@@ -99,26 +120,39 @@ impl Call {
             tool_calls: self.reply.tool_calls.iter().map(tool).collect(),
             ..Choice::default()
         };
+        let (status, error) = match self.came {
+            Came::Refused(status, why) => (status, Some(why.to_owned())),
+            Came::Well | Came::Left => (200, None),
+        };
+        let is_left = matches!(self.came, Came::Left);
         Arc::new(Exchange {
             opening: Arc::new(opening),
             started_ns: EPOCH_NS + self.began_us * 1000,
             duration: Duration::from_micros(self.ended_us - self.began_us),
             request: Kept::new(self.request.to_string().into(), false),
             answer: Some(Answer {
-                status: StatusCode::OK,
+                status: StatusCode::from_u16(status).unwrap(),
                 first_byte: Duration::ZERO,
                 content_type: None,
                 content_encoding: None,
                 headers: Arc::default(),
             }),
-            ending: Ending::Complete,
+            ending: if is_left {
+                Ending::ClientLeft
+            } else {
+                Ending::Complete
+            },
             reading: Some(Reading {
                 reply: ChatReply {
                     model: Some("m".to_owned()),
                     choices: vec![choice],
+                    error: error.map(|message| Failure {
+                        message: Some(message),
+                        ..Failure::default()
+                    }),
                     ..ChatReply::default()
                 },
-                ended: true,
+                ended: !is_left,
                 first_token: None,
             }),
         })
@@ -283,6 +317,8 @@ fn call(began: u64, ended: u64, messages: &[[&str; 3]], reply: &str) -> Call {
             ..Reply::default()
         },
         headers: Vec::new(),
+        wall_offset_ns: 0,
+        came: Came::Well,
     }
 }
 
@@ -296,10 +332,38 @@ impl Call {
     }
 
     /// Shows a tool call and its result after its messages.
-    fn showing(mut self, id: &str, tool: &str, result: &str) -> Self {
+    fn showing(self, id: &str, tool: &str, result: &str) -> Self {
+        self.showing_all(&[(id, tool, "{}", result)])
+    }
+
+    /// Shows the tool calls of one reply and their results: ids, names, arguments, results.
+    fn showing_all(mut self, round: &[(&str, &str, &str, &str)]) -> Self {
+        let calls = round.iter().map(|(id, tool, arguments, _)| {
+            json!({"id": id, "type": "function", "function": {"name": tool, "arguments": arguments}})
+        });
+        let calls: Vec<Json> = calls.collect();
+        let results = round.iter().map(
+            |(id, _, _, result)| json!({"role": "tool", "tool_call_id": id, "content": result}),
+        );
         let messages = self.request["messages"].as_array_mut().unwrap();
-        messages.push(json!({"role": "assistant", "content": null, "tool_calls": [{"id": id, "type": "function", "function": {"name": tool, "arguments": "{}"}}]}));
-        messages.push(json!({"role": "tool", "tool_call_id": id, "content": result}));
+        messages.push(json!({"role": "assistant", "content": null, "tool_calls": calls}));
+        messages.extend(results);
+        self
+    }
+
+    /// Has this message after all others.
+    fn then(mut self, [role, name, text]: [&str; 3]) -> Self {
+        let messages = self.request["messages"].as_array_mut().unwrap();
+        let mut message = json!({"role": role, "content": text});
+        if !name.is_empty() {
+            message["name"] = json!(name);
+        }
+        messages.push(message);
+        self
+    }
+
+    fn coming(mut self, came: Came) -> Self {
+        self.came = came;
         self
     }
 

@@ -16,40 +16,31 @@ pub(super) struct Over {
     pub(super) text: Option<String>,
 }
 
-/// Tools whose results the request shows, in the order they were called: by their ids, or as the text that the others of a team see.
+/// Tools whose results the request shows, in the order they were called: in the rounds that `askers` asked for, or as the text that the
+/// others of a team see.
 pub(super) fn over(
     scene: &Scene<'_>,
     link: Link,
     run: Option<RunId>,
     speaker: &Speaker,
+    askers: &[Option<&Call>],
 ) -> Vec<Over> {
     let transcript = scene.transcript;
-    let mut over = Vec::new();
-    for (id, text) in transcript.results.iter().rev() {
-        let asked = scene
-            .known
-            .asking(id)
-            .filter(|call| Some(call.run) == run || call.speaker.is(speaker))
-            .find_map(|call| {
-                let tool = call
-                    .reply
-                    .tools
-                    .iter()
-                    .position(|asked| asked.call.id == **id)?;
-                Some((call, tool))
-            });
-        if let Some((call, tool)) = asked
-            && !call.reply.tools[tool].told
-            && !over
-                .iter()
-                .any(|over: &Over| (over.call, over.tool) == (call.id, tool))
-        {
-            over.push(Over {
+    let mut over: Vec<Over> = Vec::new();
+    for (round, call) in transcript.rounds.iter().zip(askers) {
+        let Some(call) = call.filter(|call| Some(call.run) == run || call.speaker.is(speaker))
+        else {
+            continue;
+        };
+        let tools = scene.asked_of(round, call).unwrap_or_default();
+        over.extend(round.calls.iter().zip(tools).filter_map(|(shown, tool)| {
+            let text = shown.result.as_deref()?;
+            (!call.reply.tools[tool].told).then(|| Over {
                 call: call.id,
                 tool,
-                text: Some(text.to_string()),
-            });
-        }
+                text: Some(text.to_owned()),
+            })
+        }));
     }
     if let To::Call(call) | To::Conversation(call) = link.to
         && let Some(call) = scene.known.get(call)
@@ -77,6 +68,7 @@ pub(super) fn over(
         }
     }
     over.sort_by_key(|over| (over.call, over.tool));
+    over.dedup_by_key(|over| (over.call, over.tool));
     over
 }
 
@@ -128,6 +120,13 @@ pub(super) fn split_summary(summary: &str, tools: usize) -> Option<Vec<&str>> {
 pub(super) fn hands_over_to(tool: &str) -> Option<&str> {
     tool.strip_prefix("transfer_to_")
         .filter(|target| !target.is_empty())
+}
+
+/// Whether agents hand over to each other here: by the tools on offer, or by what is told of one.
+pub(super) fn shows_handoffs(transcript: &Transcript<'_>) -> bool {
+    let told = |entry: &Entry<'_>| entry.agent().is_some() && entry.tells_of_handoff;
+    let mut tools = transcript.tools.iter();
+    tools.any(|tool| hands_over_to(tool).is_some()) || transcript.entries.iter().any(told)
 }
 
 /// Whether this is how a `Handoff` tells of itself, unless the program has words of its own (autogen-agentchat 0.7, `Handoff.message`).

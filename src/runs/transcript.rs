@@ -6,11 +6,14 @@
 //! one call follows another when its list begins with the other's and goes on with the other's reply.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::digest::{Digest, Digests};
 use super::hash::{self, Hash, Set};
+use super::rounds::{Round, ShownCall};
 use super::said::{Said, without_prefix, words};
 use super::tool::{hands_over_to, is_handoff_text};
 use crate::openai::{ChatRequest, Content, Mark, Message};
@@ -25,18 +28,20 @@ pub(super) struct Transcript<'a> {
     pub(super) system: Cow<'a, str>,
     /// What follows them, as all who were there saw it.
     pub(super) entries: Vec<Entry<'a>>,
-    /// Ids of the tool calls that it shows, oldest first.
-    pub(super) shown: Vec<Cow<'a, str>>,
-    /// Results of tools, by the id of their call.
-    pub(super) results: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// Ids of the tool calls that it answers and after which nobody said anything.
-    pub(super) answers: Vec<Cow<'a, str>>,
+    /// The tool rounds that it shows, oldest first.
+    pub(super) rounds: Vec<Round<'a>>,
+    /// Nobody said anything after the last of them.
+    pub(super) ends_in_round: bool,
+    /// Of all rounds so far.
+    shown: Hash,
     /// Ends in a system message that no memory wrote.
     pub(super) ends_in_system: bool,
     /// It ends in the results of tools: a reply takes their place for everybody else.
     pub(super) reflects: bool,
     /// Names of the tools on offer.
     pub(super) tools: Vec<Cow<'a, str>>,
+    offer: OnceCell<Hash>,
+    heard: OnceCell<Vec<Hash>>,
 }
 
 /// One thing that was said.
@@ -47,6 +52,8 @@ pub(super) struct Entry<'a> {
     pub(super) hash: Hash,
     /// Whether a `Handoff` tells of itself so.
     pub(super) tells_of_handoff: bool,
+    /// It is no message: others see it in place of a tool round.
+    pub(super) is_of_round: bool,
     pub(super) author: Author,
     pub(super) name: Option<Cow<'a, str>>,
     /// Of all texts up to this one, itself included.
@@ -116,12 +123,14 @@ impl<'a> Transcript<'a> {
         let mut transcript = Transcript {
             system,
             entries: Vec::with_capacity(body.len()),
-            shown: Vec::new(),
-            results: Vec::new(),
-            answers: Vec::new(),
+            rounds: Vec::new(),
+            ends_in_round: false,
+            shown: NOTHING,
             ends_in_system: body.last().is_some_and(|last| is_system(last)),
             reflects: false,
             tools: request.tools.as_deref().map(tool_names).unwrap_or_default(),
+            offer: OnceCell::new(),
+            heard: OnceCell::new(),
         };
         transcript.read(&body, digests);
         transcript
@@ -132,7 +141,13 @@ impl<'a> Transcript<'a> {
         while let Some(message) = body.get(at) {
             at += 1;
             if message.role.as_deref() == Some("tool") {
-                self.result(message, text(message));
+                // Its call was left out, where a history is cut short.
+                self.show(
+                    self.entries.len(),
+                    Vec::new(),
+                    &[message],
+                    vec![text(message)],
+                );
                 continue;
             }
             let Some(calls) = called(message) else {
@@ -165,6 +180,7 @@ impl<'a> Transcript<'a> {
         reflected: bool,
         is_last: bool,
     ) {
+        let at = self.entries.len();
         let texts: Vec<_> = answers.iter().map(|answer| text(answer)).collect();
         let handing_over: Set<&str> = calls
             .iter()
@@ -187,23 +203,38 @@ impl<'a> Transcript<'a> {
                 .collect();
             let thought = text(message);
             if !others.is_empty() {
-                self.push(Cow::Owned(others.join("\n")), Author::Own, None);
+                self.push_of_round(Cow::Owned(others.join("\n")));
             } else if !thought.is_empty() {
-                self.push(thought, Author::Own, None);
+                self.push_of_round(thought);
             }
-            self.push(texts[handoff].clone(), Author::Own, None);
+            self.push_of_round(texts[handoff].clone());
         } else if !reflected {
-            self.push(Cow::Owned(texts.join("\n")), Author::Own, None);
+            self.push_of_round(Cow::Owned(texts.join("\n")));
             self.reflects = is_last;
         }
-        for (answer, text) in answers.iter().zip(texts) {
-            self.result(answer, text);
-        }
-        let ids: Vec<_> = calls.into_iter().map(|call| call.id).collect();
-        self.shown.extend(ids.iter().cloned());
-        if is_last {
-            self.answers = ids;
-        }
+        self.show(at, calls, answers, texts);
+        self.ends_in_round = is_last;
+    }
+
+    /// Takes in a tool round that stands after `at` texts.
+    fn show(
+        &mut self,
+        at: usize,
+        calls: Vec<Called<'a>>,
+        answers: &[&'a Message<'a>],
+        texts: Vec<Cow<'a, str>>,
+    ) {
+        let mut round = Round {
+            at,
+            history: hash::then(self.beginning(at), self.shown),
+            calls: calls.into_iter().map(Called::shown).collect(),
+        };
+        let ids = answers
+            .iter()
+            .map(|answer| answer.tool_call_id.as_deref().unwrap_or_default());
+        round.answer(ids.zip(texts).collect());
+        self.shown = round.hash_after(self.shown);
+        self.rounds.push(round);
     }
 
     /// A message that says something. What is known of a long one is not found out again; nothing is of one with a name before it, which
@@ -227,10 +258,19 @@ impl<'a> Transcript<'a> {
             mark: written.mark(),
             hash,
             tells_of_handoff,
+            is_of_round: false,
             author,
             name: name.map(Cow::Borrowed),
             beginning: NOTHING,
         });
+    }
+
+    /// What others see in place of a tool round.
+    fn push_of_round(&mut self, text: Cow<'a, str>) {
+        self.push(text, Author::Own, None);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.is_of_round = true;
+        }
     }
 
     fn push(&mut self, text: Cow<'a, str>, author: Author, name: Option<&'a str>) {
@@ -246,6 +286,7 @@ impl<'a> Transcript<'a> {
         self.add(Entry {
             hash: hash::of_said(&text),
             tells_of_handoff: is_handoff_text(&text),
+            is_of_round: false,
             said: Said::Plain(text),
             mark: None,
             author,
@@ -259,19 +300,46 @@ impl<'a> Transcript<'a> {
         self.entries.push(entry);
     }
 
-    fn result(&mut self, message: &'a Message<'a>, text: Cow<'a, str>) {
-        if let Some(id) = message.tool_call_id.as_deref() {
-            self.shown.push(Cow::Borrowed(id));
-            self.results.push((Cow::Borrowed(id), text));
-        }
-    }
-
     /// Of its first `length` texts.
     pub(super) fn beginning(&self, length: usize) -> Hash {
         match length.checked_sub(1).map(|last| self.entries.get(last)) {
             Some(Some(last)) => last.beginning,
             _ => NOTHING,
         }
+    }
+
+    /// How many texts it has but for the results of tools at its end: for everybody else a reply takes their place.
+    pub(super) fn length_before_results(&self) -> usize {
+        self.entries.len() - usize::from(self.reflects)
+    }
+
+    /// What the tools will have before them that the reply asks for: [`Round::history`].
+    pub(super) fn history_of_next_round(&self) -> Hash {
+        hash::then(self.beginning(self.length_before_results()), self.shown)
+    }
+
+    /// Of the tools on offer.
+    pub(super) fn offer(&self) -> Hash {
+        *self.offer.get_or_init(|| {
+            let names = self.tools.iter().map(|name| hash::of(name));
+            names.fold(NOTHING, hash::then)
+        })
+    }
+
+    /// Whether somebody else of this name speaks in it: then whoever asks has another.
+    pub(super) fn hears(&self, name: &str) -> bool {
+        self.heard().binary_search(&hash::of(name)).is_ok()
+    }
+
+    /// The names of others who speak in it, sorted.
+    pub(super) fn heard(&self) -> &[Hash] {
+        self.heard.get_or_init(|| {
+            let names = self.entries.iter().filter_map(Entry::agent);
+            let mut heard: Vec<Hash> = names.map(hash::of).collect();
+            heard.sort_unstable();
+            heard.dedup();
+            heard
+        })
     }
 
     /// All of it as one text: what a selector is shown.
@@ -287,9 +355,8 @@ impl<'a> Transcript<'a> {
     /// About how many bytes it was sent as.
     pub(super) fn size(&self) -> usize {
         let entries = self.entries.iter().map(|entry| entry.said.size());
-        let results = self.results.iter().map(|(_, text)| text.len());
-        let ids = self.shown.iter().map(|id| id.len());
-        self.system.len() + entries.chain(results).chain(ids).sum::<usize>()
+        let rounds = self.rounds.iter().map(Round::size);
+        self.system.len() + entries.chain(rounds).sum::<usize>()
     }
 
     /// What came from outside, first to last.
@@ -333,6 +400,19 @@ struct Called<'c> {
 struct Function<'c> {
     #[serde(borrow, default)]
     name: Cow<'c, str>,
+    #[serde(borrow)]
+    arguments: Option<&'c RawValue>,
+}
+
+impl<'c> Called<'c> {
+    fn shown(self) -> ShownCall<'c> {
+        ShownCall {
+            id: self.id,
+            name: self.function.name,
+            arguments: self.function.arguments,
+            result: None,
+        }
+    }
 }
 
 /// The tool calls of an assistant's message; none where it calls none.

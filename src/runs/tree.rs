@@ -1,11 +1,11 @@
 //! A run is over: the spans that could not be told before, because what they are shows only in the end. A lone agent is a root of its own;
 //! a team is a workflow; what a tool was hangs under the tool.
 
-use super::call::{Call, CallId, NameRule};
-use super::hash::{Map, Set};
+use super::call::{Call, CallId, Name, NameRule};
+use super::hash::{self, Hash, Map, Set};
 use super::kind::Kind;
 use super::known::Known;
-use super::prompts::Prompts;
+use super::prompts::{Prompt, Prompts};
 use super::run::{Extent, Run, Turn};
 use super::tool::takes_a_task;
 use crate::span::operation::{Came, Operation, tool_id};
@@ -61,6 +61,7 @@ pub(super) fn so_far(run: &Run, known: &Known, prompts: &Prompts) -> Vec<(Of, Sp
 /// Workflows and agents that were not told before.
 fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> Vec<(Of, Span)> {
     let mut spans = Vec::new();
+    let names = names(run, known, levels, prompts);
     for (at, found) in levels.iter().enumerate() {
         let level = &run.levels[at];
         if let Some(workflow) = found.workflow.filter(|_| !level.told) {
@@ -74,8 +75,9 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
                 opening: &run.opening,
                 content: level.content,
                 rule: told.is_none().then_some("team"),
+                failure: failure(on_level(run, known, at)),
             };
-            let name = told.unwrap_or_else(|| class(run, known, at));
+            let name = told.unwrap_or_else(|| class(run, known, at, &names));
             let (input, output) = (level.input.as_deref(), level.output.as_deref());
             spans.push((Of::Level(at), operation.workflow(name, input, output)));
         }
@@ -95,11 +97,11 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
             opening: &run.opening,
             content: run.levels[society.level].content,
             rule: Some("society"),
+            failure: None,
         };
         let span = operation.workflow("RoundRobinGroupChat.run_stream", None, None);
         spans.push((Of::Society(number), span));
     }
-    let names = names(run, known, levels, prompts);
     for (number, (turn, name)) in run.turns.iter().zip(names).enumerate() {
         if turn.told {
             continue;
@@ -120,6 +122,7 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
             opening: &run.opening,
             content: turn.content,
             rule,
+            failure: failure(turn.calls.iter().filter_map(|call| known.get(*call))),
         };
         let name = name.as_ref().map(|(name, _)| name.as_str());
         let (input, output) = (turn.input.as_deref(), turn.output.as_deref());
@@ -131,19 +134,26 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
 /// Who took each turn, and how it is known.
 type Named = Option<(String, Option<NameRule>)>;
 
-/// Names are known to later runs by the system messages of those who have them.
+/// Names are known to later runs by the system messages of those who have them, unless somebody of that system message has another name.
 fn learn(run: &Run, known: &Known, prompts: &mut Prompts) {
+    let spoken = Spoken::of(run, known);
     for turn in &run.turns {
-        if let (Some(name), Some(call)) = (turn.speaker.name(), first(turn, known))
+        if let (Some(name), Some(call)) = (spoken.name(turn), first(turn, known))
             && let Some(prompt) = call.known_by
         {
             prompts.learn(prompt, &name.text);
         }
     }
+    for (prompt, heard) in &spoken.heard_by_prompt {
+        let is_heard = |name: &str| heard.contains(&hash::of(name));
+        if prompts.name(*prompt).is_some_and(is_heard) {
+            prompts.unlearn(*prompt);
+        }
+    }
 }
 
-/// The calls of one level.
-fn on_level<'k>(run: &Run, known: &'k Known, level: usize) -> impl Iterator<Item = &'k Call> {
+/// All calls on one level.
+fn all_on_level<'k>(run: &Run, known: &'k Known, level: usize) -> impl Iterator<Item = &'k Call> {
     let calls = run.levels[level].calls.iter();
     calls.filter_map(|call| known.get(*call))
 }
@@ -152,44 +162,100 @@ fn first<'k>(turn: &Turn, known: &'k Known) -> Option<&'k Call> {
     turn.calls.first().and_then(|call| known.get(*call))
 }
 
-fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<Named> {
-    // Of one system message, unless several have it.
-    let mut by_system: Map<u64, Set<&str>> = Map::default();
-    for turn in &run.turns {
-        if let (Some(name), Some(call)) = (turn.speaker.name(), first(turn, known)) {
-            by_system.entry(call.system).or_default().insert(&name.text);
+/// Which names are whose, by all that a run showed.
+struct Spoken<'r> {
+    /// Names of others that the calls of a speaker, or of all with one system message, show.
+    heard_by_speaker: Map<usize, Set<Hash>>,
+    heard_by_prompt: Map<Prompt, Set<Hash>>,
+    /// Who has which system message, and the reverse.
+    names: Map<Prompt, Set<&'r str>>,
+    prompts: Map<&'r str, Set<Option<Prompt>>>,
+}
+
+impl<'r> Spoken<'r> {
+    fn of(run: &'r Run, known: &Known) -> Self {
+        let mut spoken = Spoken {
+            heard_by_speaker: Map::default(),
+            heard_by_prompt: Map::default(),
+            names: Map::default(),
+            prompts: Map::default(),
+        };
+        for turn in &run.turns {
+            let by_speaker = spoken.heard_by_speaker.entry(turn.speaker.key());
+            let by_speaker = by_speaker.or_default();
+            for call in turn.calls.iter().filter_map(|call| known.get(*call)) {
+                by_speaker.extend(&call.heard);
+                if let Some(prompt) = call.known_by {
+                    let by_prompt = spoken.heard_by_prompt.entry(prompt).or_default();
+                    by_prompt.extend(&call.heard);
+                }
+            }
         }
+        for turn in &run.turns {
+            if let (Some(name), Some(call)) = (spoken.name(turn), first(turn, known)) {
+                let prompts = spoken.prompts.entry(&name.text).or_default();
+                prompts.insert(call.known_by);
+                if let Some(prompt) = call.known_by {
+                    spoken.names.entry(prompt).or_default().insert(&name.text);
+                }
+            }
+        }
+        spoken
     }
-    let mut tools: Map<usize, Named> = Map::default();
+
+    /// Whether a speaker was shown this name as somebody else's.
+    fn is_heard(&self, turn: &Turn, name: &str) -> bool {
+        self.heard_by_speaker
+            .get(&turn.speaker.key())
+            .is_some_and(|heard| heard.contains(&hash::of(name)))
+    }
+
+    /// The name of who took a turn, as it was learned, unless it is shown to be somebody else's.
+    fn name(&self, turn: &'r Turn) -> Option<&'r Name> {
+        let name = turn.speaker.name()?;
+        (name.rule == NameRule::Told || !self.is_heard(turn, &name.text)).then_some(name)
+    }
+
+    /// The name that an agent of this run, or else of an earlier one, has with this system message, where only one has it.
+    fn name_with(&self, prompt: Prompt, earlier: Option<&'r str>) -> Option<&'r str> {
+        let mut names = self.names.get(&prompt).into_iter().flatten();
+        let name = names.next().copied().or(earlier)?;
+        let heard = self.heard_by_prompt.get(&prompt);
+        let is_shared = names.next().is_some()
+            || heard.is_some_and(|heard| heard.contains(&hash::of(name)))
+            || self
+                .prompts
+                .get(name)
+                .is_some_and(|prompts| prompts.iter().any(|other| *other != Some(prompt)));
+        (!is_shared).then_some(name)
+    }
+}
+
+fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<Named> {
+    let spoken = Spoken::of(run, known);
+    let mut tools: Map<usize, Option<String>> = Map::default();
     run.turns
         .iter()
         .map(|turn| {
             if let Some(told) = &turn.told_name {
                 return Some((told.clone(), None));
             }
-            if let Some(name) = turn.speaker.name() {
+            if let Some(name) = spoken.name(turn) {
                 let rule = Some(name.rule).filter(|rule| *rule != NameRule::Told);
                 return Some((name.text.to_string(), rule));
             }
-            let call = first(turn, known)?;
-            let tool = tools.entry(turn.level).or_insert_with(|| {
-                let tool = tool_of(run, known, turn.level)?;
-                Some((tool, Some(NameRule::AgentTool)))
-            });
-            if tool.is_some() {
-                return tool.clone();
+            let tool = tools
+                .entry(turn.level)
+                .or_insert_with(|| tool_of(run, known, turn.level));
+            if let Some(tool) = tool.as_ref().filter(|tool| !spoken.is_heard(turn, tool)) {
+                return Some((tool.clone(), Some(NameRule::AgentTool)));
             }
-            let same = by_system.get(&call.system);
-            let name = match same.map(|names| (names.len(), names.iter().next())) {
-                Some((1, Some(only))) => (*only).to_owned(),
-                Some(_) => return None,
-                // Names are learned in teams; whoever speaks alone may be somebody else with the same instructions.
-                None => {
-                    levels[turn.level].workflow?;
-                    prompts.name(call.known_by?)?.to_owned()
-                }
-            };
-            Some((name, Some(NameRule::SystemMessage)))
+            let prompt = first(turn, known)?.known_by?;
+            // Names are learned in teams; whoever speaks alone may be somebody else with the same instructions.
+            let is_in_team = levels[turn.level].workflow.is_some();
+            let earlier = prompts.name(prompt).filter(|_| is_in_team);
+            let name = spoken.name_with(prompt, earlier)?;
+            Some((name.to_owned(), Some(NameRule::SystemMessage)))
         })
         .collect()
 }
@@ -197,7 +263,7 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<N
 /// The tool that an agent alone on its level is: `AgentTool` takes its agent's name.
 fn tool_of(run: &Run, known: &Known, level: usize) -> Option<String> {
     let (call, tool) = run.levels[level].asked_by?;
-    let mut on_level = on_level(run, known, level);
+    let mut on_level = all_on_level(run, known, level);
     let first = on_level.next()?;
     let alone = first.kind == Kind::Agent
         && on_level.all(|call| call.kind == Kind::Agent && call.system == first.system);
@@ -226,11 +292,23 @@ fn levels(run: &Run, known: &Known) -> Vec<Found> {
         .collect()
 }
 
+/// The calls on one level; a client used by itself says nothing of it.
+fn on_level<'k>(run: &Run, known: &'k Known, level: usize) -> impl Iterator<Item = &'k Call> {
+    all_on_level(run, known, level).filter(|call| call.kind != Kind::Bare)
+}
+
+/// Why the last of `calls` did not go well: then what they were for came to nothing.
+fn failure<'k>(calls: impl Iterator<Item = &'k Call>) -> Option<&'k str> {
+    let ended = calls.filter(|call| call.ended_ns.is_some());
+    let last = ended.max_by_key(|call| call.ended_ns)?;
+    last.reply.failure.as_deref()
+}
+
 fn is_team(run: &Run, known: &Known, level: usize) -> bool {
-    let calls = || on_level(run, known, level).filter(|call| call.kind != Kind::Bare);
+    let calls = || on_level(run, known, level);
     let told = level == 0 && run.told_name.is_some();
     let who = |call: &Call| match call.speaker.name() {
-        Some(name) => super::hash::of(&name.text),
+        Some(name) => hash::of(&name.text),
         None => call.system,
     };
     let mut agents = calls().filter(|call| call.kind == Kind::Agent).map(who);
@@ -238,13 +316,12 @@ fn is_team(run: &Run, known: &Known, level: usize) -> bool {
         .next()
         .is_some_and(|first| agents.any(|other| other != first));
     told || several
-        || calls().any(|call| call.kind != Kind::Agent || call.hears_others || call.hands_over)
+        || calls().any(|call| call.kind != Kind::Agent || !call.heard.is_empty() || call.hands_over)
 }
 
 /// The team's class and method, by what shows on the wire; `GroupChat` where several fit.
-fn class(run: &Run, known: &Known, level: usize) -> &'static str {
+fn class(run: &Run, known: &Known, level: usize, names: &[Named]) -> &'static str {
     let calls: Vec<&Call> = on_level(run, known, level)
-        .filter(|call| call.kind != Kind::Bare)
         .filter(|call| {
             call.turn
                 .is_none_or(|turn| run.turns[turn].society.is_none())
@@ -275,15 +352,16 @@ fn class(run: &Run, known: &Known, level: usize) -> &'static str {
     }
     let turns = run.levels[level].turns.iter();
     let mut turns: Vec<_> = turns
-        .map(|turn| &run.turns[*turn])
-        .filter(|turn| turn.society.is_none())
+        .map(|turn| (&run.turns[*turn], &names[*turn]))
+        .filter(|(turn, _)| turn.society.is_none())
         .collect();
-    turns.sort_by_key(|turn| turn.span.start_ns);
+    turns.sort_by_key(|(turn, _)| turn.span.start_ns);
+    // Agents of one system message are told apart by their names.
     let speakers: Vec<_> = turns
         .iter()
-        .map(|turn| {
-            let system = turn.calls.first().and_then(|call| known.get(*call));
-            system.map(|call| call.system)
+        .map(|(turn, name)| match name {
+            Some((name, _)) => Some(hash::of(name)),
+            None => first(turn, known).map(|call| call.system),
         })
         .collect();
     let members = speakers.iter().collect::<Set<_>>().len();
@@ -291,7 +369,8 @@ fn class(run: &Run, known: &Known, level: usize) -> &'static str {
         .iter()
         .zip(speakers.iter().skip(members))
         .all(|(before, after)| before == after);
-    if in_rounds {
+    // As long as nobody has spoken again, any team may have had them speak in this order.
+    if in_rounds && speakers.len() > members {
         "RoundRobinGroupChat.run_stream"
     } else {
         "GroupChat.run_stream"
@@ -335,6 +414,7 @@ fn tools(run: &mut Run, known: &mut Known, spans: &mut Vec<Span>) {
                     opening: &run.opening,
                     content: call.content,
                     rule: Some("tool_unanswered"),
+                    failure: None,
                 }
                 .tool(&asked.call.name, &asked.call.arguments, &Came::Nothing),
             );

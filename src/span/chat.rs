@@ -3,6 +3,8 @@
 //! The rule: a fact that is not known has no attribute. Nothing here says who asked, when, or how the exchange ended; those are the caller's.
 //! With `content` false, as `capture.content = "metadata"` asks, no text of a prompt, an answer, a tool or an error leaves.
 
+use std::borrow::Cow;
+
 use super::json::{Json, Members};
 use super::{Attributes, Name, ValueRef, key};
 use crate::openai::{ChatReply, ChatRequest, Choice, Content, Message, Usage};
@@ -14,15 +16,15 @@ pub fn kind_attributes(system: &str, out: &mut impl Attributes) {
     put(out, key::SYSTEM, Some(system));
 }
 
-/// What was asked.
-pub fn request_attributes(request: &ChatRequest<'_>, content: bool, out: &mut impl Attributes) {
+/// What was asked, and whether the call is `streaming`, as far as that is known.
+pub fn request_attributes(
+    request: &ChatRequest<'_>,
+    streaming: Option<bool>,
+    content: bool,
+    out: &mut impl Attributes,
+) {
     put(out, key::REQUEST_MODEL, request.model.as_deref());
-    // Without the member OpenAI does not stream; of a body that was cut nobody knows.
-    put(
-        out,
-        key::IS_STREAMING,
-        request.stream.or((!request.incomplete).then_some(false)),
-    );
+    put(out, key::IS_STREAMING, streaming);
     put(out, key::TEMPERATURE, request.temperature);
     put(out, key::TOP_P, request.top_p);
     put(
@@ -99,6 +101,7 @@ fn message_attributes(number: usize, message: &Message<'_>, out: &mut impl Attri
     put(out, name("tool_call_id"), message.tool_call_id.as_deref());
     put(out, name("function_call"), message.function_call.as_deref());
     put(out, name("refusal"), message.refusal.as_deref());
+    put(out, name("reasoning"), message.reasoning().as_deref());
 }
 
 /// The content of an assistant that only calls tools, as Respan's SDK writes it.
@@ -176,6 +179,7 @@ fn usage_attributes(usage: &Usage, out: &mut impl Attributes) {
 
 fn choice_attributes(number: usize, choice: &Choice, out: &mut impl Attributes) {
     let (calls, function_call) = calls(choice);
+    let (content, annotations) = (spoken(choice), choice.annotations_json());
     let mut put = |member, text| {
         put(
             out,
@@ -183,10 +187,12 @@ fn choice_attributes(number: usize, choice: &Choice, out: &mut impl Attributes) 
             text,
         );
     };
-    put("role", choice.role.as_deref());
-    put("content", spoken(choice));
+    put("role", Some(role(choice)));
+    put("content", content.as_deref());
     put("refusal", choice.refusal.as_deref());
     put("reasoning", choice.reasoning.as_deref());
+    put("annotations", annotations.as_deref());
+    put("citations", choice.citations.as_deref());
     put("tool_calls", calls.as_deref());
     put("function_call", function_call.as_deref());
     put("finish_reason", choice.finish_reason.as_deref());
@@ -201,14 +207,27 @@ fn calls(choice: &Choice) -> (Option<String>, Option<String>) {
     )
 }
 
-/// The answer: its text, else what was spoken, else "" where there are only calls.
-fn spoken(choice: &Choice) -> Option<&str> {
+/// Whose answer it is: many servers leave it unsaid in a stream.
+fn role(choice: &Choice) -> &str {
+    choice.role.as_deref().unwrap_or("assistant")
+}
+
+/// The answer: its text, else what was spoken, else "" where there are only calls; and after it the media that came with it, a line each.
+fn spoken(choice: &Choice) -> Option<Cow<'_, str>> {
     let calls = !choice.tool_calls.is_empty() || choice.function_call.is_some();
-    choice
-        .content
-        .as_deref()
-        .or(choice.audio_transcript.as_deref())
-        .or(calls.then_some(""))
+    let text = choice.content.as_deref();
+    let text = match &choice.audio_transcript {
+        Some(transcript) if text.is_none_or(str::is_empty) => Some(&**transcript),
+        _ => text.or(calls.then_some("")),
+    };
+    if choice.media.is_empty() {
+        return text.map(Cow::Borrowed);
+    }
+    let text = text.filter(|text| !text.is_empty()).into_iter();
+    let lines: Vec<&str> = text
+        .chain(choice.media.iter().map(String::as_str))
+        .collect();
+    Some(Cow::Owned(lines.join("\n")))
 }
 
 /// The conversation as one JSON array of messages: the form of respan-instrumentation-openai 1.3.0.
@@ -232,6 +251,7 @@ fn message_members(message: &Message<'_>, members: &mut Members<'_, '_>) {
     members.text("tool_call_id", message.tool_call_id.as_deref());
     members.written("function_call", message.function_call.as_deref());
     members.text("refusal", message.refusal.as_deref());
+    members.text("reasoning", message.reasoning().as_deref());
 }
 
 /// The assistant's message as one JSON object, or an array of them where there are several choices; nothing where there are none.
@@ -249,10 +269,12 @@ pub fn entity_output(reply: &ChatReply, out: &mut impl Attributes) {
 
 fn choice_members(choice: &Choice, members: &mut Members<'_, '_>) {
     let (calls, function_call) = calls(choice);
-    members.text("content", spoken(choice));
-    members.text("role", choice.role.as_deref());
+    members.text("content", spoken(choice).as_deref());
+    members.text("role", Some(role(choice)));
     members.text("refusal", choice.refusal.as_deref());
     members.text("reasoning", choice.reasoning.as_deref());
+    members.written("annotations", choice.annotations_json().as_deref());
+    members.written("citations", choice.citations.as_deref());
     members.written("tool_calls", calls.as_deref());
     members.written("function_call", function_call.as_deref());
     members.text("finish_reason", choice.finish_reason.as_deref());

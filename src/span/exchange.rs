@@ -9,7 +9,7 @@ use super::{
     Attributes, Collect, Head, Name, Place, Sink, Span, SpanId, TraceId, ValueRef, key, tell_all,
 };
 use crate::capture::{Ending, Exchange, ExchangeId, Opening, Reading};
-use crate::openai::{ChatReply, ChatRequest};
+use crate::openai::ChatRequest;
 
 /// What a client that left is recorded as, there being no status for it; nginx's word.
 const CLIENT_CLOSED_REQUEST: i64 = 499;
@@ -47,8 +47,8 @@ fn tell_asked<S: Sink>(
         span_id: span_id(opening.id),
         parent_span_id: place.parent_span_id,
         name: &name(opening, answered.or(asked)),
-        start_ns: place.start_ns,
-        end_ns: exchange.ended_ns(),
+        start_ns: place.wall_ns(place.start_ns),
+        end_ns: place.wall_ns(exchange.ended_ns()),
         error: outcome.message.as_deref(),
         events: &place.events,
     };
@@ -57,7 +57,7 @@ fn tell_asked<S: Sink>(
             chat::kind_attributes(opening.system, put);
             set(put, key::ENTITY_NAME, "openai.chat");
             set(put, key::ENTITY_PATH, "openai.chat");
-            put_call(put, opening, request, reading);
+            put_call(put, exchange, request);
         } else {
             set(put, key::LOG_TYPE, "task");
             let called = format!("{} {}", opening.method, opening.path);
@@ -91,6 +91,7 @@ pub fn told_place(exchange: &Exchange) -> Place {
         // A parent is in a trace: without one that was told it would point nowhere.
         parent_span_id: identity.parent.filter(|_| identity.trace.is_some()),
         start_ns: exchange.started_ns,
+        wall_offset_ns: exchange.opening.wall_offset_ns,
         events: Vec::new(),
         notes: Vec::new(),
         model: None,
@@ -100,9 +101,12 @@ pub fn told_place(exchange: &Exchange) -> Place {
 
 /// Whether the span of `exchange` says that it did not go well.
 pub fn went_wrong(exchange: &Exchange) -> bool {
-    Outcome::of(exchange, exchange.reading.as_ref())
-        .message
-        .is_some()
+    failure(exchange).is_some()
+}
+
+/// Why `exchange` did not go well, as its span says it; none where it did.
+pub fn failure(exchange: &Exchange) -> Option<Cow<'_, str>> {
+    Outcome::of(exchange, exchange.reading.as_ref()).message
 }
 
 /// How `exchange` ended, in the word that its span has for it (`respan.metadata.spangate_outcome`): one of a few.
@@ -170,6 +174,9 @@ impl<'e> Outcome<'e> {
                 kind: kind.or(Some("stream_error".into())),
                 status_code,
             },
+            _ if is_empty(exchange, reading) => {
+                ended("empty", "the upstream answered with nothing", status_code)
+            }
             _ if lacks_its_end(exchange, reading) => ended(
                 "upstream_broke",
                 "the reply is not whole, although the upstream ended it as if it were",
@@ -185,35 +192,43 @@ impl<'e> Outcome<'e> {
     }
 }
 
-/// A reply whose transport ended well and which is not whole all the same: a body without a told length ends like that when the upstream dies.
-fn lacks_its_end(exchange: &Exchange, reading: Option<&Reading>) -> bool {
-    exchange.opening.chat
-        && exchange
-            .answer
-            .as_ref()
-            .is_some_and(|answer| answer.status.is_success())
+/// A success whose transport ended well and that has neither a choice nor an error in it: no byte, comments, `[DONE]` alone.
+fn is_empty(exchange: &Exchange, reading: Option<&Reading>) -> bool {
+    is_success(exchange)
+        && exchange.ending == Ending::Complete
         && reading.is_some_and(|reading| {
-            !reading.ended
-                && !reading.reply.cut
-                && !reading.reply.undecodable
-                && says_something(&reading.reply)
+            let reply = &reading.reply;
+            let is_known = !reply.cut && !reply.undecodable;
+            // Bytes that broke off before any choice are for `lacks_its_end`.
+            let is_over = reading.ended || !(reply.broken_off || reply.id.is_some());
+            is_known && is_over && reply.choices.is_empty() && reply.error.is_none()
         })
 }
 
-fn says_something(reply: &ChatReply) -> bool {
-    reply.id.is_some() || !reply.choices.is_empty()
+/// The upstream answered to a chat completion with a status of success.
+fn is_success(exchange: &Exchange) -> bool {
+    let answer = exchange.answer.as_ref();
+    exchange.opening.chat && answer.is_some_and(|answer| answer.status.is_success())
+}
+
+/// A reply whose transport ended well and which is not whole all the same: a body without a told length ends like that when the upstream dies.
+fn lacks_its_end(exchange: &Exchange, reading: Option<&Reading>) -> bool {
+    is_success(exchange)
+        && reading.is_some_and(|reading| {
+            let reply = &reading.reply;
+            let is_known = !reply.cut && !reply.undecodable;
+            let has_begun = reply.id.is_some() || !reply.choices.is_empty();
+            is_known && !reading.ended && (reply.broken_off || has_begun && !reply.is_finished())
+        })
 }
 
 /// What was asked and answered.
-fn put_call(
-    put: &mut impl Attributes,
-    opening: &Opening,
-    request: Option<&ChatRequest<'_>>,
-    reading: Option<&Reading>,
-) {
+fn put_call(put: &mut impl Attributes, exchange: &Exchange, request: Option<&ChatRequest<'_>>) {
+    let (opening, reading) = (&*exchange.opening, exchange.reading.as_ref());
+    let streaming = is_streaming(exchange, request);
     let twice = opening.content && opening.entity_content;
     if let Some(request) = request {
-        chat::request_attributes(request, opening.content, put);
+        chat::request_attributes(request, streaming, opening.content, put);
         if twice {
             chat::entity_input(request, put);
         }
@@ -226,10 +241,25 @@ fn put_call(
         chat::entity_output(&reading.reply, put);
     }
     if let Some(first) = reading.first_token
-        && request.is_some_and(|request| request.stream == Some(true))
+        && streaming == Some(true)
     {
         set(put, key::TIME_TO_FIRST_TOKEN, first.as_secs_f64());
     }
+}
+
+/// Whether the call streams: as it was asked for, or as it was answered, where that is all there is to see.
+fn is_streaming(exchange: &Exchange, request: Option<&ChatRequest<'_>>) -> Option<bool> {
+    let asked = request.and_then(|request| request.stream);
+    if asked == Some(true) || exchange.is_streamed() {
+        return Some(true);
+    }
+    // Without the member OpenAI does not stream; of a body that was cut nobody knows before it is answered.
+    let is_whole = request.is_some_and(|request| !request.incomplete);
+    let is_answered = exchange
+        .answer
+        .as_ref()
+        .is_some_and(|answer| answer.status.is_success());
+    asked.or((is_whole || is_answered).then_some(false))
 }
 
 fn put_transport(put: &mut impl Attributes, exchange: &Exchange, outcome: &Outcome<'_>) {

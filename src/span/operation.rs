@@ -25,16 +25,18 @@ pub struct Operation<'o> {
     pub span_id: SpanId,
     /// What it happened in; none for a root.
     pub parent_span_id: Option<SpanId>,
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds of [`crate::clock`].
     pub start_ns: u64,
-    /// Nanoseconds since the Unix epoch, never before `start_ns`.
+    /// Nanoseconds of [`crate::clock`], never before `start_ns`.
     pub end_ns: u64,
-    /// The first request of its run: for whom it was.
+    /// The first request of its run: for whom it was, and how the wall's clock stood.
     pub opening: &'o Opening,
     /// What was said may be told.
     pub content: bool,
     /// How it was found.
     pub rule: Option<&'o str>,
+    /// Why it came to nothing; none where it went well.
+    pub failure: Option<&'o str>,
 }
 
 impl Operation<'_> {
@@ -51,7 +53,8 @@ impl Operation<'_> {
             }),
             output.map(json),
         );
-        self.span("workflow".to_owned(), Status::Ok, attributes)
+        let status = self.status(&mut attributes);
+        self.span("workflow".to_owned(), status, attributes)
     }
 
     /// One turn of an agent.
@@ -68,7 +71,8 @@ impl Operation<'_> {
             set(&mut attributes, key::AGENT_NAME, name.to_owned());
         }
         self.content(&mut attributes, input.map(json), output.map(json));
-        self.span(format!("agent.{}", plain(name)), Status::Ok, attributes)
+        let status = self.status(&mut attributes);
+        self.span(format!("agent.{}", plain(name)), status, attributes)
     }
 
     /// One execution of a tool. `arguments` are JSON, or what the model wrote instead.
@@ -87,8 +91,7 @@ impl Operation<'_> {
                 } else {
                     "the tool failed"
                 };
-                set(&mut attributes, key::ERROR_MESSAGE, text.to_owned());
-                Status::Error(text.to_owned())
+                failed(&mut attributes, text)
             }
             Came::Result(_) | Came::Together => Status::Ok,
             Came::Nothing => {
@@ -121,19 +124,24 @@ impl Operation<'_> {
         }
     }
 
+    fn status(&self, put: &mut Vec<(Key, Value)>) -> Status {
+        self.failure.map_or(Status::Ok, |why| failed(put, why))
+    }
+
     fn span(self, name: String, status: Status, mut attributes: Vec<(Key, Value)>) -> Span {
-        // What names one call is not its run's.
         self.opening.identity.attributes_of_run(&mut attributes);
         if let Some(rule) = self.rule {
             set(&mut attributes, key::RULE, rule.to_owned());
         }
+        let offset = self.opening.wall_offset_ns;
+        let wall_ns = |steady_ns: u64| steady_ns.saturating_add_signed(offset);
         Span {
             trace_id: self.trace_id,
             span_id: self.span_id,
             parent_span_id: self.parent_span_id,
             name,
-            start_ns: self.start_ns,
-            end_ns: self.end_ns.max(self.start_ns),
+            start_ns: wall_ns(self.start_ns),
+            end_ns: wall_ns(self.end_ns.max(self.start_ns)),
             status,
             attributes,
             events: Vec::new(),
@@ -152,6 +160,11 @@ pub enum Came<'t> {
     Together,
     /// Nothing that was seen.
     Nothing,
+}
+
+fn failed(put: &mut Vec<(Key, Value)>, why: &str) -> Status {
+    set(put, key::ERROR_MESSAGE, why.to_owned());
+    Status::Error(why.to_owned())
 }
 
 fn named(put: &mut Vec<(Key, Value)>, log_type: &str, name: &str, path: &str) {

@@ -51,9 +51,12 @@ fn a_byte_order_mark_is_stripped_at_the_start_and_text_elsewhere() {
     assert_eq!(data_of(b"\xEF\xBB\xBFdata: a\n\n"), ["a"]);
     assert_eq!(
         data_of(b"data: a\n\n\xEF\xBB\xBFdata: b\n\ndata: c\n\n"),
-        ["a", "c"]
+        ["a", "stray \u{FEFF}data: b\n", "c"]
     );
-    assert_eq!(data_of(b"\xEF\xBBdata: a\n\ndata: b\n\n"), ["b"]);
+    assert_eq!(
+        data_of(b"\xEF\xBBdata: a\n\ndata: b\n\n"),
+        ["stray \u{FFFD}data: a\n", "b"]
+    );
 }
 
 #[test]
@@ -92,6 +95,41 @@ fn json_without_data_before_it_is_handed_over_as_stray() {
     assert_eq!(
         data_of(b"data: a\n{\n \"error\":1}\ndata: b\n\n"),
         ["a", "stray {\n \"error\":1}\n", "b"]
+    );
+}
+
+#[test]
+fn text_without_a_field_is_handed_over_as_stray() {
+    assert_eq!(
+        data_of(b"upstream connect error\n\ndata: a\n\n[{\"error\":1}]\ndata: b\n\n"),
+        [
+            "stray upstream connect error\n",
+            "a",
+            "stray [{\"error\":1}]\n",
+            "b"
+        ]
+    );
+    assert_eq!(data_of(b"id: 1\nretry: 5\nnothing else\n\n"), [""; 0]);
+}
+
+#[test]
+fn an_error_in_a_field_of_its_own_is_an_event_of_that_kind() {
+    for bytes in [
+        "error: {\"code\":400}\n\n",
+        "error:{\"code\":400}",
+        ": ping\nerror: {\"code\":400}\r\n\r\n",
+        "id: 1\nerror: {\"code\":\ndata: 400}\n\n",
+        "error: {\"code\":\n400}\n\n",
+    ] {
+        let (frames, _) = frames_of(EVENT_LIMIT, &[bytes.as_bytes()]);
+        assert!(
+            matches!(&frames[..], [Frame::Event { kind, data, .. }] if kind == "error" && data.replace('\n', "") == "{\"code\":400}"),
+            "{bytes} {frames:?}"
+        );
+    }
+    let (frames, _) = frames_of(EVENT_LIMIT, &[b"data: a\nerror: b\n\n"]);
+    assert!(
+        matches!(&frames[..], [Frame::Event { data, .. }, Frame::Event { kind, data: error, .. }] if data == "a" && kind == "error" && error == "b")
     );
 }
 
@@ -176,6 +214,8 @@ fn stream_bytes() -> impl Strategy<Value = Vec<u8>> {
         Just(b"\xEF\xBB\xBF".to_vec()),
         Just(b"event: e".to_vec()),
         Just(b"{".to_vec()),
+        Just(b"[".to_vec()),
+        Just(b"error: ".to_vec()),
         Just(b":".to_vec()),
         Just("ü€".as_bytes().to_vec()),
         prop::collection::vec(any::<u8>(), 0..4),

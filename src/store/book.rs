@@ -20,6 +20,8 @@ pub(super) struct Book {
     pub(super) open: HashMap<ExchangeId, Row>,
     /// Numbers of spans that need not be sent any more.
     pub(super) settled: Ranges,
+    /// Those of them that were made without a destination, and whose rows are there.
+    pub(super) kept: Ranges,
     /// Numbers of exchanges that are done with.
     pub(super) released: Ranges,
 }
@@ -47,6 +49,7 @@ impl Book {
             Ok(last.map_or(0, unsigned))
         };
         let settled = read_ranges(connection, "SELECT first, last FROM settled ORDER BY first")?;
+        let kept = read_ranges(connection, "SELECT first, last FROM kept ORDER BY first")?;
         let released = read_ranges(
             connection,
             "SELECT first, last FROM released ORDER BY first",
@@ -57,6 +60,7 @@ impl Book {
             last_seq: last("SELECT max(seq) FROM spans")?.max(settled.last().unwrap_or(0)),
             open: HashMap::new(),
             settled,
+            kept,
             released,
         };
         book.find_open(connection)?;
@@ -111,6 +115,12 @@ impl Book {
             &mut self.settled,
             "INSERT OR REPLACE INTO settled VALUES (?1, ?2)",
             "DELETE FROM settled WHERE first = ?1",
+        )?;
+        write_ranges(
+            connection,
+            &mut self.kept,
+            "INSERT OR REPLACE INTO kept VALUES (?1, ?2)",
+            "DELETE FROM kept WHERE first = ?1",
         )?;
         write_ranges(
             connection,

@@ -3,6 +3,8 @@
 /// Why a span was dropped before anybody accepted or refused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
+    /// The exchange began when capture had no room for it.
+    Capture,
     /// The disk took nothing, memory was full, and this was the oldest that waited.
     Memory,
     /// The span alone is larger than the memory for all.
@@ -17,7 +19,8 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Capture,
         Self::Memory,
         Self::Oversized,
         Self::StoreFull,
@@ -28,6 +31,7 @@ impl DropReason {
     /// The reason's name as a label of a metric.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Capture => "capture",
             Self::Memory => "memory",
             Self::Oversized => "oversized",
             Self::StoreFull => "store_full",
@@ -48,6 +52,8 @@ pub struct Counts {
     pub rejected: u64,
     /// Waiting or under way in a post.
     pub pending: u64,
+    /// Made without a destination, or found so at the start. None of the others has them, unless they are replayed: then they are created.
+    pub kept: u64,
     pub(super) dropped: [u64; DropReason::ALL.len()],
 }
 

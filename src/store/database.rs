@@ -53,6 +53,22 @@ pub(super) const MOST_AT_ONCE: u64 = 16 << 20;
 
 pub(super) type Outcome<T> = Result<T, Trouble>;
 
+/// Whether the process that wrote a database last had a destination for spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// It was written by a version that did not say, or by nobody yet.
+    Unknown,
+    None,
+    /// For those that began at this time or later, in nanoseconds since the Unix epoch.
+    Since(u64),
+}
+
+impl From<Option<u64>> for Destination {
+    fn from(since: Option<u64>) -> Self {
+        since.map_or(Destination::None, Destination::Since)
+    }
+}
+
 /// An open database.
 pub(super) struct Database {
     connection: Connection,
@@ -263,6 +279,33 @@ impl Database {
             }
         }
         Ok(unsent)
+    }
+
+    /// Numbers of the spans that were made without a destination, oldest first.
+    pub(super) fn kept(&self) -> Outcome<Vec<u64>> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT seq FROM spans WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq")?;
+        let mut kept = Vec::new();
+        for (first, last) in self.book.kept.iter() {
+            for row in statement.query_map([signed(first), signed(last)], |row| row.get(0))? {
+                kept.push(unsigned(row?));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// What was written last by [`Group::destination`].
+    pub(super) fn destination(&self) -> Outcome<Destination> {
+        let since = self
+            .connection
+            .query_row(
+                "SELECT value FROM meta WHERE key = 'exports_since'",
+                [],
+                |row| row.get::<_, Option<i64>>(0),
+            )
+            .optional()?;
+        Ok(since.map_or(Destination::Unknown, |since| since.map(unsigned).into()))
     }
 
     /// The number that the next span shall have.

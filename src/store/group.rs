@@ -7,9 +7,11 @@ mod columns;
 
 use rusqlite::{CachedStatement, Connection, params};
 
+use super::Replay;
 use super::blob::Blob;
 use super::book::{Book, Row};
 use super::database::{Outcome, numbered_weight, signed, unsigned};
+use super::queue::NewSpan;
 use super::ranges::Ranges;
 use super::record;
 use super::summary::Summary;
@@ -17,6 +19,9 @@ use super::values::{Among, Owner, Values};
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
 use columns::{BODIES, ENDS, RECORDS, REQUESTS};
+
+/// Spans that are replayed in one transaction: the journal waits for it.
+const REPLAYED_AT_ONCE: usize = 1024;
 
 pub(super) struct Group<'a> {
     connection: &'a Connection,
@@ -151,15 +156,21 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Writes a span that is to be sent, and its exchange where that is not there. Writing it twice is writing it once.
-    pub(super) fn span(&mut self, seq: u64, made: &Made, weight: usize, now: u64) -> Outcome<()> {
+    /// Writes a span, and its exchange where that is not there. Writing it twice is writing it once.
+    pub(super) fn span(&mut self, span: &NewSpan, now: u64) -> Outcome<()> {
+        let (seq, made) = (span.seq, &*span.made);
+        let is_there = seq <= self.book.last_seq && self.has_span(seq)?;
         if seq > self.book.last_seq {
             self.book.last_seq = seq;
-        } else if self.has_span(seq)? {
-            return Ok(());
-        } else {
+        } else if !is_there {
             // What is written late is not one of those that were settled before this file was.
             self.book.settled.remove(seq);
+        }
+        if span.kept {
+            self.keep(seq);
+        }
+        if is_there {
+            return Ok(());
         }
         let (n, trace_id, record) = match made {
             Made::Call { exchange, place } => {
@@ -178,7 +189,7 @@ impl<'a> Group<'a> {
             signed(now),
             record,
             summary.json(),
-            signed(weight as u64),
+            signed(span.weight as u64),
         ])?;
         Ok(())
     }
@@ -222,6 +233,20 @@ impl<'a> Group<'a> {
         self.book.settled.insert(seq);
     }
 
+    /// A span that is there was made without a destination: it is not to be sent unless it is replayed.
+    pub(super) fn keep(&mut self, seq: u64) {
+        self.settled(seq);
+        self.book.kept.insert(seq);
+    }
+
+    /// Writes which spans have a destination: those that begin at `since`, in nanoseconds since the Unix epoch, or later; none without it.
+    pub(super) fn destination(&self, since: Option<u64>) -> Outcome<()> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('exports_since', ?1)")?
+            .execute([since.map(signed)])?;
+        Ok(())
+    }
+
     /// A span was refused for good: it is kept apart until it is asked for or too old.
     pub(super) fn refused(&mut self, seq: u64, reason: &str, now: u64) -> Outcome<()> {
         self.settled(seq);
@@ -233,22 +258,46 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Refused spans are to be sent again, oldest first, at most `limit`. Gives their numbers and weights.
-    pub(super) fn replay(&mut self, limit: usize) -> Outcome<Vec<(u64, usize)>> {
-        let again: Vec<(u64, usize)> = self
-            .connection
-            .prepare_cached(
-                "SELECT seq, weight FROM refused JOIN spans USING (seq) ORDER BY seq LIMIT ?1",
-            )?
-            .query_map([signed(limit as u64)], numbered_weight)?
-            .collect::<Result<_, _>>()?;
+    /// Some spans above `after` are to be sent, oldest first. Gives their numbers and weights; none when there are no more.
+    pub(super) fn replay(&mut self, what: Replay, after: u64) -> Outcome<Vec<(u64, usize)>> {
+        let again = match what {
+            Replay::Refused => self.refused_above(after)?,
+            Replay::Kept => self.kept_above(after)?,
+        };
         for (seq, _) in &again {
             self.connection
                 .prepare_cached("DELETE FROM refused WHERE seq = ?1")?
                 .execute([signed(*seq)])?;
+            self.book.kept.remove(*seq);
             self.book.settled.remove(*seq);
         }
         Ok(again)
+    }
+
+    fn refused_above(&self, after: u64) -> Outcome<Vec<(u64, usize)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq, weight FROM refused JOIN spans USING (seq) WHERE seq > ?1 ORDER BY seq",
+        )?;
+        let rows = statement.query_map([signed(after)], numbered_weight)?;
+        Ok(rows.take(REPLAYED_AT_ONCE).collect::<Result<_, _>>()?)
+    }
+
+    fn kept_above(&self, after: u64) -> Outcome<Vec<(u64, usize)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq, weight FROM spans WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
+        )?;
+        let mut found = Vec::new();
+        for (first, last) in self.book.kept.iter().filter(|(_, last)| *last > after) {
+            let first = first.max(after + 1);
+            let rows = statement.query_map([signed(first), signed(last)], numbered_weight)?;
+            for row in rows.take(REPLAYED_AT_ONCE - found.len()) {
+                found.push(row?);
+            }
+            if found.len() == REPLAYED_AT_ONCE {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// An exchange is done with: nothing else will be made of it. One that no span tells goes.
@@ -275,6 +324,7 @@ impl<'a> Group<'a> {
     pub(super) fn remove(&mut self, seqs: &Ranges, ns: &Ranges) -> Outcome<()> {
         for (first, last) in seqs.iter() {
             self.book.settled.insert_all(first, last);
+            (first..=last).for_each(|seq| self.book.kept.remove(seq));
             self.forget(&RECORDS, first, last)?;
             for statement in [
                 "DELETE FROM spans WHERE seq BETWEEN ?1 AND ?2",

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::Replay;
 use super::database::{Database, Found, Refused};
+use super::queue::NewSpan;
 use super::record::Rows;
 use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
-use crate::runs::{Made, Prompt};
+use crate::runs::Prompt;
 
 /// How long messages gather, from the first on: a commit for each would cost more than all of the writing. Short enough for a beginning to be
 /// on the disk well within 20 ms.
@@ -24,15 +26,13 @@ pub(super) enum Note {
     Begun(Begun),
     Asked(Arc<Opening>, Kept),
     Ended(Arc<Exchange>),
-    Span {
-        seq: u64,
-        made: Arc<Made>,
-        weight: usize,
-    },
+    Span(NewSpan),
     Settled(Vec<u64>),
     Refused(Vec<u64>, String),
     Released(Vec<ExchangeId>),
     Learned(Vec<(Prompt, Option<String>)>),
+    /// Since when spans have a destination, in nanoseconds since the Unix epoch; none while they have none.
+    Destination(Option<u64>),
 }
 
 /// What the writer is asked; it answers after everything that was told before is written.
@@ -44,7 +44,8 @@ pub(super) enum Question {
     /// Work on a store in memory, that nobody else can read.
     Read(Box<dyn FnOnce(&Database) + Send>),
     ListRefused(usize, oneshot::Sender<Answer<Vec<Refused>>>),
-    Replay(usize, oneshot::Sender<Answer<u64>>),
+    /// To send some spans above this number again; the answer is how many, and the last of them.
+    Replay(Replay, u64, oneshot::Sender<Answer<(u64, u64)>>),
 }
 
 /// None when the database cannot be read now.
@@ -110,7 +111,7 @@ impl Inbox {
         // What became of spans must not be forgotten, and takes next to nothing.
         let must = matches!(
             note,
-            Note::Settled(_) | Note::Refused(..) | Note::Released(_)
+            Note::Settled(_) | Note::Refused(..) | Note::Released(_) | Note::Destination(_)
         );
         if waiting.bytes + weight > MOST && !must {
             waiting.gap = true;
@@ -203,11 +204,11 @@ fn weight(note: &Note) -> usize {
     const SMALL: usize = 256;
     SMALL
         + match note {
-            Note::Begun(_) => 1024,
-            Note::Asked(_, body) => body.weight(),
+            Note::Begun(begun) => 1024 + begun.opening.weight(),
+            Note::Asked(opening, body) => opening.weight() + body.weight(),
             Note::Ended(exchange) => exchange.weight(),
             // The queue of spans holds it anyway.
-            Note::Span { .. } => 0,
+            Note::Span(_) | Note::Destination(_) => 0,
             Note::Settled(seqs) | Note::Refused(seqs, _) => seqs.len() * 8,
             Note::Released(ids) => ids.len() * 16,
             Note::Learned(names) => names.len() * 64,

@@ -15,6 +15,10 @@ use crate::runs::Made;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<u64, Waiting>,
+    /// Spans made without a destination, as long as only memory has them. They are not to be sent.
+    kept: BTreeMap<u64, Waiting>,
+    /// Spans that begin at this time or later have a destination, in nanoseconds since the Unix epoch; none has while this is none.
+    pub(super) exports_since: Option<u64>,
     /// Spans that failed alone; they count as waiting.
     aside: BTreeMap<u64, Waiting>,
     /// Numbers of spans that only memory has, wherever they are.
@@ -51,6 +55,16 @@ pub(super) struct Here {
     pub(super) since: Instant,
 }
 
+/// A span that the database is to have.
+#[derive(Debug)]
+pub(super) struct NewSpan {
+    pub(super) seq: u64,
+    pub(super) made: Arc<Made>,
+    pub(super) weight: usize,
+    /// It was made without a destination.
+    pub(super) kept: bool,
+}
+
 /// A span that was taken, under its number.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -62,39 +76,63 @@ impl Queue {
     pub(super) fn new() -> Self {
         Queue {
             next_seq: 1,
+            exports_since: Some(0),
             ..Queue::default()
         }
     }
 
-    /// Takes a new span in. Gives its number, or nothing when it was dropped at once.
+    /// Takes a new span in. Gives what the database is to have of it, or nothing when it was dropped at once.
+    ///
+    /// One that began while there was no destination is kept, whenever it ends: what was said then does not leave by itself.
     pub(super) fn add(
         &mut self,
         made: Arc<Made>,
         weight: usize,
         now: Instant,
         max: usize,
-    ) -> Option<u64> {
-        self.counts.created += 1;
-        self.counts.pending += 1;
+    ) -> Option<NewSpan> {
+        let kept = self
+            .exports_since
+            .is_none_or(|since| made.start_ns() < since);
+        if kept {
+            self.counts.kept += 1;
+        } else {
+            self.counts.created += 1;
+            self.counts.pending += 1;
+        }
         let Ok(small) = u32::try_from(weight)
             .map_err(|_| ())
             .and_then(|small| if weight <= max { Ok(small) } else { Err(()) })
         else {
-            self.drop_counted(1, DropReason::Oversized);
+            if !kept {
+                self.drop_counted(1, DropReason::Oversized);
+            }
             return None;
         };
         let seq = self.next_seq;
         self.next_seq += 1;
         self.unsaved.insert(seq);
         self.held += weight;
-        let here = Some(Box::new(Here { made, since: now }));
+        let here = Here {
+            made: Arc::clone(&made),
+            since: now,
+        };
         let waiting = Waiting {
             weight: small,
-            here,
+            here: Some(Box::new(here)),
         };
-        self.wait(seq, waiting);
+        if kept {
+            self.kept.insert(seq, waiting);
+        } else {
+            self.wait(seq, waiting);
+        }
         self.make_room(max);
-        Some(seq)
+        Some(NewSpan {
+            seq,
+            made,
+            weight,
+            kept,
+        })
     }
 
     /// Spans that the database has, each with its weight, wait to be sent. `created` of them were not counted before.
@@ -110,10 +148,11 @@ impl Queue {
         }
     }
 
-    /// These are written down. Those that wait leave memory while it holds more than `keep` bytes.
+    /// These are written down. Those that wait leave memory while it holds more than `keep` bytes, and those that do not leave it at once.
     pub(super) fn saved(&mut self, seqs: &[u64], keep: usize) {
         for seq in seqs.iter().rev() {
             self.unsaved.remove(seq);
+            self.forget_kept(*seq);
             if self.held <= keep {
                 continue;
             }
@@ -165,7 +204,8 @@ impl Queue {
         if let Some((weight, made)) = self.away.get(&seq) {
             return Some((made.as_ref()?, *weight));
         }
-        let waiting = self.waiting.get(&seq).or_else(|| self.aside.get(&seq))?;
+        let waiting = self.waiting.get(&seq).or_else(|| self.aside.get(&seq));
+        let waiting = waiting.or_else(|| self.kept.get(&seq))?;
         Some((&waiting.here.as_ref()?.made, waiting.weight))
     }
 
@@ -181,18 +221,23 @@ impl Queue {
     }
 
     /// Spans up to `last` that are yet to be written, oldest first, until they weigh `bytes`.
-    pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<(u64, Arc<Made>, usize)> {
+    pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<NewSpan> {
         let mut weight = 0;
         self.unsaved
             .range(..=last)
             .filter(|seq| !self.let_go.contains(seq))
             .filter_map(|seq| {
                 let (made, weight) = self.in_memory(*seq)?;
-                Some((*seq, Arc::clone(made), weight as usize))
+                Some(NewSpan {
+                    seq: *seq,
+                    made: Arc::clone(made),
+                    weight: weight as usize,
+                    kept: self.kept.contains_key(seq),
+                })
             })
-            .take_while(|(_, _, own)| {
+            .take_while(|span| {
                 let fits = weight < bytes;
-                weight += own;
+                weight += span.weight;
                 fits
             })
             .collect()
@@ -365,6 +410,22 @@ impl Queue {
         Some(waiting)
     }
 
+    /// A span was never made: it counts as made and dropped.
+    pub(super) fn never_made(&mut self, reason: DropReason) {
+        self.counts.created += 1;
+        self.counts.pending += 1;
+        self.drop_counted(1, reason);
+    }
+
+    /// Lets go of a span that is not to be sent. Whether it was one.
+    fn forget_kept(&mut self, seq: u64) -> bool {
+        let Some(waiting) = self.kept.remove(&seq) else {
+            return false;
+        };
+        self.left(&[Taken { seq, waiting }]);
+        true
+    }
+
     fn drop_counted(&mut self, spans: u64, reason: DropReason) {
         self.counts.dropped[reason as usize] += spans;
         self.counts.pending -= spans;
@@ -378,10 +439,12 @@ impl Queue {
             let oldest = aside.or_else(|| {
                 self.unsaved
                     .iter()
-                    .find(|seq| self.waiting.contains_key(seq))
+                    .find(|seq| self.waiting.contains_key(seq) || self.kept.contains_key(seq))
             });
             let Some(&oldest) = oldest else { return };
-            self.evict(&[oldest], DropReason::Memory);
+            if !self.forget_kept(oldest) {
+                self.evict(&[oldest], DropReason::Memory);
+            }
         }
     }
 
@@ -396,6 +459,7 @@ impl Queue {
             .waiting
             .values()
             .chain(self.aside.values())
+            .chain(self.kept.values())
             .chain(taken)
             .filter(|waiting| waiting.here.is_some())
             .map(weigh)

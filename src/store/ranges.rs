@@ -68,6 +68,11 @@ impl Ranges {
         self.lasts.last_key_value().map(|(_, last)| *last)
     }
 
+    /// How many numbers are in it.
+    pub(super) fn count(&self) -> u64 {
+        self.iter().map(|(first, last)| last - first + 1).sum()
+    }
+
     /// Its ranges, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.lasts.iter().map(|(first, last)| (*first, *last))

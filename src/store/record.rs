@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capture::{Answer, Ending, Exchange, ExchangeId, Kept, Opening, Reading, kept_header};
 use crate::identity::Identity;
-use crate::openai::{ChatReply, ChatRequest};
+use crate::openai::{ChatReply, ChatRequest, Media};
 
 use super::blob::{self, Blob, Unreadable};
 
@@ -37,8 +37,12 @@ struct StoredOpening<'a> {
     entity_content: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     may_be_agent: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    full_media: bool,
     max_body: usize,
     system: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wall_offset_ns: Option<i64>,
 }
 
 /// What was known of an exchange when it began.
@@ -58,8 +62,10 @@ pub(super) fn opening(opening: &Opening) -> String {
         content: opening.content,
         entity_content: opening.entity_content,
         may_be_agent: opening.may_be_agent,
+        full_media: opening.media == Media::Full,
         max_body: opening.max_body,
         system: opening.system.into(),
+        wall_offset_ns: Some(opening.wall_offset_ns).filter(|offset| *offset != 0),
     };
     serde_json::to_string(&stored).unwrap_or_default()
 }
@@ -77,12 +83,18 @@ pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unread
         content: stored.content,
         entity_content: stored.entity_content,
         may_be_agent: stored.may_be_agent,
+        media: if stored.full_media {
+            Media::Full
+        } else {
+            Media::Size
+        },
         max_body: stored.max_body,
         system: if stored.system == "azure" {
             "azure"
         } else {
             "openai"
         },
+        wall_offset_ns: stored.wall_offset_ns.unwrap_or_default(),
     })
 }
 

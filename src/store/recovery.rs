@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 
+use rusqlite::OptionalExtension as _;
+
 use super::blob::Unreadable;
 use super::book::{Open, first_seq};
 use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::{AT_ONCE, Note, Question};
+use super::record::read_opening;
 use super::writer::Writer;
-use super::{Store, lock, unix_microseconds};
-use crate::capture::Exchange;
+use super::{Store, lock, unix_nanoseconds};
+use crate::capture::{Exchange, ExchangeId};
+use crate::clock::Moment;
 use crate::runs::{Made, Prompt};
 use crate::span::SpanId;
 
@@ -17,7 +21,8 @@ use crate::span::SpanId;
 pub(super) struct Unfinished {
     /// What happened, in its order.
     steps: Vec<Step>,
-    last_seen_ns: u64,
+    /// When the earlier process is last known to have lived.
+    last: Moment,
     /// Spans that were made before it of what is told again.
     present: HashSet<SpanId>,
 }
@@ -43,7 +48,7 @@ impl Store {
     pub(super) fn look_back(&self, writer: &Writer) -> Result<(), Trouble> {
         let Some(database) = writer.database() else {
             // Larger than any number in a file that shows up later: spans are numbered from here on.
-            self.next_seq_at_least(unix_microseconds());
+            self.next_seq_at_least(unix_nanoseconds() / 1_000);
             return Ok(());
         };
         let exchanges = database.book().read_open(database.connection())?;
@@ -62,7 +67,7 @@ impl Store {
         steps.sort_unstable();
         *lock(&self.unfinished) = Unfinished {
             steps,
-            last_seen_ns: database.last_seen_ns()?,
+            last: database.last_moment()?,
             present: match first_seq(database.connection(), &exchanges)? {
                 Some(first_seq) => database.spans_since(first_seq)?,
                 None => HashSet::new(),
@@ -90,7 +95,7 @@ impl Store {
         let (steps, last_seen_ns) = {
             let mut unfinished = lock(&self.unfinished);
             let steps = std::mem::take(&mut unfinished.steps);
-            (steps, unfinished.last_seen_ns)
+            (steps, unfinished.last.steady_ns)
         };
         for steps in steps.chunks(AT_ONCE) {
             let (reply, rows) = std::sync::mpsc::sync_channel(1);
@@ -107,6 +112,12 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// When an earlier process that left something unfinished is last known to have lived.
+    pub(super) fn last_moment(&self) -> Option<Moment> {
+        let unfinished = lock(&self.unfinished);
+        (!unfinished.steps.is_empty()).then_some(unfinished.last)
     }
 
     /// Whether this span was made before a crash.
@@ -136,14 +147,26 @@ impl Database {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The last moment of which anything is written, in nanoseconds since the Unix epoch.
-    fn last_seen_ns(&self) -> Outcome<u64> {
+    /// The last moment of which anything is written.
+    fn last_moment(&self) -> Outcome<Moment> {
         let last: i64 = self.connection().query_row(
             "SELECT max(ifnull((SELECT started_ns FROM begun ORDER BY n DESC LIMIT 1), 0),
                         ifnull((SELECT max(ended_ns) FROM (SELECT ended_ns FROM ended ORDER BY n DESC LIMIT 1000)), 0))",
             [],
             |row| row.get(0),
         )?;
-        Ok(unsigned(last))
+        let opening = self
+            .connection()
+            .query_row(
+                "SELECT id, opening FROM begun ORDER BY n DESC LIMIT 1",
+                [],
+                |row| Ok((ExchangeId::from_bytes(row.get(0)?), row.get(1)?)),
+            )
+            .optional()?;
+        let opening = opening.and_then(|(id, json): (_, String)| read_opening(id, &json).ok());
+        Ok(Moment {
+            steady_ns: unsigned(last),
+            wall_offset_ns: opening.map_or(0, |opening| opening.wall_offset_ns),
+        })
     }
 }

@@ -8,7 +8,7 @@ use super::database::{Outcome, Trouble};
 const APPLICATION_ID: i32 = 0x7370_616e;
 
 /// Each version's steps from the one before; a new file takes them all.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE meta    (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE begun   (n INTEGER PRIMARY KEY, id BLOB NOT NULL, started_ns INTEGER NOT NULL, opening TEXT NOT NULL, request BLOB);
@@ -47,6 +47,7 @@ const MIGRATIONS: [&str; 6] = [
         first_n INTEGER NOT NULL, last_n INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL);",
     // Also from here on: a value may be an outline, whose texts stand beside it.
     "ALTER TABLE segments ADD COLUMN whole INTEGER NOT NULL DEFAULT 0; UPDATE segments SET whole = end;",
+    "CREATE TABLE kept (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);",
 ];
 
 /// Brings a file to the newest version; a new one from the start.

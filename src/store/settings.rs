@@ -17,6 +17,8 @@ pub struct Settings {
     pub max_age: Duration,
     /// Bytes of spans in memory, when the disk takes none.
     pub max_memory: usize,
+    /// Spans have a destination. Without one they are kept, and leave only when they are replayed.
+    pub exports: bool,
 }
 
 impl Settings {
@@ -40,6 +42,8 @@ pub struct StoreState {
     pub content_shed: u64,
     /// Beginnings and ends of exchanges that could not be written down: a crash would have hidden these exchanges.
     pub journal_skipped: u64,
+    /// Spans that are stored and were made without a destination.
+    pub kept: u64,
     /// Exchanges that a crash left unfinished, found at the start.
     pub recovered: u64,
 }

@@ -17,6 +17,7 @@ use crate::span::{Span, Status, TraceId};
 
 mod damaged;
 mod disk;
+mod kept;
 mod model;
 mod room;
 mod version_3;
@@ -65,8 +66,10 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: -5,
     };
     let reply = ChatReply {
         id: Some("chatcmpl-1".to_owned()),

@@ -11,6 +11,7 @@
 //! way from `failing` leads through it.
 
 mod damage;
+mod destination;
 mod room;
 
 use std::collections::HashSet;
@@ -23,7 +24,7 @@ use super::database::{Database, Outcome, Trouble};
 use super::directory::Directory;
 use super::inbox::{Note, Question};
 use super::retention::{Bounds, Retention};
-use super::{DropReason, Settings, Store};
+use super::{DropReason, Settings, Store, unix_nanoseconds};
 use crate::capture::ExchangeId;
 use room::Room;
 
@@ -54,6 +55,8 @@ pub(super) struct Writer {
     /// Exchanges of which it knows and that are done with, to be told once it has their spans.
     done_with: Vec<ExchangeId>,
     open_before: HashSet<ExchangeId>,
+    /// When it began, in nanoseconds since the Unix epoch.
+    opened_ns: u64,
     try_again: Instant,
     next_tick: Instant,
 }
@@ -77,6 +80,7 @@ impl Writer {
             owed: Vec::new(),
             done_with: Vec::new(),
             open_before: HashSet::new(),
+            opened_ns: unix_nanoseconds(),
             try_again: now,
             next_tick: now,
             settings,
@@ -143,7 +147,7 @@ impl Writer {
         }
         let first_seq = self.told_to + 1;
         let seqs = notes.iter().filter_map(|note| match note {
-            Note::Span { seq, .. } => Some(*seq),
+            Note::Span(span) => Some(span.seq),
             _ => None,
         });
         self.told_to = seqs.fold(self.told_to, u64::max);
@@ -160,10 +164,14 @@ impl Writer {
             Ok(saved) => {
                 self.store.saved(&saved);
                 for note in &notes {
-                    if let Note::Settled(seqs) | Note::Refused(seqs, _) = note {
-                        for seq in seqs {
-                            self.retention.settled(*seq);
+                    match note {
+                        Note::Settled(seqs) | Note::Refused(seqs, _) => {
+                            for seq in seqs {
+                                self.retention.settled(*seq);
+                            }
                         }
+                        Note::Span(span) if span.kept => self.retention.settled(span.seq),
+                        _ => {}
                     }
                 }
             }
@@ -183,7 +191,7 @@ impl Writer {
     /// What is left of `notes` when nothing with content is written: what must not be forgotten, and takes next to nothing.
     fn without_content(&mut self, mut notes: Vec<Note>) -> Vec<Note> {
         notes.retain(|note| match note {
-            Note::Span { .. } => {
+            Note::Span(_) => {
                 self.fall_behind();
                 false
             }
@@ -195,7 +203,7 @@ impl Writer {
                 self.fall_behind();
                 true
             }
-            Note::Settled(_) | Note::Refused(..) | Note::Learned(_) => true,
+            Note::Settled(_) | Note::Refused(..) | Note::Learned(_) | Note::Destination(_) => true,
         });
         notes
     }
@@ -254,20 +262,20 @@ impl Writer {
             return Ok(false);
         }
         // What is short for a value beside the database is in the log and makes the database longer.
-        let weight: u64 = spans.iter().map(|(_, _, weight)| *weight as u64).sum();
+        let weight: u64 = spans.iter().map(|span| span.weight as u64).sum();
         if !self.room.takes(2 * weight) {
             return Ok(false);
         }
         let now = unix_seconds();
         let mut group = database.group()?;
-        for (seq, made, weight) in &spans {
-            group.unsettled(*seq);
-            group.span(*seq, made, *weight, now)?;
+        for span in &spans {
+            group.unsettled(span.seq);
+            group.span(span, now)?;
         }
         group.commit()?;
         self.room.least += weight;
         self.room.log_growth += weight;
-        let saved: Vec<u64> = spans.iter().map(|(seq, ..)| *seq).collect();
+        let saved: Vec<u64> = spans.iter().map(|span| span.seq).collect();
         self.store.saved(&saved);
         Ok(true)
     }
@@ -298,20 +306,22 @@ impl Writer {
             Question::ListRefused(limit, reply) => {
                 drop(reply.send(self.ask(|database| database.list_refused(limit))));
             }
-            Question::Replay(limit, reply) => {
+            Question::Replay(what, after, reply) => {
                 let again = self.ask(|database| {
                     let mut group = database.group()?;
-                    let again = group.replay(limit)?;
+                    let again = group.replay(what, after)?;
                     group.commit()?;
-                    Ok(again)
+                    Ok((again, database.book().kept.count()))
                 });
-                let count = again.map(|again| {
+                let replayed = again.map(|(again, kept)| {
+                    let last = again.last().map_or(after, |(seq, _)| *seq);
                     let count = again.len() as u64;
                     self.store.found(again);
-                    count
+                    self.store.keeps(kept);
+                    (count, last)
                 });
                 // Whoever asked may have stopped waiting.
-                let _ = reply.send(count);
+                let _ = reply.send(replayed);
             }
         }
     }
@@ -379,9 +389,9 @@ impl Writer {
                 let lost = self.store.only_stored();
                 self.store.evict(&lost, DropReason::Unreadable);
                 self.store.forget_saved();
-                self.store.found(database.unsent()?);
+                self.count_found(&mut database)?;
             }
-            None => self.store.found(database.unsent()?),
+            None => self.count_found(&mut database)?,
         }
         let next = database.next_seq();
         self.told_to = self.told_to.max(next - 1);
@@ -426,10 +436,11 @@ fn write(database: &mut Database, notes: &[Note], first_seq: u64) -> Outcome<Vec
             Note::Begun(begun) => group.begun(begun, first_seq)?,
             Note::Asked(opening, body) => group.asked(opening, body)?,
             Note::Ended(exchange) => group.ended(exchange, first_seq)?,
-            Note::Span { seq, made, weight } => {
-                group.span(*seq, made, *weight, now)?;
-                saved.push(*seq);
+            Note::Span(span) => {
+                group.span(span, now)?;
+                saved.push(span.seq);
             }
+            Note::Destination(since) => group.destination(*since)?,
             Note::Settled(seqs) => seqs.iter().for_each(|seq| group.settled(*seq)),
             Note::Refused(seqs, reason) => seqs
                 .iter()

@@ -6,13 +6,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
+use crate::config::Config;
+
 /// `http://host:port`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address(Authority);
+pub(crate) struct Address(Authority);
 
 impl Address {
+    /// What `--admin` says, else where the gateway of this configuration listens.
+    pub(crate) fn choose(admin: Option<&str>, config: &Config) -> Result<Self, String> {
+        match admin {
+            Some(text) => Self::parse(text),
+            None => Self::of(config.server.admin),
+        }
+    }
+
     /// Reads what was written.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("--admin: write it like http://127.0.0.1:8081, not {text:?}");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let is_bare = matches!(uri.path(), "/" | "") && uri.query().is_none();
@@ -28,7 +38,7 @@ impl Address {
     }
 
     /// Where a gateway that listens there is reached from this machine.
-    pub(super) fn of(listening: SocketAddr) -> Result<Self, String> {
+    fn of(listening: SocketAddr) -> Result<Self, String> {
         if listening.port() == 0 {
             return Err("give --admin: server.admin leaves the port to the system".to_owned());
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use form_urlencoded::Serializer;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HyperClient;
@@ -16,16 +16,18 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::Problem;
 use super::address::Address;
 use super::line::clean;
 use super::trace::Listed;
-use crate::cli;
 use crate::config::Secret;
 use crate::sse::{EVENT_LIMIT, Frame, Framer};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for a head, and between two pieces of an answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Longest wait until all spans of a replay are on their way to be sent: a store may have a million of them.
+const REPLAYED: Duration = Duration::from_mins(10);
 /// Longest silence of the events: the gateway gives a sign of life every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 /// Most bytes of one answer.
@@ -33,13 +35,28 @@ const MOST: usize = 512 << 20;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nor will there be, until somebody changes something: in words that say what.
     Refused(String),
     /// Only to this one question.
     Useless(String),
     /// For now.
     Away(String),
+}
+
+impl Failure {
+    /// What whoever started the program at a gateway's `address` has to do.
+    pub(crate) fn into_problem(self, address: &Address) -> Problem {
+        match self {
+            Failure::Refused(message) => Problem::wrong(message),
+            Failure::Away(why) | Failure::Useless(why) => Problem {
+                message: format!(
+                    "start the gateway, or say with --admin where it is: {address} does not answer: {why}"
+                ),
+                is_configuration: false,
+            },
+        }
+    }
 }
 
 /// A page of the list.
@@ -58,7 +75,7 @@ pub(super) enum Told {
 }
 
 /// Asks one gateway.
-pub(super) struct Client {
+pub(crate) struct Client {
     http: HyperClient<HttpConnector, Empty<Bytes>>,
     address: Address,
     authorization: Option<HeaderValue>,
@@ -74,7 +91,12 @@ pub(super) struct Events {
 }
 
 impl Client {
-    pub(super) fn new(address: Address, token: Option<&Secret>, words: &cli::Tail) -> Self {
+    /// Asks at `address`, with the gateway's token where it has one; for traces that fit `filter` alone.
+    pub(crate) fn new(
+        address: Address,
+        token: Option<&Secret>,
+        filter: Vec<(&'static str, String)>,
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
@@ -87,27 +109,32 @@ impl Client {
             value.set_sensitive(true);
             Some(value)
         });
-        let filter = [
-            ("thread", words.thread.clone()),
-            ("customer", words.customer.clone()),
-            ("agent", words.agent.clone()),
-            ("model", words.model.clone()),
-            ("status", words.status.map(|went| went.word().to_owned())),
-        ];
-        let filter = filter.into_iter();
         Client {
             http,
             address,
             authorization,
-            filter: filter
-                .filter_map(|(name, value)| Some((name, value?)))
-                .collect(),
+            filter,
         }
     }
 
     /// Where it asks.
-    pub(super) fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Has spans sent that would not leave by themselves: the path says which. Gives how many.
+    pub(crate) async fn replay(&self, path: &str) -> Result<u64, Failure> {
+        #[derive(Deserialize)]
+        struct Replayed {
+            replayed: u64,
+        }
+        let request = Request::post(format!("{}{path}", self.address))
+            .header(header::CONTENT_TYPE, "application/json");
+        let answer = self.send(request, path, REPLAYED).await?;
+        let answer: Result<Replayed, _> = read(&self.whole(answer).await?);
+        answer
+            .map(|answer| answer.replayed)
+            .map_err(|why| self.is_no_gateway(&why))
     }
 
     /// Traces of the list, the latest first.
@@ -158,15 +185,24 @@ impl Client {
 
     async fn ask(&self, target: &str, after: Option<&str>) -> Result<Response<Incoming>, Failure> {
         let mut request = Request::get(format!("{}{target}", self.address));
-        if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
+        self.send(request, target, ANSWER).await
+    }
+
+    async fn send(
+        &self,
+        mut request: request::Builder,
+        target: &str,
+        most: Duration,
+    ) -> Result<Response<Incoming>, Failure> {
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         let request = request.body(Empty::new());
         let request = request.map_err(|error| Failure::Refused(error.to_string()))?;
-        let answer = match tokio::time::timeout(ANSWER, self.http.request(request)).await {
+        let answer = match tokio::time::timeout(most, self.http.request(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 let mut cause = error.source();
@@ -177,7 +213,7 @@ impl Client {
                 }
                 return Err(Failure::Away(why));
             }
-            Err(_) => return Err(Failure::Away(format!("no answer within {ANSWER:?}"))),
+            Err(_) => return Err(Failure::Away(format!("no answer within {most:?}"))),
         };
         match answer.status() {
             StatusCode::OK => Ok(answer),
@@ -202,6 +238,7 @@ impl Client {
             StatusCode::MISDIRECTED_REQUEST => Failure::Refused(format!(
                 "add this host name to server.admin_hosts of the gateway, or give its address with --admin: {address} is not known there; where it asks for a token, set server.admin_token"
             )),
+            StatusCode::CONFLICT => Failure::Refused(said),
             StatusCode::NOT_FOUND if target.starts_with("/api/traces/") => Failure::Useless(said),
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Failure::Away(format!("{status} {said}").trim_end().to_owned())

@@ -12,6 +12,7 @@ pub(super) enum Style {
     Bold,
     Dim,
     Red,
+    Amber,
     /// A colour that belongs to this number.
     Own(u32),
 }
@@ -37,6 +38,7 @@ impl Style {
             Style::Bold => Some(1),
             Style::Dim => Some(2),
             Style::Red => Some(31),
+            Style::Amber => Some(33),
             Style::Own(number) => OWN.get(number as usize % OWN.len()).copied(),
         }
     }

@@ -35,7 +35,14 @@ pub(super) struct Listed {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Trace {
     pub(super) live: bool,
+    /// Spans that the answer leaves out, since there are very many.
+    more: Option<MoreSpans>,
     pub(super) spans: Vec<Span>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct MoreSpans {
+    spans: u64,
 }
 
 /// One of them.
@@ -51,6 +58,8 @@ pub(super) struct Span {
     end: Option<String>,
     status: String,
     status_message: Option<String>,
+    /// What in a tool's result looks like an error.
+    looks_failed: Option<String>,
     attributes: Map<String, Value>,
 }
 
@@ -63,6 +72,12 @@ pub(super) fn lines(listed: &Listed, trace: &Trace) -> Vec<Line> {
     let mut lines = vec![head(listed, trace.live)];
     for place in tree::layout(&spans) {
         lines.push(branch(&place.branches, &trace.spans[place.span]));
+    }
+    if let Some(MoreSpans { spans }) = trace.more {
+        let mut line = Line::default();
+        let counted = counted(spans, "more span", "more spans");
+        line.add(Style::Dim, &format!("…{counted}, which the viewer shows"));
+        lines.push(line);
     }
     lines
 }
@@ -135,6 +150,8 @@ fn branch(branches: &str, span: &Span) -> Line {
         let message = message.or_else(|| told(key::ERROR_MESSAGE));
         let message = message.unwrap_or_else(|| "failed".to_owned());
         line.add(Style::Red, &format!("  {}", short(&message)));
+    } else if let Some(sign) = &span.looks_failed {
+        line.add(Style::Amber, &format!("  looks like an error: {sign}"));
     }
     line
 }
@@ -229,6 +246,29 @@ mod tests {
     #[test]
     fn with_colours_agents_have_their_own_and_errors_are_red() {
         insta::assert_snapshot!(text(None, true).replace('\x1b', "<esc>"));
+    }
+
+    #[test]
+    fn a_tool_that_looks_failed_says_by_what_and_spans_left_out_are_counted() {
+        let trace: Trace = serde_json::from_value(json!({
+            "live": false, "more": { "cursor": "1.1.0101010101010101", "spans": 298_000 }, "spans": [{
+                "span_id": "d", "parent_span_id": null, "log_type": "tool", "name": "tool.read", "start": time("00.5"), "end": time("00.6"),
+                "status": "ok", "status_message": null, "looks_failed": "OSError:", "attributes": {}, "events": [],
+            }],
+        }))
+        .unwrap();
+        let lines = lines(&listed(), &trace);
+        let shown: Vec<String> = lines[1..]
+            .iter()
+            .map(|line| line.text(None, true))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "\u{1b}[2m└─ \u{1b}[0mtool.read  100 ms\u{1b}[33m  looks like an error: OSError:\u{1b}[0m",
+                "\u{1b}[2m…  298000 more spans, which the viewer shows\u{1b}[0m",
+            ]
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod spans;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ const STEP: usize = 512;
 const CANDIDATES: usize = 64;
 /// How long one question may search in spans.
 const SEARCH: Duration = Duration::from_millis(250);
+/// Blocks of one trace that are looked at at once where spans may have gone: a list must not wait for a trace of hundreds of thousands.
+const CHECKED_BLOCKS: usize = 2;
 /// Traces that changed at once; where there are more, the list is better read anew.
 const MOST_CHANGES: usize = 200;
 
@@ -36,9 +38,8 @@ pub(super) struct Desk {
     position: Option<Position>,
     /// Rows up to here were read.
     seen: u64,
-    /// Removals that the index knows of: all of its traces, or those that were looked at since.
+    /// Removals that all of the index knows of.
     known_removals: u64,
-    checked: (u64, HashSet<TraceId>),
 }
 
 /// From where on changes are wanted.
@@ -89,7 +90,6 @@ impl Desk {
             position: None,
             seen: 0,
             known_removals: 0,
-            checked: (0, HashSet::new()),
         }
     }
 
@@ -117,12 +117,8 @@ impl Desk {
         }
         let mut searched = false;
         loop {
-            let candidates: Vec<(u64, TraceId)> = self
-                .index
-                .from(cursor.place)
-                .take(CANDIDATES)
-                .map(|(seq, id, _)| (seq, id))
-                .collect();
+            let candidates: Vec<(u64, TraceId)> =
+                self.index.from(cursor.place).take(CANDIDATES).collect();
             if candidates.is_empty() {
                 return Ok(page);
             }
@@ -180,7 +176,7 @@ impl Desk {
         {
             return None;
         }
-        let mut facts = stored.map_or_else(Facts::default, |trace| trace.facts.clone());
+        let mut facts = stored.map_or_else(Facts::default, Trace::facts);
         if live.is_some() {
             for (sketches, at) in self.sketches(id) {
                 facts.add(&Summary::of_span(&sketches[at].span));
@@ -195,19 +191,18 @@ impl Desk {
 
     /// What is not complete of a trace, and not written by now.
     fn sketches(&self, id: TraceId) -> impl Iterator<Item = (Arc<[Sketch]>, usize)> {
-        let stored = self.index.get(id);
-        let stored: HashSet<SpanId> = stored.map_or_else(HashSet::new, |trace| {
-            trace.entries.iter().map(|entry| entry.span_id).collect()
-        });
-        let runs = self.live.of(id).unwrap_or_default();
-        runs.into_iter().flat_map(move |sketches| {
-            let untold: Vec<usize> = (0..sketches.len())
-                .filter(|at| !stored.contains(&sketches[*at].span.span_id))
-                .collect();
-            untold
-                .into_iter()
-                .map(move |at| (Arc::clone(&sketches), at))
-        })
+        let mut found: HashMap<SpanId, (Arc<[Sketch]>, usize)> = HashMap::new();
+        for sketches in self.live.of(id).unwrap_or_default() {
+            for (at, sketch) in sketches.iter().enumerate() {
+                found.insert(sketch.span.span_id, (Arc::clone(&sketches), at));
+            }
+        }
+        if let Some(trace) = self.index.get(id).filter(|_| !found.is_empty()) {
+            for entry in trace.entries() {
+                found.remove(&entry.span_id);
+            }
+        }
+        found.into_values()
     }
 
     fn search(
@@ -229,8 +224,8 @@ impl Desk {
         if is_in_facts(wanted, id, &listed.facts) || listed.live && is_begun(self) {
             return Ok(Search::Found);
         }
-        let entries = self.index.get(id).map(|trace| trace.entries.clone());
-        for (number, entry) in entries.unwrap_or_default().iter().enumerate().skip(read) {
+        let entries = self.index.get(id).into_iter().flat_map(Trace::entries);
+        for (number, entry) in entries.enumerate().skip(read) {
             // Each question gets on by one span at least.
             if std::mem::replace(searched, true) && Instant::now() >= until {
                 return Ok(Search::Paused(number));
@@ -259,12 +254,7 @@ impl Desk {
         let Some(seq) = since.seq else {
             return Ok(changes);
         };
-        let grown: Vec<(u64, TraceId)> = self
-            .index
-            .since(seq)
-            .take(MOST_CHANGES + 1)
-            .map(|(seq, id, _)| (seq, id))
-            .collect();
+        let grown: Vec<(u64, TraceId)> = self.index.since(seq).take(MOST_CHANGES + 1).collect();
         let is_other = since.file.is_some_and(|file| file != position.file);
         // What went before it was told is not known.
         let is_gone = position.last > 0 && seq.saturating_add(1) < position.first;
@@ -310,7 +300,7 @@ impl Desk {
             _ => self.build(position)?,
         }
         for id in self.index.gone_below(first) {
-            self.recount(id)?;
+            self.recount(id, 0)?;
         }
         self.position = Some(position);
         Ok(())
@@ -341,28 +331,24 @@ impl Desk {
         }
     }
 
-    /// Looks whether the spans of a trace are still there, where some may have gone.
+    /// Looks whether the spans of a trace are still there, where some may have gone: of a long one, some of them each time.
     fn check(&mut self, id: TraceId) -> Result<(), Unavailable> {
         let removed = self.position.unwrap_or_default().removed;
         if removed == self.known_removals {
             return Ok(());
         }
-        if self.checked.0 != removed {
-            self.checked = (removed, HashSet::new());
-        }
-        if self.checked.1.insert(id) {
-            self.recount(id)?;
+        for _ in 0..CHECKED_BLOCKS {
+            let Some(block) = self.index.next_unchecked(id, removed) else {
+                break;
+            };
+            self.recount(id, block)?;
         }
         Ok(())
     }
 
-    fn recount(&mut self, id: TraceId) -> Result<(), Unavailable> {
-        let Some(Trace { entries, .. }) = self.index.get(id) else {
-            return Ok(());
-        };
-        let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
-        let rows = self.reader.these(seqs)?;
-        self.index.replace(id, &rows);
+    fn recount(&mut self, id: TraceId, block: usize) -> Result<(), Unavailable> {
+        let rows = self.reader.these(self.index.block(id, block))?;
+        self.index.recount(id, block, &rows);
         Ok(())
     }
 }

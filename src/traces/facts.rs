@@ -60,6 +60,15 @@ impl<T> First<T> {
         }
     }
 
+    fn merge(&mut self, other: &Self)
+    where
+        T: Clone,
+    {
+        if let Some((rank, what)) = &other.0 {
+            self.say(*rank, || what.clone());
+        }
+    }
+
     fn get(&self) -> Option<&T> {
         Some(&self.0.as_ref()?.1)
     }
@@ -98,14 +107,8 @@ impl Facts {
         self.errors += usize::from(summary.failed);
         self.model_calls += usize::from(summary.kind == Kind::Chat);
         self.tool_calls += usize::from(summary.kind == Kind::Tool);
-        for (sum, tokens) in [
-            (&mut self.input_tokens, summary.input),
-            (&mut self.output_tokens, summary.output),
-        ] {
-            if let Some(tokens) = tokens {
-                *sum = Some(sum.unwrap_or(0).saturating_add(tokens));
-            }
-        }
+        add_tokens(&mut self.input_tokens, summary.input);
+        add_tokens(&mut self.output_tokens, summary.output);
         if let Some(agent) = &summary.agent {
             self.agents.add(agent, summary.start);
         }
@@ -131,6 +134,36 @@ impl Facts {
                 first.say(rank, || (**text).into());
             }
         }
+    }
+
+    /// Adds what other spans of the same trace amount to.
+    pub fn merge(&mut self, other: &Facts) {
+        self.start_ns = match (self.spans, other.spans) {
+            (0, _) => other.start_ns,
+            (_, 0) => self.start_ns,
+            _ => self.start_ns.min(other.start_ns),
+        };
+        self.end_ns = self.end_ns.max(other.end_ns);
+        self.spans += other.spans;
+        self.errors += other.errors;
+        self.model_calls += other.model_calls;
+        self.tool_calls += other.tool_calls;
+        add_tokens(&mut self.input_tokens, other.input_tokens);
+        add_tokens(&mut self.output_tokens, other.output_tokens);
+        for (names, others) in [
+            (&mut self.agents, &other.agents),
+            (&mut self.models, &other.models),
+        ] {
+            for (at, name) in &others.0 {
+                names.add(name, *at);
+            }
+        }
+        self.name.merge(&other.name);
+        self.entity.merge(&other.entity);
+        self.thread.merge(&other.thread);
+        self.customer.merge(&other.customer);
+        self.environment.merge(&other.environment);
+        self.preview.merge(&other.preview);
     }
 
     /// The name of the root, or the best that is known.
@@ -178,5 +211,11 @@ impl Facts {
     /// Models that were asked for or answered, likewise.
     pub fn models(&self) -> impl ExactSizeIterator<Item = &str> {
         self.models.iter()
+    }
+}
+
+fn add_tokens(sum: &mut Option<u64>, tokens: Option<u64>) {
+    if let Some(tokens) = tokens {
+        *sum = Some(sum.unwrap_or(0).saturating_add(tokens));
     }
 }

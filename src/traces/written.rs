@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::facts::Facts;
+use super::failure_sign;
 use super::query::Cursor;
 use crate::span::{Event, Key, Span, Status, TraceId, Value, key};
 
@@ -105,6 +106,19 @@ impl Serialize for Listed {
     }
 }
 
+impl Written<'_> {
+    /// What in the result of a tool that went well looks as if it had not.
+    fn failure_sign(&self) -> Option<String> {
+        let span = self.span;
+        let is_result =
+            !self.open && span.status == Status::Ok && span.text(key::LOG_TYPE) == Some("tool");
+        let output = span.text(key::ENTITY_OUTPUT).filter(|_| is_result)?;
+        // A result that is a text is written as JSON.
+        let text: Option<String> = serde_json::from_str(output).ok();
+        failure_sign::find(text.as_deref().unwrap_or(output))
+    }
+}
+
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let span = self.span;
@@ -122,6 +136,9 @@ impl Serialize for Written<'_> {
         map.serialize_entry("end", &(!self.open).then(|| time(span.end_ns)))?;
         map.serialize_entry("status", status)?;
         map.serialize_entry("status_message", &message)?;
+        if let Some(sign) = self.failure_sign() {
+            map.serialize_entry("looks_failed", &sign)?;
+        }
         map.serialize_entry("attributes", &Attributes(&span.attributes, self.content))?;
         let events = span.events.iter();
         let events = events.map(|event| OneEvent(event, self.content));

@@ -2,10 +2,12 @@
 //!
 //! An HTTP/1 connection carries one call at a time and waits here between calls; one over HTTP/2 carries many. A call goes out on a connection
 //! that is there, the one used last first, or on a new one. A connection may have died while it waited: a request that was not begun on it goes
-//! out on another, and no other request is ever repeated.
+//! out on another, and no other request is ever repeated. So none is used that the upstream may be closing at that moment, see [`super::idle`].
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::error::Error;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,26 +19,25 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::rt::{Executor, Read, Write};
 use hyper_util::client::legacy::connect::Connection as _;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::{Connector, Origin, Stream};
+use super::idle::{IdleSince, IdleTimeout, MAX_IDLE, MIN_TIMEOUT, announced, usable_for};
+use super::shared::{Call, Shared};
 use super::{CallError, explain};
 
-/// A connection that was not used for this long is closed, before anything between here and the upstream forgets it.
-const IDLE: Duration = Duration::from_mins(1);
-/// RFC 9113, section 6.5.2, asks servers to admit no fewer streams than this on one connection.
-const STREAMS: usize = 100;
 /// Connections under way at once where one may turn out to carry many calls.
 const DIALS: usize = 4;
-/// Of an upstream's response head: fields, and bytes of them over HTTP/2.
+/// Fields of an upstream's response head.
 const MAX_HEADERS: usize = 256;
-const MAX_HEADER_LIST: u32 = 128 * 1024;
+/// A call that breaks sooner after it was sent met a connection that was being closed.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool<B> {
     connector: Connector,
     waiting: Mutex<Waiting<B>>,
-    dials: Semaphore,
+    dials: Arc<Semaphore>,
     /// A task closes what is not used.
     is_swept: AtomicBool,
 }
@@ -44,54 +45,30 @@ pub(super) struct Pool<B> {
 /// The connections that can take a call.
 struct Waiting<B> {
     /// Those over HTTP/1 that carry none, the one used last at the end.
-    single: VecDeque<(http1::SendRequest<B>, Instant)>,
+    single: VecDeque<(Single<B>, Instant)>,
     /// Those over HTTP/2, with as many calls as they may carry or fewer.
     shared: Vec<Shared<B>>,
     /// Whether the upstream chose HTTP/2 when it was last asked. Unknown before.
     speaks_http2: Option<bool>,
+    /// After which the upstream closes those that carry none.
+    idle_timeout: IdleTimeout,
 }
 
-struct Shared<B> {
-    sender: http2::SendRequest<B>,
-    calls: Arc<Calls>,
-}
-
-/// The calls of one HTTP/2 connection.
-#[derive(Debug)]
-struct Calls {
-    under_way: AtomicUsize,
-    /// When the last of them began or ended.
-    used: Mutex<Instant>,
-}
-
-impl Calls {
-    fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn is_unused(&self, now: Instant) -> bool {
-        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        self.under_way.load(Ordering::Relaxed) == 0 && now.duration_since(used) > IDLE
-    }
+/// A connection over HTTP/1.
+struct Single<B> {
+    sender: http1::SendRequest<B>,
+    /// For how long it may wait, by what its responses said.
+    usable_for: Duration,
+    idle: Arc<IdleSince>,
 }
 
 /// The connection of one call.
 enum Taken<B> {
-    Single(http1::SendRequest<B>),
+    Single(Single<B>),
     Shared(
         http2::SendRequest<B>,
         #[expect(dead_code, reason = "its end is what counts")] Call,
     ),
-}
-
-/// A call on an HTTP/2 connection, over when dropped.
-struct Call(Arc<Calls>);
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.0.touch();
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A call's connection, as long as the call needs it. Dropped, it waits for the next.
@@ -102,13 +79,13 @@ pub struct Place<B> {
 
 impl<B> Drop for Place<B> {
     fn drop(&mut self) {
-        if let Some(Taken::Single(sender)) = self.taken.take()
-            && !sender.is_closed()
+        if let Some(Taken::Single(single)) = self.taken.take()
+            && !single.sender.is_closed()
         {
-            self.pool
-                .waiting()
-                .single
-                .push_back((sender, Instant::now()));
+            let mut waiting = self.pool.waiting();
+            let now = Instant::now();
+            single.idle.begin(now);
+            waiting.single.push_back((single, now));
         }
     }
 }
@@ -120,9 +97,10 @@ impl<B> Pool<B> {
                 single: VecDeque::new(),
                 shared: Vec::new(),
                 speaks_http2: (!connector.offers_http2()).then_some(false),
+                idle_timeout: IdleTimeout::default(),
             }),
             connector,
-            dials: Semaphore::new(DIALS),
+            dials: Arc::new(Semaphore::new(DIALS)),
             is_swept: AtomicBool::new(false),
         }
     }
@@ -131,12 +109,16 @@ impl<B> Pool<B> {
     fn waiting(&self) -> MutexGuard<'_, Waiting<B>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn learn_idle_timeout(&self, idle: Duration) {
+        self.waiting().idle_timeout.closed_after(idle);
+    }
 }
 
 impl<B> Pool<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Sends a request whose URI is a path and a query, and gives the response's head with the place that its body needs.
     pub(super) async fn send(
@@ -145,31 +127,49 @@ where
     ) -> Result<(Response<Incoming>, Place<B>), CallError> {
         loop {
             let waited = self.waiting().take();
-            let (mut taken, is_new) = match waited {
-                Some(taken) => (taken, false),
+            let (mut taken, idle) = match waited {
+                Some((taken, idle)) => (taken, Some(idle)),
                 // Seldom, and far larger than all else that a call has to remember.
                 None => Box::pin(self.dial()).await?,
             };
+            let has_rested = idle.is_some_and(|idle| idle > MIN_TIMEOUT);
+            if has_rested {
+                // Lets the runtime see what has come from the network by now: hyper gives a request back unsent that finds the end there.
+                tokio::task::yield_now().await;
+            }
+            let sent_at = has_rested.then(Instant::now);
             let sent = taken.send(request, self.connector.origin()).await;
             match sent {
                 Ok(response) => {
+                    taken.heed(&response);
                     let place = Place {
                         taken: Some(taken),
                         pool: Arc::clone(self),
                     };
                     return Ok((response, place));
                 }
-                // It died while it waited, and nothing of the request was sent.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !is_new => request = unsent,
-                    _ => return Err(CallError::Broke(explain(&error.into_error()))),
-                },
+                Err(mut error) => {
+                    let unsent = error.take_message();
+                    let is_unsent = unsent.is_some();
+                    let broke_at_once = || {
+                        let was_closed = is_unsent || is_close(error.error());
+                        was_closed && sent_at.is_some_and(|sent_at| sent_at.elapsed() < AT_ONCE)
+                    };
+                    if let Some(idle) = idle.filter(|_| broke_at_once()) {
+                        self.learn_idle_timeout(idle);
+                    }
+                    match unsent {
+                        // It died while it waited, and nothing of the request was sent.
+                        Some(unsent) if idle.is_some() => request = unsent,
+                        _ => return Err(CallError::Broke(explain(&error.into_error()))),
+                    }
+                }
             }
         }
     }
 
-    /// A new connection, or one that came to be able to take the call meanwhile; and whether it is new.
-    async fn dial(self: &Arc<Self>) -> Result<(Taken<B>, bool), CallError> {
+    /// A new connection, or one that came to be able to take the call meanwhile, with the time that it waited.
+    async fn dial(self: &Arc<Self>) -> Result<(Taken<B>, Option<Duration>), CallError> {
         self.sweep();
         let dialled = tokio::time::timeout(self.connector.limit(), async {
             let is_single = || self.waiting().speaks_http2 == Some(false);
@@ -177,15 +177,15 @@ where
             let turn = if is_single() {
                 None
             } else {
-                self.dials.acquire().await.ok()
+                Arc::clone(&self.dials).acquire_owned().await.ok()
             };
             let waited = turn.as_ref().and_then(|_| self.waiting().take());
-            if let Some(taken) = waited {
-                return Ok((taken, false));
+            if let Some((taken, idle)) = waited {
+                return Ok((taken, Some(idle)));
             }
             // Where each carries one, as has shown meanwhile, nobody waits for another.
-            let _turn = turn.filter(|_| !is_single());
-            Ok((self.connect().await?, true))
+            let turn = turn.filter(|_| !is_single());
+            Ok((self.connect(turn).await?, None))
         });
         dialled.await.map_err(|_| CallError::ConnectTimeout)?
     }
@@ -198,134 +198,182 @@ where
         let pool = Arc::downgrade(self);
         TokioExecutor::new().execute(async move {
             loop {
-                tokio::time::sleep(IDLE / 4).await;
+                tokio::time::sleep(MAX_IDLE / 4).await;
                 let Some(pool) = pool.upgrade() else { break };
-                pool.waiting().close_unused();
+                pool.waiting().close_unused(Instant::now());
             }
         });
     }
 
-    async fn connect(&self) -> Result<Taken<B>, CallError> {
+    /// Whoever waits for the `turn` waits until it is known what the new connection can carry.
+    async fn connect(
+        self: &Arc<Self>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Taken<B>, CallError> {
         let stream: Stream = self.connector.connect().await?;
         let speaks_http2 = stream.connected().is_negotiated_h2();
         self.waiting().speaks_http2 = Some(speaks_http2);
         // Each as what it is, so that one in the clear takes no room for TLS.
         match stream {
-            Stream::Https(tls) if speaks_http2 => self.shared(tls).await,
-            Stream::Https(tls) => single(tls).await,
-            Stream::Http(tcp) => single(tcp).await,
+            Stream::Https(tls) if speaks_http2 => self.shared(tls, turn).await,
+            Stream::Https(tls) => self.single(tls).await,
+            Stream::Http(tcp) => self.single(tcp).await,
         }
     }
 
-    async fn shared(&self, stream: impl Transport) -> Result<Taken<B>, CallError> {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(MAX_HEADER_LIST)
-            .initial_stream_window_size(256 * 1024)
-            .initial_connection_window_size(16 * 1024 * 1024)
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20))
+    async fn shared(
+        self: &Arc<Self>,
+        stream: impl Transport,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Taken<B>, CallError> {
+        let pool = Arc::downgrade(self);
+        let shared = Shared::handshake(stream, move |idle| {
+            if let Some(pool) = pool.upgrade() {
+                pool.learn_idle_timeout(idle);
+            }
+        })
+        .await?;
+        // Not for all of their time: whoever waits has to connect in it.
+        let settled = tokio::time::timeout(self.connector.limit() / 4, shared.settled());
+        TokioExecutor::new().execute(async move {
+            let _ = settled.await;
+            drop(turn);
+        });
+        // The call that it was made for goes out at once.
+        let (sender, call) = shared.take();
+        self.waiting().shared.push(shared);
+        Ok(Taken::Shared(sender, call))
+    }
+
+    async fn single(self: &Arc<Self>, stream: impl Transport) -> Result<Taken<B>, CallError> {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
             .handshake(stream)
             .await
             .map_err(broke)?;
-        run(connection);
-        let calls = Calls {
-            under_way: AtomicUsize::new(0),
-            used: Mutex::new(Instant::now()),
-        };
-        let shared = Shared {
+        let idle = Arc::<IdleSince>::default();
+        let (watched, pool) = (Arc::clone(&idle), Arc::downgrade(self));
+        TokioExecutor::new().execute(async move {
+            // How it ends is told to the call that it carries.
+            let _ = connection.with_upgrades().await;
+            if let (Some(idle), Some(pool)) = (watched.end(), pool.upgrade()) {
+                pool.learn_idle_timeout(idle);
+            }
+        });
+        Ok(Taken::Single(Single {
             sender,
-            calls: Arc::new(calls),
-        };
-        let taken = shared.take();
-        self.waiting().shared.push(shared);
-        Ok(taken)
+            usable_for: MAX_IDLE,
+            idle,
+        }))
     }
 }
 
 /// What a connection is made of.
-trait Transport: Read + Write + Unpin + Send + 'static {}
+pub(super) trait Transport: Read + Write + Unpin + Send + 'static {}
 
 impl<T: Read + Write + Unpin + Send + 'static> Transport for T {}
 
-async fn single<B>(stream: impl Transport) -> Result<Taken<B>, CallError>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(MAX_HEADERS)
-        .handshake(stream)
-        .await
-        .map_err(broke)?;
-    run(connection.with_upgrades());
-    Ok(Taken::Single(sender))
-}
-
 #[expect(clippy::needless_pass_by_value, reason = "an error is mapped by value")]
-fn broke(error: hyper::Error) -> CallError {
+pub(super) fn broke(error: hyper::Error) -> CallError {
     CallError::Broke(explain(&error))
 }
 
-/// A connection lives as a task of its own; how it ends is told to the call that it carries.
-fn run<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) {
-    TokioExecutor::new().execute(async move {
-        let _ = connection.await;
-    });
+/// Whether the upstream's end of a connection was closed, as far as an error can tell.
+fn is_close(error: &hyper::Error) -> bool {
+    let is_of_the_socket =
+        || super::causes(error).any(|cause| cause.downcast_ref::<io::Error>().is_some());
+    error.is_incomplete_message() || (!error.is_user() && is_of_the_socket())
+}
+
+impl<B> Single<B> {
+    /// It waits no longer: a close from now on is not the upstream's to an idle connection. False where the upstream closed it before.
+    fn leaves_idle(&self) -> bool {
+        let is_open = !self.sender.is_closed();
+        if is_open {
+            self.idle.end();
+        }
+        is_open
+    }
 }
 
 impl<B> Waiting<B> {
-    /// A connection that can take a call now, the one used last first.
-    fn take(&mut self) -> Option<Taken<B>> {
-        self.close_unused();
+    /// A connection that can take a call now, the one used last first, and for how long it has carried none.
+    fn take(&mut self) -> Option<(Taken<B>, Duration)> {
+        let now = Instant::now();
+        self.close_unused(now);
+        let usable_for = self.idle_timeout.usable_for();
         // One whose request is still going up although its answer has ended is not ready yet.
         while let Some(at) = self
             .single
             .iter()
-            .rposition(|(sender, _)| sender.is_ready() || sender.is_closed())
+            .rposition(|(single, _)| single.sender.is_ready() || single.sender.is_closed())
         {
-            match self.single.remove(at) {
-                Some((sender, _)) if !sender.is_closed() => return Some(Taken::Single(sender)),
-                _ => {}
+            let idle = now.saturating_duration_since(self.single[at].1);
+            if idle >= usable_for {
+                break;
+            }
+            if let Some((single, _)) = self.single.remove(at)
+                && single.leaves_idle()
+                && idle < single.usable_for
+            {
+                return Some((Taken::Single(single), idle));
             }
         }
-        self.shared.retain(|shared| !shared.sender.is_closed());
-        let shared = self.shared.iter().find(|shared| shared.has_room())?;
-        Some(shared.take())
+        self.shared.retain(|shared| !shared.is_closed());
+        self.shared.iter().find_map(|shared| {
+            let idle = shared.idle(now).unwrap_or_default();
+            (idle < usable_for && shared.has_room()).then(|| {
+                let (sender, call) = shared.take();
+                (Taken::Shared(sender, call), idle)
+            })
+        })
     }
 
-    fn close_unused(&mut self) {
-        if self.single.is_empty() && self.shared.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        while self
-            .single
-            .front()
-            .is_some_and(|(_, used)| now.duration_since(*used) > IDLE)
+    /// Closes what waited for too long, and what has outlived the idle timeout that was taken for the upstream's.
+    fn close_unused(&mut self, now: Instant) {
+        let timeout = &mut self.idle_timeout;
+        let mut is_over = |idle: Duration, is_closed: bool| {
+            let outlived = timeout.refuted_after().is_some_and(|most| idle > most);
+            if outlived && !is_closed {
+                timeout.outlived();
+            }
+            outlived || idle > MAX_IDLE
+        };
+        while let Some((single, since)) = self.single.front()
+            && is_over(
+                now.saturating_duration_since(*since),
+                single.sender.is_closed(),
+            )
         {
+            single.leaves_idle();
             self.single.pop_front();
         }
-        self.shared.retain(|shared| !shared.calls.is_unused(now));
+        self.shared.retain(|shared| {
+            let idle = shared.idle(now);
+            let is_over = idle.is_some_and(|idle| is_over(idle, shared.is_closed()));
+            if is_over {
+                shared.give_up();
+            }
+            !is_over
+        });
     }
 }
 
-impl<B> Shared<B> {
-    fn has_room(&self) -> bool {
-        self.calls.under_way.load(Ordering::Relaxed) < STREAMS
-    }
-
-    fn take(&self) -> Taken<B> {
-        self.calls.touch();
-        self.calls.under_way.fetch_add(1, Ordering::Relaxed);
-        Taken::Shared(self.sender.clone(), Call(Arc::clone(&self.calls)))
+impl<B> Taken<B> {
+    /// Notes what a response says of its connection.
+    fn heed(&mut self, response: &Response<Incoming>) {
+        if let Taken::Single(single) = self
+            && let Some(timeout) = announced(response.headers())
+        {
+            single.usable_for = usable_for(timeout);
+        }
     }
 }
 
 impl<B> Taken<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Both ways of sending begin here and now, and are waited for as one.
     fn send(
@@ -334,7 +382,7 @@ where
         origin: &Origin,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> + use<B> {
         match self {
-            Taken::Single(sender) => {
+            Taken::Single(Single { sender, .. }) => {
                 // One that was meant for HTTP/2 before names the upstream in its URI.
                 if request.uri().authority().is_some() {
                     *request.uri_mut() = super::connect::without_origin(request.uri());

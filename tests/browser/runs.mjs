@@ -55,6 +55,29 @@ export async function failedRun(gateway, { thread = "nightly-import", customer =
   return (await gateway.over(program.trace)).trace_id;
 }
 
+/** One agent whose tool raises: what comes back is the text of the exception alone, as AutoGen sends it. */
+export async function raisedRun(gateway, { result = "OSError: [Errno 5] Input/output error" } = {}) {
+  const program = new Program(gateway);
+  const importer = new Agent(program, "importer", "You load files.", { tools: [["read_file", "Read a file.", "path"]], isTold: true });
+  importer.hear("Sum up last night's file.");
+  await importer.says({ tools: [["read_file", { path: "/data/night.csv" }]], tokens: [96, 22] });
+  importer.gets(result);
+  await importer.says({ text: "It cannot be read.", tokens: [120, 9] });
+  return (await gateway.over(program.trace)).trace_id;
+}
+
+/** So many requests to an endpoint that is not there, all of one trace. */
+export async function longTrace(gateway, spans) {
+  const trace = randomBytes(16).toString("hex");
+  let left = spans;
+  const asks = async () => {
+    while (left-- > 0) await fetch(`http://127.0.0.1:${gateway.port}/v1/files`, { headers: { "X-Respan-Trace-Id": trace } }).then((response) => response.text());
+  };
+  await Promise.all(Array.from({ length: 16 }, asks));
+  await comes("the long trace", async () => (await gateway.api(`/api/traces?limit=500`)).traces.some((one) => one.trace_id === trace && one.spans === spans && !one.live));
+  return trace;
+}
+
 /** One agent, one call that is not streamed, and takes `thinks` milliseconds. `say` is the task, and holds what the test wants to find again. */
 export async function plainRun(gateway, { say = "Why does tracing help?", thread, customer, agent = "assistant", thinks } = {}) {
   const program = new Program(gateway, { thread, customer });

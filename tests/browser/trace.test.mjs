@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { startGateway } from "./gateway.mjs";
 import { focusedSpan, looking, rowOf, until } from "./page.mjs";
-import { failedRun, liveRun, plainRun, teamRun } from "./runs.mjs";
+import { failedRun, liveRun, longTrace, plainRun, raisedRun, teamRun } from "./runs.mjs";
 
 const FIRST_TOKEN = "llm.openai.chat_completions.streaming_time_to_first_token";
 
@@ -167,6 +167,43 @@ describe("a trace", () => {
       await page.keyboard.press("e");
       await until(page, (hash) => location.hash === hash, `#/trace/${failed}/span/${errors[1]}`);
       assert.match(await rowOf(page, errors[1]).innerText(), /error/);
+    });
+  });
+
+  it("marks a tool that looks failed, which still counts as ok", async () => {
+    const raised = await raisedRun(gateway);
+    const { spans } = await gateway.api(`/api/traces/${raised}?content=none`);
+    const tool = spans.find((span) => span.log_type === "tool");
+    assert.equal(tool.status, "ok");
+    await looking(gateway, { hash: `#/trace/${raised}/span/${tool.span_id}` }, async (page) => {
+      const note = rowOf(page, tool.span_id).locator(".note.warn");
+      await note.waitFor();
+      assert.equal(await note.innerText(), "looks like an error: OSError:");
+      const amber = await page.evaluate(() => {
+        const probe = document.body.appendChild(document.createElement("i"));
+        probe.style.color = "var(--warn)";
+        return getComputedStyle(probe).color;
+      });
+      assert.equal(await note.evaluate((element) => getComputedStyle(element).color), amber);
+      assert.match(await page.locator(".detail .warning").innerText(), /looks like an error \(OSError:\)/);
+      assert.equal(await page.locator(".total-errors dd").first().innerText(), "0");
+    });
+    const { spans: others } = await gateway.api(`/api/traces/${team}?content=none`);
+    assert.ok(others.every((span) => span.looks_failed === undefined));
+  });
+
+  it("shows a long trace in pages, and says what all of it amounts to", async () => {
+    const [most, all] = [2000, 2030];
+    const long = await longTrace(gateway, all);
+    await looking(gateway, { hash: `#/trace/${long}` }, async (page) => {
+      await page.getByText("30 more spans are not shown").waitFor();
+      assert.equal(await page.locator(".rows .row").count(), most);
+      assert.equal(await page.locator(".total-errors dd").first().innerText(), all.toLocaleString("en-US"));
+      await page.locator("#more-spans").click();
+      await until(page, (all) => document.querySelectorAll(".rows .row").length === all, all);
+      assert.equal(await page.locator(".more-spans").isVisible(), false);
+      const shown = await page.locator(".rows .row").evaluateAll((rows) => rows.map((row) => row.dataset.span));
+      assert.equal(new Set(shown).size, all);
     });
   });
 

@@ -118,6 +118,37 @@ async fn a_refused_batch_does_not_hold_up_the_next() {
 }
 
 #[tokio::test]
+async fn an_answer_that_says_nothing_about_the_spans_costs_none() {
+    for status in [
+        "402 Payment Required",
+        "403 Forbidden",
+        "407 Proxy Authentication Required",
+        "451 Unavailable For Legal Reasons",
+    ] {
+        let (_upstream, respan, mut gateway) = parts(&[]).await;
+        respan.answer_always(Some(json_reply(status, r#"{"detail":"pay first"}"#)));
+        for _ in 0..20 {
+            gateway.ask(&ask()).await;
+        }
+        let metrics = gateway
+            .counts("the spans to wait", |metrics| {
+                metrics.total("spangate_spans_pending") > 19.5
+            })
+            .await;
+        assert_eq!(gateway.stop().await.code(), Some(0));
+        assert!(
+            metrics.total("spangate_spans_rejected_total") < 0.5,
+            "{status}"
+        );
+        let posts = respan.posts().len();
+        assert!(posts < 20, "{status}: {posts} posts");
+        respan.answer_always(None);
+        gateway.restart().await;
+        respan.wait_for_spans(20).await;
+    }
+}
+
+#[tokio::test]
 async fn a_dead_respan_costs_the_client_nothing() {
     let upstream = Upstream::always(chat_reply("It is fine.")).await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")

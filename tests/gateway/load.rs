@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Ask, Call, End, Gateway, Payload, Piece, Protocol, Respan, Setup, Upstream, Wire, chat_request,
+    Ask, Call, End, Gateway, Payload, Piece, Protocol, Respan, Setup, Upstream, Wire, chat_reply,
+    chat_request, until,
 };
 
 const STREAMS: usize = 1000;
@@ -252,4 +253,46 @@ async fn a_reader_that_stops_reading_holds_the_upstream_back_instead_of_filling_
         );
     }
     expect_flat(&gateway, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_a_burst_goes_back_while_nothing_happens() {
+    const CALLS: usize = 24;
+    const BODY: usize = 4 * 1024 * 1024;
+    let mut upstream = Upstream::listen().await;
+    let gateway = Gateway::before(&upstream).await;
+    let (before, _) = gateway.memory();
+    let body = chat_request(&"owls ".repeat(BODY / 5), false);
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let (address, ask) = (
+            gateway.address,
+            Ask::post("/v1/chat/completions", body.clone()),
+        );
+        calls.spawn(async move { ask.over(Protocol::One, address).await.status });
+    }
+    // All of them are kept at once, each until it is answered.
+    let mut peers = Vec::new();
+    for _ in 0..CALLS {
+        let mut peer = upstream.next().await;
+        peer.request().await;
+        peers.push(peer);
+    }
+    let (most, _) = gateway.memory();
+    let burst = most.saturating_sub(before);
+    assert!(burst > 64 * 1024, "{burst} KiB are no burst");
+    for peer in &mut peers {
+        peer.send(chat_reply("Many.")).await;
+    }
+    while let Some(status) = calls.join_next().await {
+        assert_eq!(status.expect("a call"), 200);
+    }
+    // First the calls have to be read, then their pages are purged bit by bit.
+    for rest in [burst * 3 / 4, burst / 3] {
+        until("the memory to go back", async || {
+            let (now, _) = gateway.memory();
+            (now.saturating_sub(before) < rest).then_some(())
+        })
+        .await;
+    }
 }

@@ -36,28 +36,6 @@ async fn what_could_not_be_sent_at_the_end_is_sent_after_the_next_start() {
 }
 
 #[tokio::test]
-async fn without_a_key_nothing_leaves_and_with_one_everything_is_sent() {
-    let (upstream, respan) = (
-        Upstream::always(chat_reply("It is fine.")).await,
-        Respan::start().await,
-    );
-    let mut gateway = Setup::between(&upstream, &respan)
-        .without_key()
-        .start()
-        .await;
-    let id = ask(&gateway, "Why?").await;
-    gateway
-        .counts("the span to be made", |metrics| {
-            metrics.total("spangate_spans_pending") > 0.5
-        })
-        .await;
-    assert!(gateway.stop().await.success());
-    assert!(respan.posts().is_empty());
-    gateway.restart_as(|setup| setup.exporting(&respan)).await;
-    assert_eq!(respan.span_of(&id).await.outcome(), "complete");
-}
-
-#[tokio::test]
 async fn a_second_process_on_the_same_directory_is_refused() {
     let upstream = Upstream::always(chat_reply("It is fine.")).await;
     let gateway = Gateway::before(&upstream).await;
@@ -115,7 +93,8 @@ async fn a_span_that_was_refused_is_listed_and_can_be_sent_again() {
         .to(gateway.admin)
         .await;
     assert_eq!(plain.status, 415);
-    let replay = Ask::new("POST", "/api/refused/replay").header("content-type", "application/json");
+    let replay = Ask::new("POST", "/api/refused/replay")
+        .header("content-type", "Application/JSON; charset=utf-8");
     assert_eq!(replay.to(gateway.admin).await.json()["replayed"], 1);
     let span = respan.span_of(&id).await;
     assert_eq!(span.span_id, refused["span_id"].as_str().unwrap());

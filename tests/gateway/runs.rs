@@ -1,4 +1,4 @@
-//! Watches over runs that outlive the process: neither a stop nor a kill between two calls breaks a tree.
+//! Watches over runs: neither a stop nor a kill between two calls breaks a tree, and who asks is told by the client's name.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::harness::{Ask, Gateway, Respan, Setup, Upstream, chat_reply, request_
 
 const REPLY: &str = "Owls fly.";
 const TREE: &str = "\
-workflow RoundRobinGroupChat.run_stream
+workflow GroupChat.run_stream
   agent.writer
     llm.gpt-4o-mini-2024-07-18
   agent.critic
@@ -93,4 +93,38 @@ async fn a_restart_between_two_calls_of_a_run_does_not_break_its_tree() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), told, "a span was told twice");
+}
+
+#[tokio::test]
+async fn the_clients_of_agents_are_known_by_their_names_and_other_ones_are_nobody() {
+    const ALONE: &str = "llm.gpt-4o-mini-2024-07-18\n";
+    let upstream = Upstream::answering(|_| chat_reply(REPLY)).await;
+    let body = json!({"model": "gpt-4o-mini", "messages": [
+        {"role": "system", "content": "You write."},
+        {"role": "user", "content": "Write about owls."},
+    ]});
+    for (client, is_agents) in [
+        ("AsyncOpenAI/Python 2.8.0", true),
+        ("AsyncAzureOpenAI/Python 2.8.0", true),
+        ("autogen-python/0.7.5", true),
+        ("autogen-python/0.7.5 shop/1.2", true),
+        ("agent-framework-python/1.23.0", true),
+        ("shop/1.2 agent-framework-python/1.23.0", true),
+        ("Agents/Python 0.24.0", true),
+        ("OpenAI/Python 2.8.0", false),
+        ("curl/8.5.0", false),
+        ("MyAgents/Python 1.0", false),
+    ] {
+        let respan = Respan::start().await;
+        let mut gateway = Setup::between(&upstream, &respan).start().await;
+        let ask = Ask::post("/v1/chat/completions", body.to_string()).header("user-agent", client);
+        assert_eq!(gateway.ask(&ask).await.status, 200);
+        assert!(gateway.stop().await.success());
+        let expected = if is_agents {
+            format!("agent.unknown\n  {ALONE}")
+        } else {
+            ALONE.to_owned()
+        };
+        assert_eq!(trees(&respan.spans()), expected, "{client}");
+    }
 }

@@ -113,3 +113,90 @@ async fn where_content_may_not_be_recorded_no_file_holds_any() {
     let written = written(&mut gateway, &respan).await;
     expect_none(&written, &["a private answer", "a private question"]);
 }
+
+/// Keys without a known beginning, each where a client or the gateway has it, and in every form in which an upstream may repeat it.
+#[tokio::test]
+async fn a_key_that_an_upstream_repeats_in_an_error_is_written_nowhere() {
+    const KEYS: [&str; 4] = [
+        "correct/horse\"battery&staple",
+        "azure-words-without-a-beginning",
+        "query+words/without=beginning",
+        "words-of-the-gateway-itself",
+    ];
+    let escaped = |key: &str| {
+        let quoted = serde_json::to_string(key).expect("a text");
+        let percent: Vec<String> = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key);
+        [
+            key.to_owned(),
+            quoted.trim_matches('"').to_owned(),
+            percent.concat(),
+            base64,
+        ]
+    };
+    let all: Vec<String> = KEYS.iter().flat_map(|key| escaped(key)).collect();
+    let said = format!("refused: {}", all.join(" , "));
+    let error = serde_json::json!({"error": {"message": said, "type": said, "code": said}});
+    let (whole, event, page) = (
+        error.to_string(),
+        format!("data: {error}\n\ndata: [DONE]\n\n"),
+        format!("<p>{said}</p>"),
+    );
+    let (upstream, respan) = (
+        Upstream::answering(move |request| {
+            let asked = String::from_utf8_lossy(&request.body).into_owned();
+            let (status, kind, body) = if asked.contains("streamed") {
+                ("200 OK", "text/event-stream", &event)
+            } else if asked.contains("page") {
+                ("502 Bad Gateway", "text/html", &page)
+            } else {
+                ("401 Unauthorized", "application/json", &whole)
+            };
+            format!(
+                "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nx-request-id: {}\r\ncontent-length: {}\r\n\r\n{body}",
+                KEYS[1],
+                body.len()
+            )
+            .into_bytes()
+        })
+        .await,
+        Respan::start().await,
+    );
+    let mut gateway = Setup::between(&upstream, &respan)
+        .set("upstream.api_key", KEYS[3])
+        .set("log.level", "debug")
+        .start()
+        .await;
+    let basic = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("user:{}", KEYS[0]),
+    );
+    let query = "query%2Bwords%2Fwithout%3Dbeginning";
+    let mut calls = 0;
+    for (path, question) in [
+        ("chat/completions", "whole"),
+        ("chat/completions", "streamed"),
+        ("chat/completions", "page"),
+        ("embeddings", "whole"),
+    ] {
+        let target = format!("/v1/{path}?subscription-key={query}");
+        let ask = Ask::post(&target, chat_request(question, question == "streamed"))
+            .header("authorization", &format!("Basic {basic}"))
+            .header("api-key", KEYS[1]);
+        gateway.ask(&ask).await;
+        calls += 1;
+    }
+    let spans = respan.wait_for_spans(calls).await;
+    for span in &spans {
+        assert!(
+            span.text("error.message").contains("refused: [redacted]"),
+            "{span:?}"
+        );
+    }
+    let traces = Ask::new("GET", &format!("/api/traces/{}", spans[0].trace_id));
+    let viewer = traces.to(gateway.admin).await.body;
+    let mut written = written(&mut gateway, &respan).await;
+    written.push(("viewer".to_owned(), viewer));
+    let canaries: Vec<&str> = all.iter().map(String::as_str).chain([&*basic]).collect();
+    expect_none(&written, &canaries);
+}

@@ -56,13 +56,16 @@ async fn asks(gateway: &Gateway, question: &str, thread: &str) -> String {
 
 /// A team of two, whose second agent uses a tool, as AutoGen asks: writer, critic, and the critic once more with the tool's result.
 async fn team(gateway: &Gateway, thread: &str) {
+    team_whose_tool_says(gateway, thread, "there are two words").await;
+}
+
+async fn team_whose_tool_says(gateway: &Gateway, thread: &str, result: &str) {
     let task = json!({"role": "user", "name": "user", "content": "Write about owls."});
     let said = json!({"role": "user", "name": "writer", "content": "Owls fly. (writer)"});
     let critic = json!({"role": "system", "content": "You criticise."});
     let asked = json!({"role": "assistant", "content": null, "tool_calls": [
         {"id": "call_1", "type": "function", "function": {"name": "count_words", "arguments": "{\"text\":\"Owls fly.\"}"}}]});
-    let result =
-        json!({"role": "tool", "tool_call_id": "call_1", "content": "there are two words"});
+    let result = json!({"role": "tool", "tool_call_id": "call_1", "content": result});
     let tools = json!([{"type": "function", "function": {"name": "count_words"}}]);
     let requests = [
         json!({"messages": [{"role": "system", "content": "You write."}, task]}),

@@ -86,27 +86,43 @@ export class Health {
       element("div", { class: "dialog-head" }, title, close),
       element("ul", { class: "problems" }, problems(answer).map((words) => element("li", { dir: "auto" }, icon("error"), words))),
       element("dl", { class: "pairs" }, rows.map(([label, value]) => element("div", {}, element("dt", { text: label }), element("dd", {}, value)))),
+      out.kept > 0 && this.#kept(out),
       refused.length > 0 && this.#refused(refused),
     );
     if (wasFocused) document.getElementById(wasFocused)?.focus();
   }
 
-  #refused(refused) {
-    const said = element("span", { class: "quiet", role: "status", text: this.replayed ?? "" });
-    const again = element("button", { class: "primary", type: "button", id: "send-again", text: "Send again" });
-    again.addEventListener("click", async () => {
-      again.disabled = true;
+  /** A button that has spans sent which would not leave by themselves, and what came of it. */
+  #replay(kind, label, words) {
+    const said = element("span", { class: "quiet", role: "status", text: this.replayed?.[kind] ?? "" });
+    const button = element("button", { class: "primary", type: "button", id: `send-${kind}`, text: label });
+    button.addEventListener("click", async () => {
+      button.disabled = true;
       try {
-        const { replayed } = await post("/api/refused/replay", {});
-        this.replayed = `${counted(replayed, "span")} will be sent again.`;
+        const { replayed } = await post(`/api/${kind}/replay`, {});
+        said.textContent = `${counted(replayed, "span")} ${words}`;
       } catch (error) {
-        this.replayed = error.message;
+        said.textContent = error.message;
       }
-      said.textContent = this.replayed;
+      this.replayed = { [kind]: said.textContent };
       await this.ask();
       this.replayed = null;
-      again.disabled = false;
+      button.disabled = false;
     });
+    return element("div", { class: "dialog-foot" }, button, said);
+  }
+
+  #kept(out) {
+    return element(
+      "section",
+      { class: "refused" },
+      element("h3", { text: `${counted(out.kept, "span")} made without a key` }),
+      element("p", { class: "quiet", text: `They stay here and never leave by themselves.${out.configured ? " Respan gets them only when you send them." : ""}` }),
+      out.configured && this.#replay("kept", "Send to Respan", "will be sent."),
+    );
+  }
+
+  #refused(refused) {
     const items = refused.slice(0, LISTED).map((span) => element(
       "li",
       {},
@@ -121,7 +137,7 @@ export class Health {
       element("p", { class: "quiet", text: "They are kept apart. Mend the cause that is told below, then send them again." }),
       element("ul", {}, items),
       refused.length > LISTED && element("p", { class: "quiet", text: `and ${count(refused.length - LISTED)} more` }),
-      element("div", { class: "dialog-foot" }, again, said),
+      this.#replay("refused", "Send again", "will be sent again."),
     );
   }
 }
@@ -130,7 +146,7 @@ export class Health {
 function problems({ gateway, export: out, store, refused }) {
   const found = [];
   if (!store.up || store.failing) found.push(`The store takes nothing now${store.failing ? `: ${store.failing.message}` : ""}. Spans are kept in memory.`);
-  if (out.key_refused) found.push("Respan refuses the key. Everything is kept until the key works.");
+  if (out.key_refused) found.push(`${out.last_error?.message ?? "Respan refuses the key"}. Everything is kept until that is mended.`);
   else if (isBehind(out)) found.push(`The export fails: ${out.last_error.message}. ${counted(out.pending, "span")} wait and will be sent.`);
   if (refused.length > 0) found.push(`Respan refused ${counted(refused.length, "span")} for good.`);
   if (gateway.draining) found.push("The gateway is being shut down.");
@@ -145,7 +161,7 @@ function isBehind(out) {
 function summary(answer) {
   const { export: out, store, refused } = answer;
   if (!store.up || store.failing) return { level: "problem", words: "Store failing" };
-  if (out.key_refused) return { level: "problem", words: "Key refused" };
+  if (out.key_refused) return { level: "problem", words: "Export refused" };
   if (isBehind(out)) return { level: "problem", words: `Export failing, ${count(out.pending)} wait` };
   if (refused.length > 0) return { level: "problem", words: `${count(refused.length)} refused` };
   if (!out.configured) return { level: "off", words: "Export off" };

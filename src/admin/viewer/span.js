@@ -21,7 +21,7 @@ export function spanDetail(span, { agent, colour, onClose }) {
     element("div", { class: "detail-body", tabindex: "-1" }, [
       facts(span),
       failure(span),
-      warnings(a),
+      warnings(span),
       ...content(span),
       retries(span),
       tokensPart(a),
@@ -103,8 +103,10 @@ function failure(span) {
   );
 }
 
-function warnings(a) {
+function warnings(span) {
+  const a = span.attributes;
   const found = [];
+  if (span.looks_failed) found.push(`The result looks like an error (${span.looks_failed}). AutoGen does not send whether a tool failed, so it counts as ok.`);
   if (a[key.CUT]) found.push(`More was sent than is kept: the ${a[key.CUT]} is cut here. The traffic itself was not.`);
   if (a[key.UNDECODABLE]) found.push(`The ${a[key.UNDECODABLE]} is in a coding that could not be undone.`);
   if (a[key.UNREADABLE]) found.push(`Said of itself, and not readable: ${a[key.UNREADABLE]}`);

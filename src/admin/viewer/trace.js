@@ -3,7 +3,7 @@
 
 import { Failure, follow, getUntilAnswered } from "./api.js";
 import { announce, copyButton, element, fill, icon, name } from "./dom.js";
-import { ago, clock, count, duration, short } from "./format.js";
+import { ago, clock, count, duration, milliseconds, short } from "./format.js";
 import { colourOf, treeOf } from "./layout.js";
 import { listHash, parse, traceHash } from "./route.js";
 import { spanDetail } from "./span.js";
@@ -13,8 +13,11 @@ import * as key from "./keys.js";
 /** How often bars of spans that are still open grow, in milliseconds. */
 const GROWS_EACH = 250;
 const GROWS_EACH_QUIETLY = 2000;
-/** A trace that grows all the time is fetched no more often than this, in milliseconds. */
+/** A trace that grows all the time is fetched no more often than this, in milliseconds, */
 const FETCHED_AT_MOST_EACH = 400;
+/** nor sooner than after so many times what it took, within reason: one of many pages takes long, on both sides. */
+const RESTS_FOR = 5;
+const RESTS_AT_MOST = 5000;
 
 export class TraceView {
   /** Shows itself in `place`. `go(hash, replace)` changes the address; `back()` is the list's address. */
@@ -69,13 +72,15 @@ export class TraceView {
     this.waterfall = new Waterfall({ onSelect: (id, isOpening) => this.#chosen(id, isOpening) });
     this.head = element("header", { class: "trace-head" });
     this.detail = element("aside", { class: "detail-pane", "aria-labelledby": "detail-title", hidden: true });
-    this.body = element("div", { class: "trace-body" }, element("div", { class: "tree-pane" }, this.waterfall.element), this.#splitter(), this.detail);
+    this.foot = element("div", { class: "more-spans", hidden: true });
+    this.body = element("div", { class: "trace-body" }, element("div", { class: "tree-pane" }, this.waterfall.element, this.foot), this.#splitter(), this.detail);
     fill(this.place, this.head, this.body);
     this.body.hidden = true;
     fill(this.head, this.#backLink(), element("p", { class: "quiet loading", text: "Loading the trace" }));
 
     this.grewMeanwhile = false;
     this.lacked = false;
+    this.pages = 1;
     this.#load().then(() => this.#catchUp(), (error) => this.#failed(error));
     const stopFollowing = follow({}, {
       onTrace: (grown) => grown.trace_id === trace && this.#grew(),
@@ -94,8 +99,17 @@ export class TraceView {
 
   async #load() {
     const signal = this.ended;
-    const whole = await getUntilAnswered(`/api/traces/${this.trace}?content=none`, { signal });
+    const began = Date.now();
+    const pages = this.pages;
+    let whole = await this.#page();
+    for (let page = 1; page < pages && whole.more; page++) whole = joined(whole, await this.#page(whole.more.cursor));
     if (signal.aborted) return;
+    this.rest = Math.max(FETCHED_AT_MOST_EACH, Math.min(RESTS_AT_MOST, (Date.now() - began) * RESTS_FOR));
+    if (pages !== this.pages) {
+      // A page that was asked for meanwhile is shown already, and this answer lacks it.
+      this.grewMeanwhile = true;
+      return;
+    }
     // Between a span under way and the same span complete an answer may have neither: the next one says what became of it.
     const told = new Set(whole.spans.map((span) => span.span_id));
     const lacksSome = this.tree !== null && [...this.tree.nodes.keys()].some((id) => !told.has(id));
@@ -105,15 +119,47 @@ export class TraceView {
       return;
     }
     this.lacked = false;
+    this.#draw(whole);
+    if (this.wanted !== undefined) this.#select(this.wanted);
+    const changed = this.span && this.tree.nodes.get(this.span)?.span;
+    if (changed && this.loaded && JSON.stringify([changed.status, changed.end]) !== this.loaded) this.#loadSpan(this.span);
+  }
+
+  /** The spans behind the cursor of an earlier page; none is the first page. */
+  #page(cursor) {
+    const query = new URLSearchParams({ content: "none", ...(cursor && { cursor }) });
+    return getUntilAnswered(`/api/traces/${this.trace}?${query}`, { signal: this.ended });
+  }
+
+  #draw(whole) {
+    this.whole = whole;
     this.live = whole.live;
     this.tree = treeOf(whole.spans);
     this.loadedAt = Date.now();
     this.#drawHead(whole);
+    this.#drawFoot(whole.more);
     this.body.hidden = false;
     this.waterfall.draw(this.tree);
-    if (this.wanted !== undefined) this.#select(this.wanted);
-    const changed = this.span && this.tree.nodes.get(this.span)?.span;
-    if (changed && this.loaded && JSON.stringify([changed.status, changed.end]) !== this.loaded) this.#loadSpan(this.span);
+  }
+
+  /** What is not shown of a trace of very many spans. */
+  #drawFoot(more) {
+    this.foot.hidden = !more;
+    if (!more) return;
+    const hadFocus = this.foot.contains(document.activeElement);
+    const button = element("button", { class: "small", type: "button", id: "more-spans", text: "Load more" });
+    button.addEventListener("click", () => this.#more(button).catch((error) => this.#failed(error)));
+    fill(this.foot, button, element("span", { class: "quiet", text: `${count(more.spans)} more spans are not shown` }));
+    if (hadFocus) button.focus({ preventScroll: true });
+  }
+
+  async #more(button) {
+    button.disabled = true;
+    const signal = this.ended;
+    const next = await this.#page(this.whole.more.cursor);
+    if (signal.aborted) return;
+    this.pages += 1;
+    this.#draw(joined(this.whole, next));
   }
 
   /** Fetches it again, soon; however many events say so. */
@@ -123,7 +169,7 @@ export class TraceView {
       return;
     }
     const signal = this.ended;
-    const wait = Math.max(0, this.loadedAt + FETCHED_AT_MOST_EACH - Date.now());
+    const wait = Math.max(0, this.loadedAt + this.rest - Date.now());
     this.fetching = setTimeout(async () => {
       this.loadedAt = Date.now();
       await this.#load().catch((error) => this.#failed(error));
@@ -176,12 +222,13 @@ export class TraceView {
   }
 
   #drawHead(whole) {
-    const { totals, start, end, agents, colours } = this.tree;
+    const { start, agents, colours } = this.tree;
+    // Of a trace that is not shown whole, the gateway says what all of it amounts to.
+    const { totals, errors, end } = whole.more ? totalsOfAll(whole.totals) : { ...this.tree, errors: this.tree.totals.errors.length };
     const attributes = whole.spans.map((span) => span.attributes);
     const told = (attribute) => attributes.find((a) => a[attribute] !== undefined)?.[attribute];
     const isOpen = this.live && whole.spans.some((span) => span.end === null);
     const total = (label, classes, value, note) => element("div", { class: `total ${classes}` }, element("dt", { text: label }), element("dd", {}, value), note && element("dd", { class: "note", text: note }));
-    const errors = totals.errors.length;
     const chip = (symbol, filter, text) => text && element("a", { class: "chip", href: listHash({ [filter]: text }), title: `Only this ${filter}` }, icon(symbol), name(text));
     const focused = this.head.contains(document.activeElement) ? document.activeElement.id : null;
     fill(
@@ -308,4 +355,14 @@ export class TraceView {
     });
     return bar;
   }
+}
+
+function totalsOfAll({ model_calls: models, tool_calls: tools, input_tokens: input, output_tokens: output, errors, end }) {
+  return { totals: { models, tools, input, output }, errors, end: milliseconds(end) };
+}
+
+/** Two pages as one. A span that was under way in the one may be complete in the other. */
+function joined(before, next) {
+  const spans = new Map([...before.spans, ...next.spans].map((span) => [span.span_id, span]));
+  return { ...next, spans: [...spans.values()] };
 }

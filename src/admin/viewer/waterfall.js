@@ -147,10 +147,10 @@ export class Waterfall {
     const colour = colourOf(this.tree, node);
     const title = titleOf(span);
     const hidden = isCollapsed ? node.errorsBelow : 0;
-    const signature = JSON.stringify([span.log_type, title, span.status, span.status_message, node.depth, colour, isCollapsed, hidden, node.children.length > 0]);
+    const signature = JSON.stringify([span.log_type, title, span.status, span.status_message, span.looks_failed, node.depth, colour, isCollapsed, hidden, node.children.length > 0]);
     if (signature === row.signature) return;
     row.signature = signature;
-    row.element.className = `row kind-${span.log_type} status-${span.status} ${colour}`;
+    row.element.className = `row kind-${span.log_type} status-${span.status} ${span.looks_failed ? "looks-failed" : ""} ${colour}`;
     row.element.style.setProperty("--depth", String(node.depth - 1));
     fill(
       row.what,
@@ -173,6 +173,7 @@ export class Waterfall {
     const retries = span.events.filter((event) => event.name === "attempt failed").length;
     const notes = [];
     if (retries > 0) notes.push(element("span", { class: "note warn", text: retries === 1 ? "1 retry" : `${retries} retries` }));
+    if (span.looks_failed) notes.push(element("span", { class: "note warn", title: "AutoGen does not send whether a tool failed; its result looks so" }, "looks like an error: ", name(span.looks_failed)));
     if (span.attributes[key.UNANSWERED] === "true") notes.push(element("span", { class: "note warn", text: "no result seen" }));
     if (span.attributes[key.AMBIGUOUS] === "true") notes.push(element("span", { class: "note", text: "ambiguous" }));
     return notes;

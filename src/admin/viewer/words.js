@@ -28,9 +28,11 @@ const OUTCOMES = {
   client_left: "The client left before the response ended.",
   upstream_broke: "The upstream broke off before the reply was whole.",
   stream_error: "The reply itself holds an error.",
+  empty: "The upstream answered with nothing.",
   refused: "The upstream, or the gateway, refused the request.",
   unreachable: "The upstream could not be reached.",
   timeout: "The upstream was silent for too long.",
+  empty: "The upstream answered with nothing: neither a reply nor an error.",
   recovered: "The gateway was killed before this ended; what is here was known by then.",
 };
 

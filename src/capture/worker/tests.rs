@@ -1,13 +1,16 @@
 //! Whatever comes in pieces, late or broken, the sink is told of every exchange once.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::*;
-use crate::capture::{Ending, Opening};
+use crate::capture::{Begun, Ending, Opening};
+use crate::clock::Moment;
 use crate::identity::{self, Defaults};
 use crate::tap::{End, Observer};
 
@@ -23,8 +26,10 @@ pub(in crate::capture) fn opening(path: &str) -> Opening {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 
@@ -104,7 +109,7 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
     let mut handled = |content| {
         let event = next_piece(content);
         let Event::Piece {
-            id,
+            ref opening,
             ref saw_token,
             ref piece,
             ..
@@ -113,7 +118,7 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
             unreachable!()
         };
         let times: Vec<Duration> = piece.marks.iter().map(|(_, at)| *at).collect();
-        let seen = Arc::clone(saw_token);
+        let (id, seen) = (opening.id, Arc::clone(saw_token));
         handle(event, &mut open, &budget, &mut sink);
         let first_token = open[&id].first_token;
         (times, seen.load(Ordering::Relaxed), first_token)
@@ -130,10 +135,10 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
 
 #[test]
 fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same() {
-    let (capture, worker, seen) = started(100);
+    let (capture, worker, seen) = started(10_000);
     let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
     answered.head(StatusCode::OK, &events());
-    answered.data(&event(&"x".repeat(1000)));
+    answered.data(&event(&"x".repeat(10_000)));
     answered.end(End::Complete);
     drop(asked);
     worker.finish();
@@ -146,7 +151,7 @@ fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same()
 
 #[test]
 fn an_exchange_without_an_answer_has_no_reading() {
-    let (capture, worker, seen) = started(100);
+    let (capture, worker, seen) = started(10_000);
     drop(capture.open(opening("/v1/chat/completions"), None));
     worker.finish();
     let seen = seen.lock().unwrap();
@@ -158,7 +163,7 @@ fn an_exchange_without_an_answer_has_no_reading() {
 
 #[test]
 fn a_sink_that_panics_over_one_exchange_gets_the_next() {
-    let (capture, worker, seen) = started(100);
+    let (capture, worker, seen) = started(10_000);
     drop(capture.open(opening("/panics"), None));
     drop(capture.open(opening("/v1/models"), None));
     worker.finish();
@@ -167,4 +172,160 @@ fn a_sink_that_panics_over_one_exchange_gets_the_next() {
         matches!(seen.as_slice(), [exchange] if exchange.reading.is_none() && exchange.opening.path == "/v1/models"),
         "{seen:?}"
     );
+}
+
+/// Counts what is dropped.
+#[derive(Default)]
+struct Drops(AtomicUsize);
+
+impl Journal for Drops {
+    fn began(&self, _: Begun) {}
+
+    fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+
+    fn dropped(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn while_the_worker_is_busy_exchanges_are_held_within_the_budget_and_each_is_told_or_counted() {
+    const BUDGET: usize = 200_000;
+    let (budget, drops) = (Budget::new(BUDGET), Arc::new(Drops::default()));
+    let capture = Capture::new(Arc::clone(&budget), Arc::clone(&drops) as Arc<dyn Journal>);
+    let mut headers = events();
+    headers.insert(
+        "x-request-id",
+        HeaderValue::from_str(&"r".repeat(5000)).unwrap(),
+    );
+    // Nobody takes anything from the queue. Some with bodies, some with an identity, some with much in their answer's head.
+    for number in 0..1000 {
+        let mut opening = opening(["/v1/chat/completions", "/v1/models"][number % 2]);
+        opening.chat = number % 2 == 0;
+        opening.identity.thread = (number % 3 == 0).then(|| "t".repeat(1000));
+        let (mut asked, mut answered) = capture.open(opening, None);
+        asked.data(&Bytes::from_static(b"{}"));
+        asked.complete();
+        answered.head(StatusCode::OK, &headers);
+        answered.data(&event("x"));
+        answered.end(End::Complete);
+        assert!(budget.held() <= BUDGET + BUDGET / 4);
+    }
+    let told = work_off(&capture, &budget).len();
+    let dropped = drops.0.load(Ordering::Relaxed);
+    assert_eq!(told + dropped, 1000);
+    assert!(told > 20 && dropped > 100, "{told} {dropped}");
+    assert_eq!(budget.held(), 0);
+    // Now there is room again.
+    drop(capture.open(opening("/v1/models"), None));
+    assert_eq!(drops.0.load(Ordering::Relaxed), dropped);
+}
+
+/// What becomes of all that waits.
+fn work_off(capture: &Capture, budget: &Arc<Budget>) -> Vec<Exchange> {
+    let seen = Seen::default();
+    let sink = Arc::clone(&seen);
+    let mut sink = move |exchange: Exchange| sink.lock().unwrap().push(exchange);
+    let mut open = HashMap::new();
+    for event in capture.take(None).unwrap() {
+        handle(event, &mut open, budget, &mut sink);
+    }
+    std::mem::take(&mut *seen.lock().unwrap())
+}
+
+#[test]
+fn what_waits_of_a_stream_keeps_to_the_limit_of_a_body_however_much_passes() {
+    const MOST: usize = 50_000;
+    let opening = || Opening {
+        max_body: MOST,
+        ..opening("/v1/chat/completions")
+    };
+    for (at_once, is_cut) in [(2000, true), (100, false)] {
+        let budget = Budget::new(1 << 24);
+        let capture = Capture::new(Arc::clone(&budget), Arc::new(()));
+        let (asked, mut answered) = capture.open(opening(), None);
+        let facts = budget.held();
+        let seen = Seen::default();
+        let sink = Arc::clone(&seen);
+        let mut sink = move |exchange: Exchange| sink.lock().unwrap().push(exchange);
+        let mut open = HashMap::new();
+        answered.head(StatusCode::OK, &events());
+        for frame in 1..=2000 {
+            // Many frames for little text: what is kept of the reply is far below the limit.
+            answered.data(&event("x"));
+            assert!(budget.held() <= facts + MOST);
+            if frame % at_once == 0 && frame < 2000 {
+                for event in capture.take(None).unwrap() {
+                    handle(event, &mut open, &budget, &mut sink);
+                }
+            }
+        }
+        answered.end(End::Complete);
+        drop(asked);
+        for event in capture.take(None).unwrap() {
+            handle(event, &mut open, &budget, &mut sink);
+        }
+        let seen = seen.lock().unwrap();
+        let reply = &seen[0].reading.as_ref().unwrap().reply;
+        assert_eq!(reply.cut, is_cut, "{at_once}");
+        assert_eq!(budget.held(), 0);
+    }
+}
+
+#[test]
+fn of_one_frame_that_is_too_long_as_much_is_kept_as_there_is_room_for() {
+    let budget = Budget::new(1 << 24);
+    let capture = Capture::new(Arc::clone(&budget), Arc::new(()));
+    let opening = Opening {
+        max_body: 50_000,
+        ..opening("/v1/chat/completions")
+    };
+    let (_asked, mut answered) = capture.open(opening, None);
+    answered.head(StatusCode::OK, &HeaderMap::new());
+    let content = "x".repeat(100_000);
+    answered.data(&Bytes::from(format!(
+        r#"{{"id":"c","choices":[{{"message":{{"content":"{content}"}}}}]}}"#
+    )));
+    answered.end(End::Complete);
+    let seen = work_off(&capture, &budget);
+    let reply = &seen[0].reading.as_ref().unwrap().reply;
+    assert_eq!((reply.cut, reply.id.as_deref()), (true, Some("c")));
+}
+
+#[test]
+fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
+    struct Before(Moment);
+    impl Journal for Before {
+        fn began(&self, _: Begun) {}
+        fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+        fn last_moment(&self) -> Option<Moment> {
+            Some(self.0)
+        }
+    }
+    // The wall's clock was set back by years.
+    let last = Moment {
+        steady_ns: u64::MAX / 4,
+        wall_offset_ns: 0,
+    };
+    let (told, seen) = std::sync::mpsc::sync_channel(2);
+    let (capture, worker) = start(
+        Budget::new(1 << 20),
+        Arc::new(Before(last)),
+        move |exchange: Exchange| told.send(exchange).unwrap(),
+    )
+    .unwrap();
+    for _ in 0..2 {
+        drop(capture.open(opening("/v1/models"), None));
+    }
+    worker.finish();
+    let [first, second] = [seen.recv().unwrap(), seen.recv().unwrap()];
+    assert!(last.steady_ns <= first.started_ns);
+    assert!(first.ended_ns() <= second.started_ns);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let shown = u128::from(
+        first
+            .started_ns
+            .saturating_add_signed(first.opening.wall_offset_ns),
+    );
+    assert!(now.as_nanos().abs_diff(shown) < Duration::from_hours(1).as_nanos());
 }

@@ -1,6 +1,7 @@
 //! Keys whose value is one of a few words.
 
 use super::Raw;
+use crate::openai::Media;
 
 /// Reads one of `choices`.
 fn choice<T: Copy>(raw: &Raw, choices: &[(&str, T)]) -> Result<T, String> {
@@ -46,6 +47,10 @@ pub(in crate::config) fn content(raw: &Raw) -> Result<Content, String> {
         raw,
         &[("full", Content::Full), ("metadata", Content::Metadata)],
     )
+}
+
+pub(in crate::config) fn media(raw: &Raw) -> Result<Media, String> {
+    choice(raw, &[("size", Media::Size), ("full", Media::Full)])
 }
 
 /// How token usage of streams is learnt.

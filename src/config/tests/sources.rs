@@ -113,22 +113,78 @@ fn a_named_file_must_exist_and_the_default_one_need_not() {
     }
 }
 
-#[test]
-fn what_kubernetes_injects_for_a_service_of_that_name_is_no_mistake() {
-    let names = [
-        "SERVICE_HOST",
-        "SERVICE_PORT",
-        "SERVICE_PORT_HTTP",
-        "PORT",
-        "PORT_8080_TCP",
-        "PORT_8080_TCP_ADDR",
+/// What Kubernetes sets for a Service of this name with a port of the name `http`.
+fn service_links(service: &str) -> Vec<(String, &'static str)> {
+    let links = [
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", "8080"),
+        ("SERVICE_PORT_HTTP", "8080"),
+        ("PORT", "tcp://10.0.0.1:8080"),
+        ("PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("PORT_8080_TCP_PROTO", "tcp"),
+        ("PORT_8080_TCP_PORT", "8080"),
+        ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("PORT_53_UDP", "udp://10.0.0.1:53"),
     ];
-    let names = names.map(|name| format!("SPANGATE_{name}"));
-    let environment: Vec<_> = names
-        .iter()
-        .map(|name| (name.as_str(), "tcp://10.0.0.1:8080"))
-        .collect();
-    assert_eq!(load("", &environment, &[]).config(), &Config::default());
+    let named = links.map(|(link, value)| (format!("{service}_{link}"), value));
+    named.into()
+}
+
+#[test]
+fn what_kubernetes_injects_for_services_of_such_names_is_no_mistake() {
+    for service in [
+        "SPANGATE",
+        "SPANGATE_ADMIN",
+        "SPANGATE_SERVER",
+        "SPANGATE_STORE",
+        "SPANGATE_RESPAN",
+        "SPANGATE_LOG_SERVICE_PORTAL",
+    ] {
+        let links = service_links(service);
+        let environment: Vec<_> = links
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
+        let loaded = load("", &environment, &[]);
+        assert_eq!(loaded.config(), &Config::default());
+        assert_eq!(loaded.warnings(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_variable_of_no_section_is_warned_of_and_one_of_a_section_is_a_mistake() {
+    let loaded = load(
+        "",
+        &[
+            ("SPANGATE_VERSION", "1.2.3"),
+            ("SPANGATE_IMAGE_TAG", "latest"),
+            ("SPANGATE_PORT", "8080"),
+            ("SPANGATE_SERVERLISTEN", "127.0.0.1:1"),
+        ],
+        &[],
+    );
+    assert_eq!(loaded.config(), &Config::default());
+    let warnings = loaded.warnings();
+    assert_eq!(warnings.len(), 4);
+    for name in ["VERSION", "IMAGE_TAG", "PORT", "SERVERLISTEN"] {
+        let start = format!("environment: SPANGATE_{name}: unknown variable");
+        let is_named =
+            |warning: &String| warning.starts_with(&start) && warning.ends_with("it has no effect");
+        assert!(warnings.iter().any(is_named), "{name}: {warnings:?}");
+    }
+    for name in [
+        "SERVER_LITSEN",
+        "SERVER_PORT",
+        "SERVER_",
+        "STORE_PORT_HTTP",
+        "LOG_PORT_8080_TCP_LEVEL",
+        "UPSTREAM_SERVICE_PORTS",
+    ] {
+        let name = format!("SPANGATE_{name}");
+        let problems = load("", &[(&name, "8080")], &[]).problems();
+        assert_eq!(problems.len(), 1, "{name}");
+        assert!(problems[0].contains(&name), "{problems:?}");
+    }
 }
 
 #[cfg(unix)]

@@ -113,6 +113,7 @@ fn impossible_values_are_refused() {
         ("limits.max_in_flight", "64KiB"),
         ("capture.max_body", "0B"),
         ("capture.max_body", "1.5MiB"),
+        ("capture.media", "none"),
         ("limits.header_timeout", "0s"),
         ("upstream.idle_timeout", "0ms"),
         ("upstream.connect_timeout", "10"),

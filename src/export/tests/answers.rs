@@ -76,6 +76,43 @@ async fn a_server_that_asks_to_be_left_alone_gets_every_span_later() {
 }
 
 #[tokio::test]
+async fn a_told_delay_is_a_lower_bound_beside_the_backoff_and_never_instead_of_it() {
+    let hour = Duration::from_hours(1);
+    let patient = Pace {
+        backoff_base: hour,
+        backoff_cap: hour,
+        ..pace()
+    };
+    let mut scene = Scene::with(Some("key"), Duration::ZERO, patient).await;
+    scene.add([1]);
+    scene
+        .post()
+        .await
+        .answer_with(503, Some("0"), r#"{"retry_after":0}"#);
+    // An hour's backoff is over at once only in one of a million runs.
+    let again = tokio::time::timeout(Duration::from_millis(50), scene.post()).await;
+    assert!(again.is_err(), "it was posted again at once");
+}
+
+#[tokio::test]
+async fn what_says_nothing_about_the_spans_keeps_all_of_them_and_probes() {
+    for status in [402, 403, 407, 451] {
+        let mut scene = Scene::new().await;
+        scene.add([1, 2]);
+        scene.post().await.answer(status);
+        while !scene.exporter.watch().state().key_refused {
+            tokio::task::yield_now().await;
+        }
+        scene.new_key(Some("another"));
+        let probe = scene.post().await;
+        assert_eq!(probe.spans(), [1, 2], "{status}: as one");
+        probe.answer(200);
+        let counts = scene.settled().await;
+        assert_eq!((counts.exported, counts.rejected), (2, 0), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_posted_while_the_server_asks_to_be_left_alone_but_new_settings_end_that() {
     let mut scene = Scene::new().await;
     scene.add([1]);
@@ -295,4 +332,17 @@ async fn a_post_without_an_answer_is_tried_again() {
     assert_eq!(again.body, hanging.body);
     again.answer(200);
     assert_eq!(scene.settled().await.exported, 1);
+}
+
+#[tokio::test]
+async fn a_key_that_respan_repeats_is_shown_nowhere() {
+    const SAID: &str = r#"{"detail":"no account has words-that-begin-as-no-key"}"#;
+    let key = "words-that-begin-as-no-key";
+    let mut scene = Scene::with(Some(key), Duration::from_millis(10), pace()).await;
+    scene.add([1]);
+    scene.post().await.answer_with(500, None, SAID);
+    scene.post().await.answer_with(422, None, SAID);
+    assert_eq!(scene.settled().await.rejected, 1);
+    let (_, shown) = scene.exporter.watch().state().last_error.unwrap();
+    assert!(shown.contains("no account has [redacted]"), "{shown}");
 }

@@ -90,6 +90,65 @@ async fn at_the_deadline_a_post_that_hangs_goes_back_into_the_store() {
     drop((hanging, tasks));
 }
 
+/// An exporter whose spans are on a disk, which gives an end no time without an accepted post.
+async fn on_a_disk(dir: &std::path::Path) -> (Scene, crate::store::Writing) {
+    let settings = crate::store::Settings {
+        dir: Some(dir.to_owned()),
+        max_size: 1 << 30,
+        max_age: Duration::from_hours(1),
+        max_memory: 1 << 20,
+        exports: true,
+    };
+    let (store, writing) = Store::open(settings).unwrap();
+    let pace = Pace {
+        drain_patience: Duration::from_millis(1),
+        ..pace()
+    };
+    let scene = Scene::of(store, Some("key"), Duration::ZERO, pace).await;
+    (scene, writing)
+}
+
+#[tokio::test]
+async fn without_an_accepted_post_the_end_leaves_to_the_disk_what_is_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut scene, writing) = on_a_disk(dir.path()).await;
+    scene.add([1, 2]);
+    let hanging = scene.post().await;
+    let Scene {
+        exporter, store, ..
+    } = scene;
+    let never = Instant::now() + Duration::from_hours(1);
+    assert_eq!(exporter.drain(never).await, 2);
+    assert_eq!(store.take(9, usize::MAX).unwrap().count(), 2);
+    drop(hanging);
+    store.close();
+    writing.finish();
+}
+
+#[tokio::test]
+async fn what_is_in_memory_alone_is_tried_until_the_deadline() {
+    let pace = Pace {
+        drain_patience: Duration::from_millis(1),
+        ..pace()
+    };
+    let mut scene = Scene::with(Some("key"), Duration::ZERO, pace).await;
+    scene.add([1]);
+    let hanging = scene.post().await;
+    let Scene {
+        exporter, store, ..
+    } = scene;
+    let never = Instant::now() + Duration::from_hours(1);
+    let mut drain = Box::pin(exporter.drain(never));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut drain).await;
+    assert!(
+        early.is_err(),
+        "patience is over by far, and it still waits"
+    );
+    hanging.answer(200);
+    assert_eq!(drain.await, 0);
+    assert_eq!(store.counts().exported, 1);
+}
+
 #[test]
 fn a_key_shows_itself_to_nobody() {
     let key = ApiKey::new(" secret\n").unwrap();

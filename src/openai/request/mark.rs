@@ -10,7 +10,7 @@ use rapidhash::fast::RandomState;
 const SHORTEST: usize = 512;
 
 /// Made at random for each process: whoever may write texts for others to be taken for cannot know which have one mark.
-static SECRETS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+pub(in crate::openai) static SECRETS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// A hash of how a text was written. It means nothing to another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

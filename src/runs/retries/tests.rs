@@ -21,6 +21,7 @@ struct Attempt {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     ending: Ending,
+    wall_offset_ns: i64,
 }
 
 const FIRST: Attempt = Attempt {
@@ -30,6 +31,7 @@ const FIRST: Attempt = Attempt {
     status: 500,
     headers: Vec::new(),
     ending: Ending::Complete,
+    wall_offset_ns: 0,
 };
 
 impl Attempt {
@@ -53,8 +55,10 @@ impl Attempt {
             content: true,
             entity_content: false,
             may_be_agent: true,
+            media: crate::openai::Media::Size,
             max_body: 1024,
             system: "openai",
+            wall_offset_ns: self.wall_offset_ns,
         };
         let headers: Vec<_> = self
             .headers
@@ -133,6 +137,27 @@ fn attempts_of_one_call_are_one_span_from_the_first_to_the_last() {
     assert_eq!(call.events[0].time_ns, 2 * SECOND);
     assert!(retries.close().is_empty());
     assert_eq!(retries.bytes, 0);
+}
+
+#[test]
+fn a_clock_that_is_set_between_attempts_makes_their_span_no_longer() {
+    for set_by in [3600 * SECOND.cast_signed(), -200_000_000] {
+        let last = Attempt {
+            status: 200,
+            wall_offset_ns: set_by,
+            ..Attempt::next(2)
+        };
+        let second = Attempt {
+            wall_offset_ns: set_by,
+            ..Attempt::next(1)
+        };
+        let mut retries = Retries::new(IDLE);
+        let spans = settled(&mut retries, &[FIRST, second, last], Instant::now());
+        let times: Vec<_> = spans.iter().map(|s| (s.start_ns, s.end_ns)).collect();
+        assert_eq!(times, [(SECOND, 6 * SECOND)]);
+        let attempts: Vec<_> = spans[0].events.iter().map(|event| event.time_ns).collect();
+        assert_eq!(attempts, [2 * SECOND, 4 * SECOND]);
+    }
 }
 
 #[test]

@@ -183,6 +183,44 @@ fn beyond_the_most_memory_and_age_runs_are_forgotten() {
 }
 
 #[test]
+fn what_runs_are_told_of_who_asks_counts_as_memory() {
+    let names = [
+        "x-respan-metadata",
+        "x-respan-thread-identifier",
+        "x-respan-agent-name",
+    ];
+    let calls: Vec<Call> = (0..200)
+        .map(|n| {
+            let text = format!("{n:04}{}", "x".repeat(4000));
+            let values = [format!(r#"{{"a":"{text}"}}"#), text.clone(), text];
+            names.into_iter().zip(values).fold(
+                call(n * 100, n * 100 + 10, &[WRITER, TASK], "Done."),
+                |call, (name, value)| call.saying(name, &value),
+            )
+        })
+        .collect();
+    let most = 512 << 10;
+    let mut bounded = play(
+        Settings {
+            max_memory: most,
+            ..SETTINGS
+        },
+        &calls,
+    );
+    assert!(bounded.runs.weight <= most, "{}", bounded.runs.weight);
+    // Each has 12 KB of them at least.
+    let known: usize = bounded
+        .runs
+        .scopes
+        .values()
+        .map(|scope| scope.runs.len())
+        .sum();
+    assert!((1..=most / 12_000).contains(&known), "{known}");
+    bounded.later(SETTINGS.max_age + Duration::from_mins(1));
+    assert_eq!(bounded.runs.weight, 0);
+}
+
+#[test]
 fn without_inference_only_told_runs_are_grouped() {
     let settings = Settings {
         infer: false,
@@ -195,4 +233,35 @@ fn without_inference_only_told_runs_are_grouped() {
     let mut told = play(settings, &told);
     told.rest();
     assert_eq!(told.tree(), Play::of(&team()).tree());
+}
+
+#[test]
+fn a_run_shows_the_time_of_the_wall_as_it_was_when_it_began() {
+    let hour = 3_600_000_000_000;
+    for set_by in [-200_000_000, hour] {
+        let mut calls = [
+            call(0, 10, &[WRITER, TASK], "").asking("call_1", "search", r#"{"for":"owls"}"#),
+            call(20, 30, &[WRITER, TASK], "Owls fly.").showing("call_1", "search", "They fly."),
+            call(40, 50, &[["system", "", "Draw."]], "A cat."),
+        ];
+        // The first knows of an earlier setting of the clock.
+        for (call, offset) in calls.iter_mut().zip([hour, hour + set_by, hour + set_by]) {
+            call.wall_offset_ns = offset;
+        }
+        let play = Play::of(&calls);
+        let times = |name: &str| -> Vec<(u64, u64)> {
+            let spans = play.spans.iter().filter(|span| span.name == name);
+            let milliseconds = |ns: u64| (ns - EPOCH_NS) / 1_000_000;
+            spans
+                .map(|span| (milliseconds(span.start_ns), milliseconds(span.end_ns)))
+                .collect()
+        };
+        let hour: u64 = 3_600_000;
+        let next = hour.saturating_add_signed(set_by / 1_000_000);
+        let calls = [(0, 10), (20, 30)].map(|(start, end)| (hour + start, hour + end));
+        assert_eq!(times("llm.m")[..2], calls);
+        assert_eq!(times("llm.m")[2..], [(next + 40, next + 50)]);
+        assert_eq!(times("tool.search"), [(hour + 10, hour + 20)]);
+        assert_eq!(times("agent.unknown"), [(hour, hour + 30)]);
+    }
 }

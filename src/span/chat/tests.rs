@@ -20,7 +20,7 @@ fn attributes(request: &str, reply: &str, content: bool) -> Vec<(Key, Value)> {
     reader.push(reply.as_bytes());
     let mut out = Vec::new();
     kind_attributes("openai", &mut out);
-    request_attributes(&request, content, &mut out);
+    request_attributes(&request, request.stream.or(Some(false)), content, &mut out);
     reply_attributes(&reader.finish().reply, content, &mut out);
     let mut keys: Vec<&Key> = out.iter().map(|(key, _)| key).collect();
     keys.sort_unstable();
@@ -85,6 +85,7 @@ fn what_is_not_known_has_no_attribute() {
             incomplete: true,
             ..ChatRequest::default()
         },
+        None,
         true,
         &mut out,
     );
@@ -130,8 +131,90 @@ fn a_message_of_a_strange_kind_keeps_its_number() {
     let request =
         ChatRequest::parse(br#"{"messages":[null,7,{"role":"user","content":"hi"}]}"#).unwrap();
     let mut out = Vec::new();
-    request_attributes(&request, true, &mut out);
+    request_attributes(&request, None, true, &mut out);
     assert!(out.contains(&("gen_ai.prompt.2.content".into(), Value::Text("hi".into()))));
+}
+
+fn told(request: &str, reply: &str, name: &str) -> Option<String> {
+    let mut out = attributes(request, reply, true);
+    out.retain(|(key, _)| key == name);
+    only_text(out, name)
+}
+
+#[test]
+fn a_choice_without_a_role_is_the_assistants() {
+    for (part, role) in [
+        (r#""delta":{"content":"a"}"#, "assistant"),
+        (r#""message":{"content":"a"}"#, "assistant"),
+        (r#""delta":{"role":"","content":"a"}"#, "assistant"),
+        (r#""delta":{"role":"tool","content":"a"}"#, "tool"),
+    ] {
+        let json = format!(r#"{{"choices":[{{"index":0,{part}}},{{"index":1,{part}}}]}}"#);
+        for reply in [format!("data: {json}\n\n"), json] {
+            for number in 0..2 {
+                let name = format!("gen_ai.completion.{number}.role");
+                assert_eq!(told("{}", &reply, &name).as_deref(), Some(role), "{reply}");
+            }
+        }
+    }
+}
+
+#[test]
+fn media_stands_after_the_text_and_notes_beside_it() {
+    let image = r#""images":[{"image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]"#;
+    for (rest, content) in [
+        ("", "[image image/png, 8 B]"),
+        (r#","content":"A cat.""#, "A cat.\n[image image/png, 8 B]"),
+        (
+            r#","content":"","audio":{"transcript":"Meow.","data":"UklGRiQA"}"#,
+            "Meow.\n[image image/png, 8 B]\n[audio audio/wav, 6 B]",
+        ),
+    ] {
+        let reply = format!(r#"{{"choices":[{{"message":{{{image}{rest}}}}}]}}"#);
+        let got = told("{}", &reply, "gen_ai.completion.0.content");
+        assert_eq!(got.as_deref(), Some(content));
+    }
+    let reply = r#"{"choices":[{"message":{"content":"a","annotations":[{"type":"url_citation"}],"citations":["https://a"]}}]}"#;
+    for (name, json) in [
+        ("annotations", r#"[{"type":"url_citation"}]"#),
+        ("citations", r#"["https://a"]"#),
+    ] {
+        let name = format!("gen_ai.completion.0.{name}");
+        assert_eq!(told("{}", reply, &name).as_deref(), Some(json));
+    }
+}
+
+#[test]
+fn thoughts_of_the_history_are_told_in_every_spelling() {
+    for member in [
+        r#""reasoning_content":"Look outside.""#,
+        r#""reasoning":"Look outside.""#,
+        r#""reasoning":{"text":"Look outside."}"#,
+        r#""reasoning_text":"Look outside.""#,
+        r#""reasoning_content":"","reasoning":"Look outside.""#,
+        r#""reasoning_details":[{"type":"reasoning.text","text":"Look outside."}]"#,
+        r#""thinking_blocks":[{"type":"thinking","thinking":"Look outside."}]"#,
+        r#""content":[{"type":"thinking","thinking":[{"type":"text","text":"Look outside."}]},{"type":"text","text":"Rain."}]"#,
+    ] {
+        let request = format!(
+            r#"{{"messages":[{{"role":"user","content":"Weather?"}},{{"role":"assistant",{member}}}]}}"#
+        );
+        let reasoning = told(&request, "{}", "gen_ai.prompt.1.reasoning");
+        assert_eq!(reasoning.as_deref(), Some("Look outside."), "{member}");
+        let mut out = Vec::new();
+        entity_input(&ChatRequest::parse(request.as_bytes()).unwrap(), &mut out);
+        let input: serde_json::Value =
+            serde_json::from_str(&only_text(out, key::ENTITY_INPUT).unwrap()).unwrap();
+        assert_eq!(input[1]["reasoning"], "Look outside.", "{member}");
+    }
+    for none in [
+        r#""content":"Rain.""#,
+        r#""content":[{"type":"text","text":"Rain."}]"#,
+        r#""reasoning":null,"reasoning_content":"""#,
+    ] {
+        let request = format!(r#"{{"messages":[{{"role":"assistant",{none}}}]}}"#);
+        assert_eq!(told(&request, "{}", "gen_ai.prompt.0.reasoning"), None);
+    }
 }
 
 fn only_text(out: Vec<(Key, Value)>, name: &str) -> Option<String> {

@@ -69,8 +69,10 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
         content: true,
         entity_content: false,
         may_be_agent: true,
+        media: crate::openai::Media::Size,
         max_body: 1 << 20,
         system: "openai",
+        wall_offset_ns: 0,
     }
 }
 
@@ -89,7 +91,10 @@ fn made(opening: Opening, goes: Goes) -> Exchange {
     let (mut asked, mut answered) = capture.open(opening, None);
     asked.data(&Bytes::from_static(REQUEST.as_bytes()));
     match goes {
-        Goes::Fails(error) => answered.failed(&error()),
+        Goes::Fails(error) => {
+            answered.failed(&error());
+            drop(answered);
+        }
         Goes::Refused(status) => answered.refused(
             StatusCode::from_u16(status).unwrap(),
             "the body is too long".to_owned(),
@@ -192,6 +197,101 @@ fn the_outcome_says_how_an_exchange_truly_ended() {
             word == "complete",
             "{word}"
         );
+    }
+}
+
+/// How it ends in a word, also where it is told again without what was written.
+fn outcome_of(goes: Goes) -> &'static str {
+    let mut exchange = made(opening(true, &[]), goes);
+    let word = outcome(&exchange);
+    if let Some(reading) = &mut exchange.reading {
+        reading.reply.drop_content();
+    }
+    assert_eq!(outcome(&exchange), word);
+    word
+}
+
+#[test]
+fn a_success_with_nothing_in_it_is_empty() {
+    use Ends::{Broken, ClientLeft, Silent, Well};
+    for nothing in [
+        "",
+        ": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n",
+        "data: [DONE]\n\n",
+        "data: [DONE]",
+        "{}",
+        "null",
+        r#"{"id":"c1","choices":[]}"#,
+        r#"{"id":"c1","choices":null,"usage":{"prompt_tokens":5}}"#,
+        r#"{"choices":[{}]}"#,
+        "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\ndata: [DONE]\n\n",
+    ] {
+        let of = |status, ends| outcome_of(Goes::Answered(status, nothing, ends));
+        assert_eq!(of(200, Well), "empty", "{nothing}");
+        assert_eq!(of(204, Well), "empty", "{nothing}");
+        assert_eq!(of(500, Well), "refused", "{nothing}");
+        assert_eq!(of(200, Broken), "upstream_broke", "{nothing}");
+        assert_eq!(of(200, Silent), "timeout", "{nothing}");
+        if !nothing.contains("[DONE]\n") && !nothing.contains('}') {
+            assert_eq!(of(200, ClientLeft), "client_left", "{nothing}");
+        }
+        let span = span_of(opening(true, &[]), Goes::Answered(200, nothing, Well));
+        let message = "the upstream answered with nothing";
+        assert_eq!(span.status, Status::Error(message.to_owned()));
+        assert_eq!(text_of(&span, key::ERROR_MESSAGE).as_deref(), Some(message));
+        assert_eq!(text_of(&span, key::ERROR_TYPE).as_deref(), Some("empty"));
+        assert_eq!(text_of(&span, key::STATUS_CODE).as_deref(), Some("200"));
+    }
+    let silent = r#"{"choices":[{"index":0,"message":{"content":""},"finish_reason":"stop"}]}"#;
+    assert_eq!(outcome_of(Goes::Answered(200, silent, Well)), "complete");
+    for broken in [r#"{"id":"c1","cho"#, r#"{"cho"#, "data: {\"cho\n\n"] {
+        let goes = Goes::Answered(200, broken, Well);
+        assert_eq!(outcome_of(goes), "upstream_broke", "{broken}");
+    }
+}
+
+#[test]
+fn a_reply_without_the_terminal_event_is_complete_once_it_has_its_reason() {
+    use Ends::{ClientLeft, Well};
+    const ON_EACH: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bec\"},\"finish_reason\":\"stop\"}]}\n\n";
+    const AFTER: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bec\"}}]}\n\n\
+        data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    for (body, left) in [(ON_EACH, "client_left"), (AFTER, "complete")] {
+        assert_eq!(outcome_of(Goes::Answered(200, body, Well)), "complete");
+        assert_eq!(outcome_of(Goes::Answered(200, body, ClientLeft)), left);
+    }
+    // The body ended after the reason, but not where its value does.
+    let goes = Goes::Answered(
+        200,
+        r#"{"id":"c1","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"usa"#,
+        Well,
+    );
+    assert_eq!(outcome_of(goes), "upstream_broke");
+}
+
+#[test]
+fn a_reply_that_holds_an_error_is_never_complete() {
+    for body in [
+        "error: {\"code\":400,\"message\":\"no\",\"type\":\"t\"}\n\ndata: [DONE]\n\n",
+        "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"error\",\"error\":{\"code\":400,\"message\":\"no\",\"type\":\"t\"}}]}\n\ndata: [DONE]\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"hel\ndata: {\"error\":{\"code\":400,\"message\":\"no\",\"type\":\"t\"}}\n\ndata: [DONE]\n\n",
+        r#"[{"error":{"code":400,"message":"no","status":"t"}}]"#,
+        r#"{"error":"no","code":400,"type":"t"}"#,
+        r#"{"id":"c","type":"t","choices":[],"base_resp":{"status_code":400,"status_msg":"no"}}"#,
+    ] {
+        for (status, word) in [(200, "stream_error"), (400, "refused")] {
+            let goes = Goes::Answered(status, body, Ends::Well);
+            assert_eq!(outcome_of(goes), word, "{body}");
+            let span = span_of(opening(true, &[]), goes);
+            assert_eq!(span.status, Status::Error("no".to_owned()), "{body}");
+            for (name, wanted) in [
+                (key::ERROR_MESSAGE, "no"),
+                (key::ERROR_TYPE, "t"),
+                (key::ERROR_CODE, "400"),
+            ] {
+                assert_eq!(text_of(&span, name).as_deref(), Some(wanted), "{body}");
+            }
+        }
     }
 }
 

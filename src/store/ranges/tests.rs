@@ -58,6 +58,7 @@ proptest! {
             let members: BTreeSet<u64> = ranges.iter().flat_map(|(first, last)| first..=last).collect();
             prop_assert_eq!(&members, &set);
             prop_assert_eq!(ranges.last(), set.last().copied());
+            prop_assert_eq!(ranges.count(), set.len() as u64);
             for number in 0..70 {
                 prop_assert_eq!(ranges.contains(number), set.contains(&number));
                 let gaps: BTreeSet<u64> = ranges

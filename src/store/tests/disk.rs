@@ -15,6 +15,7 @@ pub(super) fn settings(dir: &Path) -> Settings {
         max_size: 1 << 30,
         max_age: Duration::from_hours(24),
         max_memory: 1 << 26,
+        exports: true,
     }
 }
 
@@ -207,6 +208,10 @@ async fn an_exchange_without_an_end_is_told_as_recovered_and_one_with_an_end_as_
 
     let (again, writing) = open(settings(copy.path()));
     assert_eq!(again.state().recovered, 2);
+    let last = again
+        .last_moment()
+        .map(|last| (last.steady_ns, last.wall_offset_ns));
+    assert_eq!(last, Some((done.ended_ns(), done.opening.wall_offset_ns)));
     let told = recovered(&again);
     let ids: Vec<_> = told.iter().map(|told| told.opening.id).collect();
     assert_eq!(ids, [held.opening.id, cut.opening.id]);
@@ -359,7 +364,7 @@ async fn what_is_refused_is_kept_apart_and_can_be_sent_again() {
         (refused[0].span_id, refused[0].reason.as_str()),
         (SpanId([1; 8]), "it is bad")
     );
-    assert_eq!(store.replay(9).await, Some(1));
+    assert_eq!(store.replay(Replay::Refused).await, Some(1));
     assert_eq!(store.counts().created, 1);
     assert_eq!(spans(&store).await, [span(1, 10)]);
     assert!(store.refused(9).await.unwrap().is_empty());

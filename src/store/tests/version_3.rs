@@ -26,7 +26,7 @@ const ENDING: &str = r#"{"duration_ns":7000000,"answer":{"status":200,"first_byt
 const PLACE: &str = r#"{"trace_id":"01010101010101010101010101010101","parent_span_id":null,"start_ns":1000000001,"events":[],"notes":[]}"#;
 
 /// Writes a file as it was left by a process that was killed.
-fn write(dir: &std::path::Path) {
+pub(super) fn write(dir: &std::path::Path) {
     let file = Connection::open(dir.join("spangate.db")).unwrap();
     file.pragma_update(None, "journal_mode", "WAL").unwrap();
     file.execute_batch(LAYOUT).unwrap();
@@ -117,7 +117,7 @@ async fn what_waited_waits_and_what_was_open_is_told_again() {
     assert_eq!(store.counts().pending, 4);
 
     assert_eq!(store.refused(9).await.unwrap()[0].reason, "it is bad");
-    assert_eq!(store.replay(9).await, Some(1));
+    assert_eq!(store.replay(Replay::Refused).await, Some(1));
     assert!(store.lock().holds(5, usize::MAX));
 
     let copy = crashed(dir.path());

@@ -1,9 +1,11 @@
 //! A file whose content is not what it was: it is moved aside, and what can still be read of it goes into a new one.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{TRY_AGAIN, Writer, unix_seconds};
 use crate::store::database::{Database, Outcome, Trouble};
+use crate::store::queue::NewSpan;
 use crate::store::retention::Bounds;
 use crate::store::{DropReason, read, weight};
 
@@ -32,16 +34,19 @@ impl Writer {
             aside = is_there.then_some(to);
         }
         let mut database = self.opened()?;
+        self.settle_destination(&mut database)?;
         let old = old.or_else(|| Database::open(Some(aside.as_deref()?), Bounds::default()).ok());
-        if self.identity.is_none()
-            && let Some(unsent) = old.as_ref().and_then(|old| old.unsent().ok())
-        {
+        let is_first = self.identity.is_none();
+        if is_first && let Some(unsent) = old.as_ref().and_then(|old| old.unsent().ok()) {
             self.store.found(unsent);
         }
         if let Some(old) = &old {
             self.store.next_seq_at_least(old.next_seq());
         }
         let (rescued, lost) = self.rescue(&mut database, old.as_ref())?;
+        if is_first {
+            self.store.found_kept(database.book().kept.count());
+        }
         self.store.forget_saved();
         self.owed.clear();
         self.done_with.clear();
@@ -59,18 +64,27 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what waits in `old` alone to `new`. Gives how many spans were rescued and how many are lost.
+    /// Writes what waits in `old` alone to `new`, and what was kept there. Gives how many spans were rescued and how many are lost.
     fn rescue(&mut self, new: &mut Database, old: Option<&Database>) -> Outcome<(usize, usize)> {
         let now = unix_seconds();
         let (mut rescued, mut lost) = (0, Vec::new());
-        for seqs in self.store.only_stored().chunks(256) {
+        let waiting = self.store.only_stored().into_iter();
+        let kept = old.and_then(|old| old.kept().ok()).unwrap_or_default();
+        let kept = kept.into_iter().map(|seq| (seq, true));
+        let seqs: Vec<(u64, bool)> = waiting.map(|seq| (seq, false)).chain(kept).collect();
+        for seqs in seqs.chunks(256) {
             let mut group = new.group()?;
-            for seq in seqs {
+            for (seq, kept) in seqs {
                 let found = old.and_then(|old| old.find(*seq).ok().flatten());
                 match found.map(|found| read(&found)) {
                     Some(Ok(made)) => {
-                        let weight = weight(&made);
-                        group.span(*seq, &made, weight, now)?;
+                        let span = NewSpan {
+                            seq: *seq,
+                            weight: weight(&made),
+                            made: Arc::new(made),
+                            kept: *kept,
+                        };
+                        group.span(&span, now)?;
                         rescued += 1;
                     }
                     _ => lost.push(*seq),

@@ -115,6 +115,7 @@ impl Writer {
         }
         database.stay_within(bounds);
         self.store.uses(total);
+        self.store.keeps(database.book().kept.count());
         self.bounds = bounds;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One trace: what it is made of, and its spans as bytes, so many at a time as their reader takes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,23 +9,23 @@ use super::Desk;
 use crate::export::{Encoding, otlp};
 use crate::runs::{Made, Sketch};
 use crate::span::{Span, SpanId, TraceId, Value, key};
-use crate::store::{Kind, Summary, Unavailable};
-use crate::traces::written::Written;
+use crate::store::{Summary, Unavailable};
+use crate::traces::index::Trace;
+use crate::traces::pages::{self, MoreSpans, SpanNode, SpanQuery};
+use crate::traces::written::{Listed, Written};
 
 /// Bytes of spans that are written at once, unless one alone is more.
 const CHUNK: usize = 256 << 10;
 
-/// What a trace is made of.
+/// What a trace is made of, or a page of it.
 #[derive(Debug)]
 pub struct Outline {
-    /// Its id.
-    pub trace_id: TraceId,
-    /// It goes on.
-    pub live: bool,
-    /// What its root is.
-    pub title: String,
-    /// Its spans, in the order in which they began.
-    pub items: Vec<Item>,
+    /// What all of it amounts to.
+    pub listed: Listed,
+    /// Its spans, in the order of [`crate::traces::SpanQuery`].
+    pub items: VecDeque<Item>,
+    /// What is not among them.
+    pub more: Option<MoreSpans>,
 }
 
 /// A span that is still to be read, or is not complete.
@@ -49,36 +50,44 @@ pub enum Form {
 }
 
 impl Desk {
-    /// What a trace is made of.
+    /// A page of a trace.
     pub(in crate::traces) fn outline(
         &mut self,
         trace_id: TraceId,
+        query: &SpanQuery,
     ) -> Result<Option<Outline>, Unavailable> {
         self.refresh()?;
         self.check(trace_id)?;
         let Some(listed) = self.listed(trace_id) else {
             return Ok(None);
         };
-        let entries = self
-            .index
-            .get(trace_id)
-            .map_or(&[][..], |trace| &trace.entries);
-        let mut items: Vec<((u64, Kind), Item)> = entries
-            .iter()
-            .map(|entry| ((entry.start_ns, entry.kind), Item::Stored(entry.seq)))
-            .collect();
-        items.extend(self.sketches(trace_id).map(|(sketches, at)| {
-            let summary = Summary::of_span(&sketches[at].span);
-            let begins = (summary.start, summary.kind);
-            (begins, Item::Sketched(sketches, at))
-        }));
-        // What begins together begins with what is around the rest.
-        items.sort_by_key(|(begins, _)| *begins);
+        let entries = self.index.get(trace_id).into_iter();
+        let stored = entries.flat_map(Trace::entries).map(|entry| {
+            let node = SpanNode {
+                span_id: entry.span_id,
+                parent: entry.parent,
+                start_ns: entry.start_ns,
+                rank: entry.seq,
+            };
+            (node, Item::Stored(entry.seq))
+        });
+        let under_way = self.sketches(trace_id).map(|(sketches, at)| {
+            let span = &sketches[at].span;
+            let node = SpanNode {
+                span_id: span.span_id,
+                parent: span.parent_span_id,
+                start_ns: span.start_ns,
+                rank: pages::UNDER_WAY + at as u64,
+            };
+            (node, Item::Sketched(sketches, at))
+        });
+        let (nodes, items): (Vec<SpanNode>, Vec<Item>) = stored.chain(under_way).unzip();
+        let (order, more) = pages::page(&nodes, query);
+        let items = order.into_iter().map(|number| items[number].clone());
         Ok(Some(Outline {
-            trace_id,
-            live: listed.live,
-            title: listed.facts.title().to_owned(),
-            items: items.into_iter().map(|(_, item)| item).collect(),
+            listed,
+            items: items.collect(),
+            more,
         }))
     }
 
@@ -90,54 +99,51 @@ impl Desk {
     ) -> Result<Option<Bytes>, Unavailable> {
         self.refresh()?;
         let form = Form::Plain { content: true };
-        let entries = self
-            .index
-            .get(trace_id)
-            .map_or(&[][..], |trace| &trace.entries);
-        let stored = entries.iter().find(|entry| entry.span_id == span_id);
-        let item = stored.map(|entry| Item::Stored(entry.seq)).or_else(|| {
+        let stored = self.index.get(trace_id).and_then(|trace| {
+            let mut entries = trace.entries();
+            let found = entries.find(|entry| entry.span_id == span_id)?;
+            Some(Item::Stored(found.seq))
+        });
+        let item = stored.or_else(|| {
             let mut sketches = self.sketches(trace_id);
             let found = sketches.find(|(sketches, at)| sketches[*at].span.span_id == span_id);
             found.map(|(sketches, at)| Item::Sketched(sketches, at))
         });
         let Some(item) = item else { return Ok(None) };
-        let (written, _) = self.spans(vec![item], form)?;
+        let (written, _) = self.spans(VecDeque::from([item]), form)?;
         Ok((!written.is_empty()).then(|| written.slice(1..)))
     }
 
     /// As many of `items` as make a chunk, each after a comma; what is gone is left out. And the others.
     pub(in crate::traces) fn spans(
         &mut self,
-        mut items: Vec<Item>,
+        mut items: VecDeque<Item>,
         form: Form,
-    ) -> Result<(Bytes, Vec<Item>), Unavailable> {
+    ) -> Result<(Bytes, VecDeque<Item>), Unavailable> {
         let mut written = Vec::new();
-        let mut done = 0;
-        while let Some(item) = items.get(done)
-            && written.len() < CHUNK
+        while written.len() < CHUNK
+            && let Some(item) = items.pop_front()
         {
-            done += 1;
             match item {
                 Item::Stored(seq) => {
                     let content = form != Form::Plain { content: false };
-                    if let Some(made) = self.reader.made(*seq, content)? {
+                    if let Some(made) = self.reader.made(seq, content)? {
                         let span = if content {
                             made.span()
                         } else {
-                            self.without_request(*seq, &made)?
+                            self.without_request(seq, &made)?
                         };
                         write(&mut written, &span, false, form);
                     }
                 }
                 Item::Sketched(sketches, at) => {
-                    let Sketch { span, open } = &sketches[*at];
+                    let Sketch { span, open } = &sketches[at];
                     if form != Form::Otlp {
                         write(&mut written, span, *open, form);
                     }
                 }
             }
         }
-        items.drain(..done);
         Ok((written.into(), items))
     }
 

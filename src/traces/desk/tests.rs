@@ -8,6 +8,7 @@ use super::*;
 use crate::runs::Made;
 use crate::span::{Span, Status, Value, key};
 use crate::store::{Settings, Store, Writing};
+use crate::traces::pages::{MOST_SPANS, SpanQuery};
 
 fn open(dir: Option<&Path>) -> (Arc<Store>, Writing) {
     let settings = Settings {
@@ -15,6 +16,7 @@ fn open(dir: Option<&Path>) -> (Arc<Store>, Writing) {
         max_size: 1 << 30,
         max_age: Duration::from_hours(24),
         max_memory: 1 << 26,
+        exports: true,
     };
     Store::open(settings).unwrap()
 }
@@ -24,7 +26,11 @@ fn desk(store: &Arc<Store>) -> Desk {
 }
 
 fn span(trace: u8, number: u8, said: &str) -> Made {
-    Made::from(Span {
+    Made::from(plain(trace, number, said))
+}
+
+fn plain(trace: u8, number: u8, said: &str) -> Span {
+    Span {
         trace_id: TraceId([trace; 16]),
         span_id: SpanId([number; 8]),
         parent_span_id: None,
@@ -37,7 +43,7 @@ fn span(trace: u8, number: u8, said: &str) -> Made {
             (key::ENTITY_OUTPUT.into(), Value::Text(said.to_owned())),
         ],
         events: Vec::new(),
-    })
+    }
 }
 
 fn traces(page: &Page) -> Vec<u8> {
@@ -73,7 +79,10 @@ fn a_store_on_the_disk_and_one_in_memory_are_read_alike() {
         assert_eq!(traces(&listed(&mut desk, 2)), [2, 1]);
         store.add(span(1, 3, "At night."));
         assert_eq!(traces(&listed(&mut desk, 3)), [1, 2]);
-        let outline = desk.outline(TraceId([1; 16])).unwrap().unwrap();
+        let outline = desk
+            .outline(TraceId([1; 16]), &SpanQuery::default())
+            .unwrap()
+            .unwrap();
         assert_eq!(outline.items.len(), 2);
         let (json, left) = desk
             .spans(outline.items, Form::Plain { content: true })
@@ -143,13 +152,68 @@ fn spans_that_went_are_left_out_and_a_trace_without_any_is_gone() {
         max_size: 1 << 30,
         max_age: Duration::from_secs(1),
         max_memory: 1 << 26,
+        exports: true,
     };
     let (store, writing) = Store::open(settings).unwrap();
     store.add(span(1, 1, "Owls fly."));
     let mut desk = desk(&store);
     listed(&mut desk, 1);
     listed(&mut desk, 0);
-    assert!(desk.outline(TraceId([1; 16])).unwrap().is_none());
+    assert!(
+        desk.outline(TraceId([1; 16]), &SpanQuery::default())
+            .unwrap()
+            .is_none()
+    );
+    store.close();
+    writing.finish();
+}
+
+#[test]
+fn a_long_trace_is_given_in_pages_and_listed_as_a_whole() {
+    let (store, writing) = open(None);
+    let many = u32::try_from(MOST_SPANS + 100).unwrap();
+    let id = |number: u32| {
+        let mut id = [1; 8];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        SpanId(id)
+    };
+    for number in 0..many {
+        store.add(Made::from(Span {
+            span_id: id(number),
+            // The root is written last, as that of a run is.
+            parent_span_id: (number + 1 < many).then(|| id(many - 1)),
+            start_ns: u64::from(number) + 1,
+            ..plain(1, 1, "Owls fly.")
+        }));
+    }
+    let mut desk = desk(&store);
+    let page = listed(&mut desk, many as usize);
+    assert_eq!(page.traces.len(), 1);
+    let trace = TraceId([1; 16]);
+    let first = desk.outline(trace, &SpanQuery::default()).unwrap().unwrap();
+    let more = first.more.unwrap();
+    assert_eq!((first.items.len(), more.spans), (MOST_SPANS, 100));
+    let root = format!("\"span_id\":\"{}\"", id(many - 1));
+    let (json, _) = desk
+        .spans(first.items, Form::Plain { content: false })
+        .unwrap();
+    assert!(String::from_utf8_lossy(&json[..200]).contains(&root));
+    let next = SpanQuery {
+        cursor: Some(more.cursor),
+        ..SpanQuery::default()
+    };
+    let next = desk.outline(trace, &next).unwrap().unwrap();
+    assert_eq!((next.items.len(), next.more), (100, None));
+    assert_eq!(next.listed.facts.spans, many as usize);
+    let children = SpanQuery {
+        parent: Some(id(many - 1)),
+        limit: 7,
+        ..SpanQuery::default()
+    };
+    let children = desk.outline(trace, &children).unwrap().unwrap();
+    assert_eq!(children.more.unwrap().spans, many as usize - 8);
+    let all = desk.outline(trace, &SpanQuery::ALL).unwrap().unwrap();
+    assert_eq!((all.items.len(), all.more), (many as usize, None));
     store.close();
     writing.finish();
 }

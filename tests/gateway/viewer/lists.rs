@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::Value;
 
-use super::{answer, asks, complaint, get, header, listed, named, speaks, team};
+use super::{
+    answer, asks, complaint, get, header, listed, named, speaks, team, team_whose_tool_says,
+};
 use crate::harness::{Ask, Gateway, Setup, Upstream, chat_reply, chat_request, until};
 
 async fn a_team(gateway: &Gateway) -> Value {
@@ -26,7 +28,7 @@ async fn a_run_is_listed_with_what_it_amounts_to() {
     let listed = a_team(&gateway).await;
     let expected = serde_json::json!({
         "trace_id": listed["trace_id"], "start": listed["start"], "end": listed["end"],
-        "name": "workflow", "title": "RoundRobinGroupChat.run_stream",
+        "name": "workflow", "title": "GroupChat.run_stream",
         "thread_identifier": "owls", "customer_identifier": null, "environment": null,
         "spans": 7, "status": "ok", "live": false, "errors": 0, "model_calls": 3, "tool_calls": 1,
         "agents": ["writer"], "models": ["gpt-4o-mini", "gpt-4o-mini-2024-07-18"],
@@ -113,6 +115,80 @@ async fn a_trace_and_each_of_its_spans_can_be_read() {
             span["span_id"].as_str().unwrap()
         );
         assert_eq!(&answer(&gateway, &target).await, span);
+    }
+}
+
+#[tokio::test]
+async fn a_trace_is_read_page_by_page_and_each_span_comes_behind_its_parent() {
+    let upstream = Upstream::answering(speaks).await;
+    let setup = Setup::before(&upstream.url("/v1")).set("runs.idle", "300ms");
+    let gateway = setup.start().await;
+    let listed = a_team(&gateway).await;
+    let target = format!("/api/traces/{}", listed["trace_id"].as_str().unwrap());
+    let whole = answer(&gateway, &target).await;
+    assert_eq!(whole["more"], Value::Null);
+    let totals = whole["totals"].as_object().unwrap();
+    assert_eq!(totals.len(), 8);
+    for (name, total) in totals {
+        assert_eq!(total, &listed[name], "{name}");
+    }
+    let all = whole["spans"].as_array().unwrap();
+
+    let mut read: Vec<Value> = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = answer(&gateway, &format!("{target}?limit=2{cursor}")).await;
+        read.extend(page["spans"].as_array().unwrap().iter().cloned());
+        let Some(next) = page["more"]["cursor"].as_str() else {
+            break;
+        };
+        assert_eq!(page["more"]["spans"], all.len() - read.len());
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(&read, all);
+    for (place, span) in read.iter().enumerate() {
+        let parent = &span["parent_span_id"];
+        let before = read[..place].iter().any(|one| one["span_id"] == *parent);
+        assert!(parent.is_null() || before, "{span:#}");
+    }
+
+    let agent = named(&whole, "agent.writer")["span_id"].as_str().unwrap();
+    let page = answer(&gateway, &format!("{target}?parent={agent}")).await;
+    let children = all.iter().filter(|span| span["parent_span_id"] == agent);
+    let children: Vec<&Value> = children.collect();
+    assert!(!children.is_empty());
+    let found: Vec<&Value> = page["spans"].as_array().unwrap().iter().collect();
+    assert_eq!(found, children);
+}
+
+#[tokio::test]
+async fn a_tool_whose_result_looks_like_an_error_stays_ok_and_says_so() {
+    let upstream = Upstream::answering(speaks).await;
+    let setup = Setup::before(&upstream.url("/v1")).set("runs.idle", "300ms");
+    let gateway = setup.start().await;
+    let raised = "[Errno 2] No such file or directory. OSError: owls.txt";
+    for (thread, result, sign) in [
+        ("failed", raised, Some("OSError:")),
+        ("well", "there are two words", None),
+    ] {
+        team_whose_tool_says(&gateway, thread, result).await;
+        let list = listed(&gateway, &format!("/api/traces?thread={thread}"), 1).await;
+        let target = format!("/api/traces/{}", list[0]["trace_id"].as_str().unwrap());
+        let span = until("the tool to be there", async || {
+            let trace = answer(&gateway, &format!("{target}?content=none")).await;
+            let spans = trace["spans"].as_array().unwrap().clone();
+            spans
+                .into_iter()
+                .find(|span| span["name"] == "tool.count_words" && span["status"] != "open")
+        })
+        .await;
+        assert_eq!(
+            (&span["status"], span["looks_failed"].as_str()),
+            (&"ok".into(), sign)
+        );
+        let span = format!("{target}/spans/{}", span["span_id"].as_str().unwrap());
+        assert_eq!(answer(&gateway, &span).await["looks_failed"].as_str(), sign);
+        assert_eq!(list[0]["errors"], 0);
     }
 }
 
@@ -225,6 +301,18 @@ async fn what_cannot_be_meant_is_named() {
         ("/api/traces?status=fine", "status"),
         ("/api/traces?color=red", "color"),
         ("/api/traces?thread=a&thread=b", "thread"),
+        (
+            "/api/traces/00000000000000000000000000000001?limit=2001",
+            "limit",
+        ),
+        (
+            "/api/traces/00000000000000000000000000000001?cursor=1",
+            "cursor",
+        ),
+        (
+            "/api/traces/00000000000000000000000000000001?parent=1",
+            "parent",
+        ),
         ("/api/events?status=fine", "status"),
         ("/api/events?limit=3", "limit"),
         (

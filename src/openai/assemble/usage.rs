@@ -1,0 +1,53 @@
+//! Which usage to believe, of those that a reply has.
+
+use crate::openai::reply::Usage;
+
+/// The last complete one. Never a sum, for servers that send it with each chunk count from the start. All zeros are what servers send that do
+/// not know; a part of a usage stands only until a complete one comes.
+pub(super) fn newer(held: Option<Usage>, new: Usage) -> Option<Usage> {
+    let complete = |usage: &Usage| usage.prompt.is_some() && usage.completion.is_some();
+    let nothing = [new.prompt, new.completion, new.total]
+        .iter()
+        .all(|tokens| tokens.unwrap_or(0) == 0);
+    match held {
+        _ if nothing => held,
+        Some(held) if complete(&held) && !complete(&new) => Some(held),
+        Some(held) if !complete(&new) => Some(Usage {
+            prompt: new.prompt.or(held.prompt),
+            completion: new.completion.or(held.completion),
+            total: new.total.or(held.total),
+            cached: new.cached.or(held.cached),
+            cache_write: new.cache_write.or(held.cache_write),
+            reasoning: new.reasoning.or(held.reasoning),
+            ..held
+        }),
+        _ => Some(new),
+    }
+}
+
+/// The usage of a reply whose choices have one each: they share the request, and each has an answer of its own. Where all say the same, it is
+/// that of the whole reply.
+pub(super) fn of_choices(mut usages: impl Iterator<Item = Usage>) -> Option<Usage> {
+    let first = usages.next()?;
+    let rest: Vec<Usage> = usages.collect();
+    if rest.iter().all(|usage| *usage == first) {
+        return Some(first);
+    }
+    let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    };
+    Some(rest.iter().fold(first, |all, usage| Usage {
+        prompt: all.prompt.max(usage.prompt),
+        completion: sum(all.completion, usage.completion),
+        // Said of each answer and its request: what they have together is made of the others.
+        total: None,
+        cached: all.cached.max(usage.cached),
+        cache_write: all.cache_write.max(usage.cache_write),
+        reasoning: sum(all.reasoning, usage.reasoning),
+        prompt_audio: all.prompt_audio.max(usage.prompt_audio),
+        completion_audio: sum(all.completion_audio, usage.completion_audio),
+        accepted_prediction: sum(all.accepted_prediction, usage.accepted_prediction),
+        rejected_prediction: sum(all.rejected_prediction, usage.rejected_prediction),
+    }))
+}
