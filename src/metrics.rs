@@ -164,6 +164,7 @@ pub struct Metrics {
     capture_cut: AtomicU64,
     runs_open: AtomicU64,
     runs_closed_early: AtomicU64,
+    runs_capped: AtomicU64,
     export_posts: [AtomicU64; PostOutcome::ALL.len()],
 }
 
@@ -181,6 +182,7 @@ impl Default for Metrics {
             capture_cut: AtomicU64::new(0),
             runs_open: AtomicU64::new(0),
             runs_closed_early: AtomicU64::new(0),
+            runs_capped: AtomicU64::new(0),
             export_posts: Default::default(),
         }
     }
@@ -291,6 +293,7 @@ impl Metrics {
         self.runs_open.store(counts.open as u64, Ordering::Relaxed);
         self.runs_closed_early
             .store(counts.closed_early, Ordering::Relaxed);
+        self.runs_capped.store(counts.capped, Ordering::Relaxed);
     }
 
     /// A post to Respan ended.
@@ -376,6 +379,13 @@ impl Metrics {
             "counter",
             help,
             self.runs_closed_early.load(Ordering::Relaxed),
+        );
+        let help = "Calls that were placed by part of their evidence, because all of it would have been too much work.";
+        text.single(
+            "spangate_runs_capped_total",
+            "counter",
+            help,
+            self.runs_capped.load(Ordering::Relaxed),
         );
         text.family(
             "spangate_export_posts_total",

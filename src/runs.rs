@@ -31,6 +31,7 @@ mod rounds;
 mod run;
 mod said;
 mod scope;
+mod selector;
 mod sketch;
 mod society;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod tests;
 mod tool;
 mod transcript;
 mod tree;
+mod work;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -127,15 +129,19 @@ pub struct Runs {
 struct Shared {
     prompts: Prompts,
     digests: Digests,
+    /// As in [`Counts`].
+    capped: u64,
 }
 
-/// How many runs there are.
+/// How many runs there are, and what was not done for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Open ones.
     pub open: usize,
     /// Those that were closed before they were over, because there were too many or too much was known of them.
     pub closed_early: u64,
+    /// Calls that were placed by part of their evidence, because looking at all of it would have been too much work.
+    pub capped: u64,
 }
 
 /// Whose runs can meet.
@@ -181,6 +187,7 @@ impl Runs {
             shared: Shared {
                 prompts,
                 digests: Digests::new(settings.max_memory / DIGESTS),
+                capped: 0,
             },
             scopes: Map::default(),
             askers: Map::default(),
@@ -320,7 +327,10 @@ impl Runs {
 
     /// How many runs there are.
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts {
+            capped: self.shared.capped,
+            ..self.counts
+        }
     }
 
     /// Everything that is left, at the end. Exchanges of runs that were open are not released: told again after the next start, the runs go

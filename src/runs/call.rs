@@ -1,5 +1,6 @@
 //! One logical call of the model: what later ones are compared with.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -19,6 +20,10 @@ pub(super) type RunId = u64;
 
 /// Shortest text within a JSON answer that can be a message of its own.
 const SHORTEST_PART: usize = 4;
+/// Most texts within a JSON answer that are known by themselves, the outermost first. Each takes as much memory as a long line.
+const MOST_PARTS: usize = 256;
+/// Most texts among a tool call's arguments that can be the task of an agent.
+const MOST_PASSED: usize = 64;
 
 /// A call.
 #[expect(
@@ -75,7 +80,7 @@ pub(super) struct Call {
     pub(super) reply: Reply,
     /// When something last went on with it that could have gone on with other runs.
     pub(super) contested_ns: u64,
-    /// To whom the reply was passed on by now: system messages.
+    /// To whom the reply was passed on by now: system messages, sorted.
     pub(super) delivered: Vec<Hash>,
     /// Its last attempt failed, and may be repeated as this.
     pub(super) failed_as: Option<CallKey>,
@@ -106,10 +111,19 @@ pub(super) struct Reply {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) call: ToolCall,
+    /// The texts among its arguments.
+    pub(super) passed: Vec<PassedText>,
     /// It was an agent or a team, and this is its level.
     pub(super) level: Option<usize>,
     /// Its span was made.
     pub(super) told: bool,
+}
+
+/// A text that was passed to a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PassedText {
+    pub(super) first_line: Hash,
+    pub(super) whole: Hash,
 }
 
 /// Whoever makes the calls of one conversation. Its name may be learned later than its calls.
@@ -190,6 +204,7 @@ impl Call {
             .iter()
             .map(|asked| {
                 size_of::<Asked>()
+                    + asked.passed.len() * size_of::<PassedText>()
                     + asked.call.id.len()
                     + asked.call.name.len()
                     + asked.call.arguments.len()
@@ -200,6 +215,7 @@ impl Call {
         size_of::<Call>()
             + 512
             + self.told_bytes
+            + self.delivered.len() * size_of::<Hash>()
             + text(&self.model)
             + text(&self.task)
             + text(&self.prompt)
@@ -208,6 +224,11 @@ impl Call {
             + self.reply.text.len()
             + tools
             + keys
+    }
+
+    /// Whether its reply was passed on to whoever has this system message.
+    pub(super) fn is_delivered_to(&self, system: Hash) -> bool {
+        self.delivered.binary_search(&system).is_ok()
     }
 
     /// Whether its reply hands over to another agent.
@@ -250,11 +271,24 @@ impl Reply {
                 .iter()
                 .map(|call| Asked {
                     call: call.clone(),
+                    passed: argument_texts(call)
+                        .iter()
+                        .map(|text| PassedText::of(text))
+                        .collect(),
                     level: None,
                     told: false,
                 })
                 .collect(),
             failure: None,
+        }
+    }
+}
+
+impl PassedText {
+    pub(super) fn of(text: &str) -> Self {
+        PassedText {
+            first_line: hash::of_first_line(text),
+            whole: hash::of_said(text),
         }
     }
 }
@@ -279,8 +313,10 @@ fn parts(text: &str, hash: Hash, whole: Hash) -> Vec<Hash> {
     if text.starts_with(['{', '['])
         && let Ok(value) = serde_json::from_str::<Value>(text)
     {
-        let mut rest = vec![&value];
-        while let Some(value) = rest.pop() {
+        let mut rest = VecDeque::from([&value]);
+        while let Some(value) = rest.pop_front()
+            && parts.len() < MOST_PARTS
+        {
             match value {
                 Value::Object(members) => rest.extend(members.values()),
                 Value::Array(elements) => rest.extend(elements),
@@ -305,6 +341,7 @@ pub(super) fn argument_texts(call: &ToolCall) -> Vec<String> {
                 Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
                 _ => None,
             })
+            .take(MOST_PASSED)
             .collect(),
         _ => Vec::new(),
     }

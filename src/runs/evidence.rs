@@ -3,17 +3,21 @@
 //! Everything here looks at replies that had ended when the request began, and at nothing else: what came later is no cause.
 
 use std::borrow::Cow;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::Shared;
-use super::call::{Call, CallId, RunId, Speaker, argument_texts};
+use super::call::{Asked, Call, CallId, PassedText, RunId, Speaker, argument_texts};
 use super::hash::{self, Hash, Map, Set};
-use super::kind::{Kind, is_choice};
+use super::kind::Kind;
 use super::known::{Key, Known};
-use super::lines::{self, Plain};
+use super::lines;
+use super::placing::cut;
 use super::prompts::Prompt;
-use super::run::{Run, Turn};
-use super::transcript::{Author, Entry, NOTHING, Transcript};
+use super::run::Run;
+use super::said::MOST_LINES;
+use super::transcript::{Author, Entry, Transcript};
 use crate::identity::Credential;
 
 /// Shortest reply, in bytes, that is recognised within a longer text.
@@ -23,8 +27,6 @@ const SHORTEST_ALONE: usize = 4;
 
 /// What was caused by replies that ended within so many nanoseconds comes in their order.
 const SAME_MOMENT_NS: u64 = 100_000_000;
-/// The latest turns of a run tell who its agents are.
-const TURNS: usize = 64;
 
 /// A request that looks for what it follows.
 #[derive(Debug)]
@@ -37,6 +39,20 @@ pub(super) struct Scene<'s> {
     pub(super) runs: &'s BTreeMap<RunId, Box<Run>>,
     pub(super) credential: &'s Credential,
     pub(super) shared: &'s Shared,
+    pub(super) memo: Memo<'s>,
+}
+
+/// Calls that were found.
+type Calls<'s> = Rc<[&'s Call]>;
+
+/// What was found out about the request, and is asked for more than once.
+#[derive(Debug, Default)]
+pub(super) struct Memo<'s> {
+    said_in_run: RefCell<Map<(RunId, Hash), Calls<'s>>>,
+    /// By which other runs know whoever asks.
+    pub(super) prompt: OnceCell<Option<Prompt>>,
+    /// Whether prompts show all of the request, by their system message and texts.
+    pub(super) shown_in: RefCell<Map<(Hash, Hash), bool>>,
 }
 
 /// A call that the request follows.
@@ -60,7 +76,7 @@ impl<'s> Scene<'s> {
     }
 
     fn rank(&self, call: &Call) -> Rank {
-        (!call.delivered.contains(&self.system), self.shared(call))
+        (!call.is_delivered_to(self.system), self.shared(call))
     }
 
     /// How many texts the request has in common with that of `call`, from the first on.
@@ -110,6 +126,9 @@ impl<'s> Scene<'s> {
                 .filter(|call| call.reply.tools.is_empty() && self.can_be_heard(call, entry, true));
             // The others see what its tools gave: any text, unless ids tell.
             let called = self.speaking(Key::CalledTools(beginning)).filter(|call| {
+                if !self.known.work.spend_on_ids(call.reply.tools.len()) {
+                    return false;
+                }
                 let thought = call.hands_over_now() && call.reply.is(entry.hash);
                 thought || self.shows_tools_of(call, at) || self.can_be_heard(call, entry, false)
             });
@@ -123,153 +142,83 @@ impl<'s> Scene<'s> {
     pub(super) fn delivery(&self) -> Option<(usize, Found)> {
         let task = self.transcript.tasks().next();
         let entries = self.transcript.entries.iter().enumerate();
+        let mut tried = Set::default();
         entries.rev().find_map(|(at, entry)| {
             if entry.is_from_outside() {
                 return None;
             }
-            let whole = self
+            let lines = self.lines(entry);
+            let is_known = |line: &Hash| self.known.has(Key::Says(*line));
+            // What nobody can have said is not looked at again where it is repeated.
+            if !(is_known(&entry.hash) || lines.iter().any(is_known))
+                || !tried.insert((entry.hash, entry.author, entry.agent()))
+            {
+                return None;
+            }
+            let fits = |call: &&Call| {
+                call.reply.text.len() >= SHORTEST_ALONE
+                    && self.can_be_heard(call, entry, false)
+                    && !self.has_other_task(call, task)
+            };
+            let mut calls: Vec<_> = self
                 .found(Key::Says(entry.hash))
-                .filter(|call| call.reply.parts.binary_search(&entry.hash).is_ok());
-            let lines = entry.lines(&self.shared.digests);
-            let within = lines
-                .iter()
-                .map(|line| Key::Says(*line))
-                .filter(|key| self.known.has(*key))
-                .flat_map(|key| self.found(key))
-                .filter(|call| holds(entry.text(), call));
-            let mut calls: Vec<_> = whole
-                .chain(within)
-                .filter(|call| {
-                    call.reply.text.len() >= SHORTEST_ALONE
-                        && self.can_be_heard(call, entry, false)
-                        && !other_task(call, task)
-                })
+                .filter(|call| call.reply.parts.binary_search(&entry.hash).is_ok() && fits(call))
                 .collect();
+            calls.extend(self.held(entry, &lines, fits));
             calls.sort_unstable_by_key(|call| call.id);
             calls.dedup_by_key(|call| call.id);
             self.best(&calls).map(|found| (at + 1, found))
         })
     }
 
-    /// **Selector prompt.** A selector's prompt holds the whole conversation: the replies in it, else its task, tell which.
-    pub(super) fn shown_to_selector(&self) -> Option<Found> {
-        if self.kind != Kind::Selector {
-            return None;
+    /// The lines of an entry, as many as may be looked up.
+    fn lines<'e>(&'e self, entry: &Entry<'_>) -> Cow<'e, [Hash]> {
+        let work = &self.known.work;
+        if !work.spend(1) {
+            return Cow::Borrowed(&[]);
         }
-        if let Some(before) = self.asked_again() {
-            return Some(before);
+        let lines = entry.lines(&self.shared.digests);
+        if lines.len() == MOST_LINES {
+            work.exceeded();
         }
-        let prompt = self.transcript.whole();
-        let mut calls: Vec<_> = Vec::new();
-        for line in lines::of_prompt(&prompt) {
-            let line = hash::of(line);
-            calls.extend(
-                self.speaking(Key::Says(line)).filter(|call| {
-                    !call.reply.text.is_empty() && prompt.contains(&*call.reply.text)
-                }),
-            );
-            calls.extend(self.found(Key::WorksOn(line)));
-        }
-        // What the conversation began with is in it: a task, or what another agent said.
-        let openings: Set<Hash> = lines::all::<Plain>(&prompt)
-            .map(|line| hash::then(NOTHING, hash::of_said(line)))
-            .collect();
-        calls.retain(|call| match &call.task {
-            Some(task) => prompt.contains(&**task),
-            None => call.length == 0 || openings.contains(&call.opening),
-        });
-        calls.sort_unstable_by_key(|call| call.id);
-        calls.dedup_by_key(|call| call.id);
-        // How much of a conversation the prompt holds tells whether it is this one; which selectors saw it, whether it was told before.
-        let rank = |call: &Call| {
-            let at = (!call.reply.text.is_empty())
-                .then(|| prompt.rfind(&*call.reply.text))
-                .flatten();
-            (
-                at.is_some(),
-                at,
-                call.kind != Kind::Selector,
-                !call.delivered.contains(&SELECTORS),
-            )
-        };
-        let ranked: Vec<_> = calls.iter().map(|call| (rank(call), *call)).collect();
-        let (best_rank, best) = ranked
-            .iter()
-            .max_by_key(|(rank, call)| (*rank, call.ended_ns))?;
-        // A task alone is what every run of the same program begins with.
-        let (spoken, ..) = best_rank;
-        if !spoken && (best.kind == Kind::Selector || best.reply.tools.is_empty()) {
-            return None;
-        }
-        let ambiguous = ranked
-            .iter()
-            .any(|(rank, call)| call.run != best.run && rank == best_rank);
-        Some(Found {
-            call: best.id,
-            ambiguous,
-        })
+        work.spend_on_lines(lines.len());
+        lines
     }
 
-    /// A selector asks once more after an answer that it could not use: the same prompt, that answer, and what is wrong with it.
-    fn asked_again(&self) -> Option<Found> {
-        let mut entries = self.transcript.entries.iter();
-        let at = entries.rposition(|entry| entry.author == Author::Own)?;
-        let answered = Key::Said(
-            self.transcript.beginning(at),
-            self.transcript.entries[at].hash,
-        );
-        let before: Vec<_> = self
-            .found(answered)
-            .filter(|call| call.system == self.system && call.length == at)
-            .collect();
-        self.best(&before)
-    }
-
-    /// **Selection.** A selector that saw all that this agent is sent, and whose choice nobody has followed yet.
-    pub(super) fn selection(&self, not_before_ns: u64) -> Vec<&'s Call> {
-        let entries = &self.transcript.entries;
-        let Some(last) = entries.last() else {
-            return Vec::new();
-        };
-        self.found(Key::Shown(last.first_line()))
-            .filter(|call| call.ended_ns.is_some_and(|ended| ended >= not_before_ns))
-            .filter(|call| {
-                call.prompt.as_deref().is_some_and(|prompt| {
-                    in_order(entries, prompt) && is_choice(prompt, &call.reply.text)
-                })
-            })
-            .filter(|call| self.can_be_called(&call.reply.text, call.run))
-            .collect()
-    }
-
-    /// Whether who asks can have this name in that run, by what is known of both: the agent of this name has the same instructions and tools,
-    /// and whoever has these instructions has no other name.
-    fn can_be_called(&self, name: &str, run: RunId) -> bool {
-        let is_others = |turn: &Turn| {
-            turn.speaker
-                .name()
-                .is_some_and(|known| *known.text == *name)
-                && turn
-                    .calls
-                    .first()
-                    .and_then(|call| self.known.get(*call))
-                    .is_some_and(|call| {
-                        (call.system, call.offer) != (self.system, self.transcript.offer())
-                    })
-        };
-        let prompt = Prompt::of(self.credential, &self.transcript.system);
-        let known = prompt.and_then(|prompt| self.shared.prompts.name(prompt));
-        !self.transcript.hears(name)
-            && known.is_none_or(|known| known == name)
-            && self.runs.get(&run).is_none_or(|run| {
-                let mut turns = run.turns.iter().rev().take(TURNS);
-                !turns.any(is_others)
-            })
-    }
-
-    /// The one of `selections` that fits best.
-    pub(super) fn best_selection(&self, selections: &[&'s Call]) -> Option<Found> {
-        self.best(selections)
+    /// Calls that fit and whose replies stand within an entry. Each is compared only where its first line stands.
+    fn held(
+        &self,
+        entry: &Entry<'_>,
+        lines: &[Hash],
+        fits: impl Fn(&&Call) -> bool,
+    ) -> Vec<&'s Call> {
+        let mut sought: Map<Hash, Vec<&'s Call>> = Map::default();
+        for line in lines {
+            if self.known.has(Key::Says(*line)) {
+                sought.entry(*line).or_insert_with(|| {
+                    self.found(Key::Says(*line))
+                        .filter(|call| call.reply.text.len() > SHORTEST_WITHIN && fits(call))
+                        .collect()
+                });
+            }
+        }
+        sought.retain(|_, calls| !calls.is_empty());
+        let mut held = Vec::new();
+        if sought.is_empty() {
+            return held;
+        }
+        for (at, line) in lines::from_last(entry.text()) {
+            if !self.known.work.spend_on_lines(1) {
+                break;
+            }
+            if let Some(calls) = sought.get_mut(&hash::of(line)) {
+                held.extend(calls.extract_if(.., |call| {
+                    let work = &self.known.work;
+                    work.stands(entry.text(), at, &call.reply.text)
+                }));
+            }
+        }
+        held
     }
 
     /// **Society.** A summary shows what the members of the inner team said: the run of which it shows most, and the last of it.
@@ -278,13 +227,20 @@ impl<'s> Scene<'s> {
             return None;
         }
         let mut shown: Map<RunId, (usize, &Call)> = Map::default();
+        let mut times: Map<Hash, usize> = Map::default();
         for entry in &self.transcript.entries {
+            *times.entry(entry.hash).or_default() += 1;
+        }
+        for text in self.transcript.entries.iter().map(|entry| entry.hash) {
+            let Some(times) = times.remove(&text) else {
+                continue;
+            };
             let mut runs = Set::default();
-            for call in self.speaking(Key::Says(entry.hash)) {
+            for call in self.speaking(Key::Says(text)) {
                 // Whatever a run said several times is shown once for each time.
-                if call.reply.is(entry.hash) && runs.insert(call.run) {
+                if call.reply.is(text) && runs.insert(call.run) {
                     let (replies, last) = shown.entry(call.run).or_insert((0, call));
-                    *replies += 1;
+                    *replies += times;
                     if last.ended_ns < call.ended_ns {
                         *last = call;
                     }
@@ -292,51 +248,24 @@ impl<'s> Scene<'s> {
             }
         }
         let most = shown.values().map(|(replies, _)| *replies).max()?;
-        let last: Vec<_> = shown
+        let mut last: Vec<_> = shown
             .into_values()
             .filter(|(replies, _)| *replies == most)
             .map(|(_, last)| last)
             .collect();
+        last.sort_unstable_by_key(|call| call.id);
         self.best(&last)
     }
 
     /// **Agent as tool.** The request's task was passed to a tool that has not answered yet. Gives which of the reply's tools it is.
     pub(super) fn passed_to_tool(&self, task: Option<&Entry<'_>>) -> Option<(Found, usize)> {
-        let task = match (self.kind, task) {
-            (Kind::Agent | Kind::Bare, Some(task)) => Cow::Borrowed(task.text()),
-            (Kind::Selector | Kind::Orchestrator, _) => Cow::Owned(self.transcript.whole()),
+        let fits = match (self.kind, task) {
+            (Kind::Agent | Kind::Bare, Some(task)) => self.passed_as_task(task),
+            (Kind::Selector | Kind::Orchestrator, _) => {
+                self.passed_within(&self.transcript.whole())
+            }
             _ => return None,
         };
-        let task = &*task;
-        let whole = matches!(self.kind, Kind::Agent | Kind::Bare);
-        let first = whole.then(|| lines::first::<Plain>(task));
-        let of_prompt = (!whole)
-            .then(|| lines::of_prompt(task))
-            .into_iter()
-            .flatten();
-        let mut fits: Vec<(&Call, usize)> = Vec::new();
-        for line in first.into_iter().chain(of_prompt) {
-            for call in self
-                .found(Key::Passes(hash::of(line)))
-                .filter(|call| !call.answered)
-            {
-                let tools = call.reply.tools.iter().enumerate();
-                fits.extend(
-                    tools
-                        .filter(|(_, asked)| asked.level.is_none() && !asked.told)
-                        .filter(|(_, asked)| {
-                            argument_texts(&asked.call).iter().any(|text| {
-                                if whole {
-                                    text == task.trim()
-                                } else {
-                                    text.len() >= SHORTEST_ALONE && task.contains(&**text)
-                                }
-                            })
-                        })
-                        .map(|(tool, _)| (call, tool)),
-                );
-            }
-        }
         // Old calls may never be answered, so the latest counts; of those at about the same moment the first, as it began first.
         let latest = fits.iter().filter_map(|(call, _)| call.ended_ns).max()?;
         let (first, tool) = fits
@@ -352,27 +281,109 @@ impl<'s> Scene<'s> {
         ))
     }
 
+    /// Tools that wait, to which all of `task` was passed.
+    fn passed_as_task(&self, task: &Entry<'_>) -> Vec<(&'s Call, usize)> {
+        let task = PassedText {
+            first_line: task.first_line(),
+            whole: task.hash,
+        };
+        let mut fits = Vec::new();
+        for call in self.found(Key::Passes(task.first_line)) {
+            let tools = self.waiting_tools(call);
+            fits.extend(
+                tools
+                    .filter(|(_, asked)| asked.passed.contains(&task))
+                    .map(|(tool, _)| (call, tool)),
+            );
+        }
+        fits
+    }
+
+    /// Tools that wait, to which a text was passed that stands within `text`.
+    fn passed_within(&self, text: &str) -> Vec<(&'s Call, usize)> {
+        let mut sought: Map<Hash, Vec<(&'s Call, usize, String)>> = Map::default();
+        let mut fits = Vec::new();
+        for (at, line) in lines::of_prompt(text) {
+            if !self.known.work.spend_on_lines(1) {
+                break;
+            }
+            let line = hash::of(line);
+            if !self.known.has(Key::Passes(line)) {
+                continue;
+            }
+            let passed = sought.entry(line).or_insert_with(|| {
+                let calls = self.found(Key::Passes(line));
+                let tools =
+                    calls.flat_map(|call| self.waiting_tools(call).map(move |tool| (call, tool)));
+                tools
+                    .filter(|(_, (_, asked))| {
+                        asked.passed.iter().any(|text| text.first_line == line)
+                            && self.known.work.spend_on_search(asked.call.arguments.len())
+                    })
+                    .flat_map(|(call, (tool, asked))| {
+                        let texts = argument_texts(&asked.call).into_iter();
+                        texts.map(move |text| (call, tool, text))
+                    })
+                    .filter(|(.., text)| {
+                        text.len() >= SHORTEST_ALONE && hash::of_first_line(text) == line
+                    })
+                    .collect()
+            });
+            let here =
+                passed.extract_if(.., |(.., passed)| self.known.work.stands(text, at, passed));
+            fits.extend(here.map(|(call, tool, _)| (call, tool)));
+        }
+        fits
+    }
+
+    /// The tools of a call that may be at work on what was passed to them.
+    fn waiting_tools(&self, call: &'s Call) -> impl Iterator<Item = (usize, &'s Asked)> {
+        let waits = !call.answered && self.known.work.spend_on_ids(call.reply.tools.len());
+        let tools = call.reply.tools.iter().enumerate();
+        tools.filter(move |(_, asked)| waits && asked.level.is_none() && !asked.told)
+    }
+
     /// The speaker whose reply an entry of the conversation is, where only one can be meant.
     pub(super) fn speaker_of(&self, at: usize, run: RunId) -> Option<&'s Speaker> {
         let entry = &self.transcript.entries[at];
-        let calls: Vec<_> = self
-            .known
-            .found_in_run(Key::Says(entry.hash), self.started_ns, run)
-            .filter(|call| {
-                matches!(call.kind, Kind::Agent | Kind::Society) && call.reply.is(entry.hash)
-            })
-            .collect();
-        let first = calls.first()?;
-        if calls.iter().all(|call| call.speaker.is(&first.speaker)) {
+        let said = self.said_in_run(entry.hash, run)?;
+        let calls = || {
+            let calls = said.iter().copied();
+            calls.filter(|call| matches!(call.kind, Kind::Agent | Kind::Society))
+        };
+        let first = calls().next()?;
+        if calls().all(|call| call.speaker.is(&first.speaker)) {
             return Some(&first.speaker);
         }
         // Several said the same: only the place in the conversation tells them apart.
-        let mut here = calls
-            .iter()
+        let mut here = calls()
             .filter(|call| call.length == at && call.beginning == self.transcript.beginning(at));
         let only = here.next()?;
         here.all(|call| call.speaker.is(&only.speaker))
             .then_some(&only.speaker)
+    }
+
+    /// The calls of a run whose reply is this text; none where no call is known for it.
+    pub(super) fn said_in_run(&self, text: Hash, run: RunId) -> Option<Calls<'s>> {
+        let key = Key::SaysInRun(run, text);
+        if !self.known.has(key) {
+            return None;
+        }
+        let mut said = self.memo.said_in_run.borrow_mut();
+        let calls = said.entry((run, text)).or_insert_with(|| {
+            let calls = self.found(key);
+            calls.filter(|call| call.reply.is(text)).collect()
+        });
+        Some(Rc::clone(calls))
+    }
+
+    /// Both show their task, and it is not the same.
+    pub(super) fn has_other_task(&self, call: &Call, task: Option<&Entry<'_>>) -> bool {
+        let (Kind::Agent, Some(one), Some(other)) = (call.kind, &call.task, task) else {
+            return false;
+        };
+        let other = cut(other.text());
+        one.len() != other.len() || !self.known.work.stands(other, 0, one)
     }
 
     /// Whether an entry can be the reply of `call`: whoever asks sees himself as the assistant, and everybody else by name. Where clients
@@ -391,30 +402,7 @@ impl<'s> Scene<'s> {
     }
 }
 
-/// Marks a reply as delivered to the selectors of its team, who differ in their system messages.
-pub(super) const SELECTORS: Hash = 0;
-
 fn at_the_same_moment(call: &Call, latest_ns: u64) -> bool {
     call.ended_ns
         .is_some_and(|ended_ns| ended_ns.saturating_add(SAME_MOMENT_NS) >= latest_ns)
-}
-
-fn holds(text: &str, call: &Call) -> bool {
-    call.reply.text.len() > SHORTEST_WITHIN && text.contains(&*call.reply.text)
-}
-
-/// Both show their task, and it is not the same.
-fn other_task(call: &Call, task: Option<&Entry<'_>>) -> bool {
-    call.kind == Kind::Agent
-        && matches!((&call.task, task), (Some(one), Some(other)) if **one != *other.text())
-}
-
-fn in_order(entries: &[Entry<'_>], mut text: &str) -> bool {
-    entries.iter().all(|entry| {
-        let Some(at) = text.find(entry.text()) else {
-            return false;
-        };
-        text = &text[at + entry.text().len()..];
-        true
-    })
 }

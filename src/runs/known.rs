@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 
-use super::call::{Call, CallId, Reply, RunId, argument_texts};
+use super::call::{Call, CallId, Reply, RunId};
 use super::hash::{self, Hash, Map};
 use super::kind::Kind;
 use super::lines;
+use super::work::{LOOK, WorkBudget};
 
 /// Of several calls found under one key, the latest so many are looked at: beyond that they are alike.
 const MOST: usize = 64;
-/// On the way to those of one run, so many others are passed.
-const MOST_PASSED: usize = 1024;
+/// Of the lines that a selector was shown, it is found under the last so many: what was said last is near the end.
+const MOST_SHOWN: usize = 4096;
 /// A reply and the request that it causes may be stamped in the wrong order, by so many nanoseconds.
 pub(super) const CLOSE_NS: u64 = 2_000_000;
 
@@ -24,6 +25,8 @@ pub(super) enum Key {
     CalledTools(Hash),
     /// It said this; also the first line alone.
     Says(Hash),
+    /// It is of this run, and said this.
+    SaysInRun(RunId, Hash),
     /// It called a tool under this id.
     Asks(Hash),
     /// It called a tool, and this is what will stand before its result, and the tool call's id.
@@ -51,6 +54,8 @@ pub(super) struct Known {
     calls: Map<CallId, Box<Call>>,
     found_by: Map<Key, List>,
     weight: usize,
+    /// For the call that is placed now: every call that is looked at takes from it.
+    pub(super) work: WorkBudget,
 }
 
 impl Known {
@@ -80,7 +85,9 @@ impl Known {
             keys.push(Key::WorksOn(hash::of_first_line(task)));
         }
         if let Some(prompt) = &call.prompt {
-            keys.extend(lines::of_prompt(prompt).map(|line| Key::Shown(hash::of(line))));
+            let lines =
+                lines::within_lines(prompt).chain(lines::from_last(prompt).take(MOST_SHOWN));
+            keys.extend(lines.map(|(_, line)| Key::Shown(hash::of(line))));
         }
         self.weight += call.weight();
         self.calls.insert(id, Box::new(call));
@@ -97,6 +104,7 @@ impl Known {
             keys.push(Key::Said(call.beginning, *part));
             keys.extend(call.before_results.map(|before| Key::Said(before, *part)));
             keys.push(Key::Says(*part));
+            keys.push(Key::SaysInRun(call.run, *part));
         }
         if !reply.text.is_empty() {
             keys.push(Key::Says(hash::of_first_line(&reply.text)));
@@ -114,9 +122,8 @@ impl Known {
             if !asked.call.id.is_empty() {
                 keys.push(Key::Asks(id));
             }
-            for text in argument_texts(&asked.call) {
-                keys.push(Key::Passes(hash::of_first_line(&text)));
-            }
+            let passed = asked.passed.iter();
+            keys.extend(passed.map(|text| Key::Passes(text.first_line)));
         }
         self.weight -= call.weight();
         call.ended_ns = Some(ended_ns);
@@ -139,6 +146,16 @@ impl Known {
         self.weight -= call.weight();
         call.keys.extend(keys);
         self.weight += call.weight();
+    }
+
+    /// The reply of a call was passed on to whoever has this system message.
+    pub(super) fn delivered(&mut self, id: CallId, to: Hash) {
+        if let Some(call) = self.calls.get_mut(&id)
+            && let Err(place) = call.delivered.binary_search(&to)
+        {
+            call.delivered.insert(place, to);
+            self.weight += size_of::<Hash>();
+        }
     }
 
     /// A selector's choice was followed: nobody else follows it.
@@ -173,34 +190,19 @@ impl Known {
         }
     }
 
-    /// Of the calls found under `key`, those of one run, as [`Self::found`] gives them.
-    pub(super) fn found_in_run(
-        &self,
-        key: Key,
-        started_ns: u64,
-        run: RunId,
-    ) -> impl Iterator<Item = &Call> {
-        self.ended_under(key, started_ns)
-            .take(MOST_PASSED)
-            .filter(move |call| call.run == run)
-            .take(MOST)
-    }
-
     /// Calls found under `key` that had ended when something that started at `started_ns` did, the latest first.
     pub(super) fn found(&self, key: Key, started_ns: u64) -> impl Iterator<Item = &Call> {
-        self.ended_under(key, started_ns).take(MOST)
-    }
-
-    fn ended_under(&self, key: Key, started_ns: u64) -> impl Iterator<Item = &Call> {
         let listed = self.found_by.get(&key);
         listed
             .into_iter()
             .flat_map(List::latest)
+            .take_while(|_| self.work.spend(LOOK))
             .filter_map(|id| self.get(id))
             .filter(move |call| {
                 call.ended_ns
                     .is_some_and(|ended_ns| ended_ns <= started_ns.saturating_add(CLOSE_NS))
             })
+            .take(MOST)
     }
 
     /// Of the calls found under `key`, the ones that agents made.

@@ -105,18 +105,53 @@ pub(super) fn all<S: Spelling>(text: &str) -> impl Iterator<Item = &str> {
             let line = S::trim(&text[mem::replace(&mut start, end.end)..end.start]);
             (!line.is_empty()).then_some(line)
         })?;
-        said = name_end(line).map(|end| S::trim(&line[end + 2..]));
+        said = without_name::<S>(line);
         Some(line)
     })
 }
 
-/// The lines of a selector's prompt: also a message that the prompt's own words stand before, as in `History: user: Write.`
-pub(super) fn of_prompt(prompt: &str) -> impl Iterator<Item = &str> {
-    let within = memchr::memmem::find_iter(prompt.as_bytes(), MESSAGE)
+/// The same lines with the bytes where they begin, the one that begins last first.
+pub(super) fn from_last(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut lines = text.rsplit('\n');
+    let mut whole = None;
+    iter::from_fn(move || {
+        if whole.is_some() {
+            return whole.take();
+        }
+        let line = lines.find_map(|line| Some(line.trim()).filter(|line| !line.is_empty()))?;
+        match without_name::<Plain>(line) {
+            Some(said) => {
+                whole = Some(line);
+                Some(said)
+            }
+            None => Some(line),
+        }
+    })
+    .map(|line| (start(line, text), line))
+}
+
+/// The lines of a selector's prompt, as [`from_last`] has them, and then the messages of [`within_lines`].
+pub(super) fn of_prompt(prompt: &str) -> impl Iterator<Item = (usize, &str)> {
+    from_last(prompt).chain(within_lines(prompt))
+}
+
+/// Messages that a prompt's own words stand before on their line, as in `History: user: Write.`
+pub(super) fn within_lines(prompt: &str) -> impl Iterator<Item = (usize, &str)> {
+    memchr::memmem::find_iter(prompt.as_bytes(), MESSAGE)
         .filter(|at| *at > 0 && prompt.as_bytes()[at - 1] != b'\n')
         .take(MOST_WITHIN)
-        .map(|at| first::<Plain>(&prompt[at + MESSAGE.len()..]));
-    all::<Plain>(prompt).chain(within)
+        .map(|at| first::<Plain>(&prompt[at + MESSAGE.len()..]))
+        .map(|line| (start(line, prompt), line))
+}
+
+/// The byte of `text` at which its `part` begins.
+fn start(part: &str, text: &str) -> usize {
+    part.as_ptr().addr() - text.as_ptr().addr()
+}
+
+/// What follows a name at the beginning of a line.
+fn without_name<S: Spelling>(line: &str) -> Option<&str> {
+    name_end(line).map(|end| S::trim(&line[end + 2..]))
 }
 
 /// Where a name before a line may end. Nothing in a name has to be escaped.
@@ -155,10 +190,10 @@ mod tests {
     fn a_message_within_a_line_of_a_prompt_is_a_line_of_its_own() {
         let prompt = "History (latest last): user: Write: now.\nwriter: Owls.\nuser: Again.";
         let lines: Vec<_> = of_prompt(prompt).collect();
-        assert_eq!(lines.last(), Some(&"Write: now."));
+        assert_eq!(lines.last().map(|(_, line)| *line), Some("Write: now."));
         assert_eq!(
             lines[..lines.len() - 1],
-            *all::<Plain>(prompt).collect::<Vec<_>>()
+            *from_last(prompt).collect::<Vec<_>>()
         );
     }
 
@@ -179,6 +214,11 @@ mod tests {
             prop_assert_eq!(first::<Escaped>(&other), escaped(first::<Plain>(&text)));
             let plain: Vec<_> = all::<Plain>(&text).map(escaped).collect();
             prop_assert_eq!(all::<Escaped>(&other).collect::<Vec<_>>(), plain);
+            let mut lines: Vec<_> = from_last(&text).collect();
+            prop_assert!(lines.iter().all(|(at, line)| text[*at..].starts_with(line)));
+            lines.reverse();
+            let lines = lines.into_iter().map(|(_, line)| line);
+            prop_assert!(lines.eq(all::<Plain>(&text)));
         }
     }
 }

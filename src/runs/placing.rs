@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use super::call::{Asked, Call, CallId, Name, NameRule, Reply, RunId, Speaker};
-use super::evidence::{SELECTORS, Scene};
-use super::hash::{self, Hash, Map};
+use super::evidence::{Memo, Scene};
+use super::hash::{self, Hash, Map, Set};
 use super::kind::Kind;
 use super::link::{Link, To, link};
 use super::names;
 use super::prompts::Prompt;
 use super::run::{Extent, Level, Run, Turn};
 use super::scope::{Arrival, Scope};
+use super::selector::SELECTORS;
 use super::society;
 use super::tool::{self, Over, came, shows_handoffs, takes_a_task};
 use super::transcript::{NOTHING, Transcript};
@@ -26,6 +27,8 @@ const LONGEST_TOLD: usize = 16 << 10;
 /// Where a request belongs, found by what is known, before anything changes.
 struct Decision {
     kind: Kind,
+    /// The system message of who asks.
+    system: Hash,
     link: Link,
     /// None where one begins.
     run: Option<RunId>,
@@ -75,7 +78,7 @@ impl Scope {
             self.move_on(over.call, over.tool);
             self.tool_is_over(over, run, arrival, made);
         }
-        self.answered(&transcript, &decision, arrival);
+        self.answered(&decision, arrival);
         if let Some(selection) = decision.link.chosen_by {
             self.known.followed(selection);
         }
@@ -90,6 +93,7 @@ impl Scope {
         }
         self.began(arrival.opening.id, call.id);
         self.known.insert(call);
+        shared.capped += u64::from(self.known.work.take_exceeded());
         before.into_iter().collect()
     }
 
@@ -108,8 +112,12 @@ impl Scope {
             runs: &self.runs,
             credential: &identity.credential,
             shared,
+            memo: Memo::default(),
         };
+        self.known.work.renew(transcript.size());
         let link = link(&scene);
+        // A link that was hard to find takes nothing away from names and results of tools.
+        self.known.work.renew(transcript.size());
         let before = match link.to {
             To::Call(call) | To::Conversation(call) | To::Tool(call, _) => self.known.get(call),
             To::Nothing => None,
@@ -153,6 +161,7 @@ impl Scope {
         };
         Decision {
             kind: scene.kind,
+            system: scene.system,
             link,
             run,
             goes_on: goes_on.and_then(|own| own.turn),
@@ -166,7 +175,7 @@ impl Scope {
             members: society::members(&scene, run),
             task: transcript.tasks().next().map(|task| {
                 let same = before.and_then(|before| before.task.clone());
-                same.filter(|same| **same == *task.text())
+                same.filter(|same| **same == *cut(task.text()))
                     .unwrap_or_else(|| kept(task.text()))
             }),
             known_by,
@@ -214,6 +223,8 @@ impl Scope {
         state.last_ns = state.last_ns.max(arrival.started_ns);
         state.exchanges.push(arrival.opening.id);
         state.calls.push(self.next_call);
+        state.systems.insert(decision.system);
+        state.levels[level].calls.push(self.next_call);
         if state.told_name.is_none() {
             let told = &arrival.opening.identity.workflow_name;
             state.told_name.clone_from(told);
@@ -257,7 +268,7 @@ impl Scope {
             started_ns: arrival.started_ns,
             ended_ns: None,
             kind: decision.kind,
-            system: hash::of(&transcript.system),
+            system: decision.system,
             length,
             beginning: transcript.beginning(length),
             before_results: transcript
@@ -272,7 +283,7 @@ impl Scope {
             model: None,
             task: decision.task,
             prompt: (decision.kind == Kind::Selector).then(|| transcript.whole().into()),
-            heard: transcript.heard(),
+            heard: transcript.heard().to_vec(),
             hands_over: shows_handoffs(transcript),
             content: arrival.opening.content,
             known_by: decision.known_by,
@@ -297,12 +308,7 @@ impl Scope {
         let before = self.runs.get(&self.known.get(call)?.run)?;
         let message = transcript.tasks().next_back()?.hash;
         let next = *before.next.get(&message)?;
-        let spoke = |call: &CallId| {
-            self.known
-                .get(*call)
-                .is_some_and(|call| call.system == system)
-        };
-        (!self.runs.get(&next)?.calls.iter().any(spoke)).then_some(next)
+        (!self.runs.get(&next)?.systems.contains(&system)).then_some(next)
     }
 
     /// A run begins with this request.
@@ -322,6 +328,7 @@ impl Scope {
             opening: Arc::clone(opening),
             told_name: None,
             calls: Vec::new(),
+            systems: Set::default(),
             turns: Vec::new(),
             levels: vec![Level::of(root)],
             societies: Vec::new(),
@@ -434,7 +441,7 @@ impl Scope {
     }
 
     /// What the request follows was delivered to who asks, and tools whose results it shows have answered.
-    fn answered(&mut self, transcript: &Transcript<'_>, decision: &Decision, arrival: &Arrival) {
+    fn answered(&mut self, decision: &Decision, arrival: &Arrival) {
         let mut answered = decision.answered.clone();
         if let To::Call(id) | To::Conversation(id) = decision.link.to {
             answered.push(id);
@@ -442,18 +449,16 @@ impl Scope {
                 // It chooses anew: the choice before was followed, or of no use.
                 self.known.followed(id);
             }
-            if let Some(call) = self.known.get_mut(id) {
-                if decision.link.ambiguous {
-                    call.contested_ns = arrival.started_ns;
-                }
-                let to = match decision.kind {
-                    Kind::Selector => SELECTORS,
-                    _ => hash::of(&transcript.system),
-                };
-                if !call.delivered.contains(&to) {
-                    call.delivered.push(to);
-                }
+            if decision.link.ambiguous
+                && let Some(call) = self.known.get_mut(id)
+            {
+                call.contested_ns = arrival.started_ns;
             }
+            let to = match decision.kind {
+                Kind::Selector => SELECTORS,
+                _ => decision.system,
+            };
+            self.known.delivered(id, to);
         }
         for call in answered {
             if let Some(call) = self.known.get_mut(call) {
@@ -474,6 +479,7 @@ impl Run {
     ) -> usize {
         let identity = &arrival.opening.identity;
         let input = transcript.entries.last().map(|last| kept(last.text()));
+        self.levels[level].turns.push(self.turns.len());
         self.turns.push(Turn {
             span_id: agent_id(arrival.opening.id),
             speaker: speaker.clone(),
@@ -494,6 +500,10 @@ impl Run {
 
 /// A text to be told, as much of it as is kept.
 fn kept(text: &str) -> Arc<str> {
-    let end = text.floor_char_boundary(LONGEST_TOLD);
-    text[..end].into()
+    cut(text).into()
+}
+
+/// As much of a text as is kept.
+pub(super) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TOLD)]
 }

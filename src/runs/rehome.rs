@@ -1,8 +1,7 @@
 //! A tool's result came although the agent that was taken for it is still at work: of several tools that were given the same task at once,
 //! it is another one. As long as nothing of that agent was told, it can move there.
 
-use super::call::{CallId, argument_texts};
-use super::hash;
+use super::call::CallId;
 use super::known::Key;
 use super::run::{Level, Turn};
 use super::scope::Scope;
@@ -24,24 +23,21 @@ impl Scope {
         let asking = self.known.get(asked_by)?;
         let level = asking.reply.tools.get(tool)?.level?;
         let run = self.runs.get(&asking.run)?;
-        let mut inner = run
-            .calls
-            .iter()
-            .filter_map(|call| self.known.get(*call))
-            .filter(|call| call.level == level);
-        let only = inner.next()?;
-        let alone = inner.next().is_none() && only.ended_ns.is_none() && only.turn.is_some();
-        alone.then_some(only.id)
+        let [only] = run.levels.get(level)?.calls[..] else {
+            return None;
+        };
+        let call = self.known.get(only)?;
+        (call.ended_ns.is_none() && call.turn.is_some()).then_some(only)
     }
 
     /// Another tool that had been given the same task by then and has not answered, one without an agent before one with.
     fn same_task(&self, asked_by: CallId, tool: usize, started_ns: u64) -> Option<(CallId, usize)> {
-        let asked = &self.known.get(asked_by)?.reply.tools.get(tool)?.call;
-        let texts = argument_texts(asked);
-        let key = Key::Passes(hash::of_first_line(texts.first()?));
+        let passed = &self.known.get(asked_by)?.reply.tools.get(tool)?.passed;
+        let key = Key::Passes(passed.first()?.first_line);
         self.known
             .found(key, started_ns)
             .filter(|call| !call.answered)
+            .take_while(|call| self.known.work.spend_on_ids(call.reply.tools.len()))
             .flat_map(|call| {
                 call.reply
                     .tools
@@ -50,19 +46,17 @@ impl Scope {
                     .map(move |(at, other)| (call.id, at, other))
             })
             .filter(|(call, at, other)| {
-                (*call, *at) != (asked_by, tool)
-                    && !other.told
-                    && argument_texts(&other.call) == texts
+                (*call, *at) != (asked_by, tool) && !other.told && other.passed == *passed
             })
             .min_by_key(|(call, _, other)| (other.level.is_some(), *call))
             .map(|(call, at, _)| (call, at))
     }
 
     fn move_to(&mut self, inner: CallId, other: CallId, tool: usize) {
-        let Some((from, turn, exchange)) = self
+        let Some((from, level, turn, exchange)) = self
             .known
             .get(inner)
-            .and_then(|call| Some((call.run, call.turn?, call.exchange)))
+            .and_then(|call| Some((call.run, call.level, call.turn?, call.exchange)))
         else {
             return;
         };
@@ -73,8 +67,9 @@ impl Scope {
         let Some(from) = self.runs.get_mut(&from) else {
             return;
         };
-        from.calls.retain(|call| *call != inner);
-        from.exchanges.retain(|held| *held != exchange);
+        remove_last(&mut from.calls, &inner);
+        remove_last(&mut from.levels[level].calls, &inner);
+        remove_last(&mut from.exchanges, &exchange);
         from.in_flight -= 1;
         let old = &mut from.turns[turn];
         old.told = true;
@@ -106,7 +101,9 @@ impl Scope {
         if let Some(asked) = asked {
             asked.level = Some(level);
         }
+        to.levels[level].turns.push(to.turns.len());
         to.turns.push(Turn { level, ..moved });
+        to.levels[level].calls.push(inner);
         to.calls.push(inner);
         to.exchanges.push(exchange);
         to.in_flight += 1;
@@ -118,5 +115,12 @@ impl Scope {
             (call.run, call.level, call.turn) = (run, level, Some(turn));
             call.ambiguous = true;
         }
+    }
+}
+
+/// Removes the one that is looked for, which came lately.
+fn remove_last<T: PartialEq>(from: &mut Vec<T>, one: &T) {
+    if let Some(place) = from.iter().rposition(|other| other == one) {
+        from.remove(place);
     }
 }

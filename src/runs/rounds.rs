@@ -14,6 +14,7 @@ use super::evidence::{Found, Scene};
 use super::hash::{self, Hash, Map};
 use super::known::Key;
 use super::link::{Link, To};
+use super::placing::cut;
 use super::transcript::Author;
 use crate::openai::ToolCall;
 
@@ -75,6 +76,16 @@ impl<'a> Round<'a> {
         })
     }
 
+    /// About how many bytes it was sent as.
+    pub(super) fn size(&self) -> usize {
+        let size = |call: &ShownCall<'_>| {
+            let result = call.result.as_ref().map_or(0, |text| text.len());
+            let arguments = call.arguments.map_or(0, |arguments| arguments.get().len());
+            call.id.len() + call.name.len() + arguments + result
+        };
+        self.calls.iter().map(size).sum()
+    }
+
     /// Which of a reply's tools its calls are: some or all of them, in the reply's order. None where they are another reply's.
     pub(super) fn asked_of(&self, call: &Call) -> Option<Vec<usize>> {
         let mut tools = call.reply.tools.iter().enumerate();
@@ -134,7 +145,7 @@ impl<'s> Scene<'s> {
             return Vec::new();
         };
         let id = hash::of(&first.id);
-        let fits = |call: &'s Call| Some((call, round.asked_of(call)?));
+        let fits = |call: &'s Call| Some((call, self.asked_of(round, call)?));
         let exact = self.speaking(Key::AsksAfter(round.history, id));
         let mut askers: Vec<_> = exact.filter_map(fits).collect();
         if askers.is_empty() {
@@ -149,7 +160,7 @@ impl<'s> Scene<'s> {
             let rank = |(call, tools): &(&Call, Vec<usize>)| {
                 (
                     call.system == self.system,
-                    round.shows_arguments_of(call, tools),
+                    self.shows_arguments_of(round, call, tools),
                 )
             };
             let ranks: Vec<_> = askers.iter().map(rank).collect();
@@ -167,7 +178,7 @@ impl<'s> Scene<'s> {
             .checked_sub(1)
             .map(|at| &self.transcript.entries[at]);
         before.is_none_or(|before| before.hash == call.last)
-            || matches!((&call.task, self.transcript.tasks().next()), (Some(one), Some(other)) if **one == *other.text())
+            || matches!((&call.task, self.transcript.tasks().next()), (Some(one), Some(other)) if **one == *cut(other.text()))
     }
 
     /// Who asked for each of the request's tool rounds: of several the one that the request is linked to, one of its run, one of who asks.
@@ -208,10 +219,11 @@ impl<'s> Scene<'s> {
             let entries = self.transcript.entries.iter().rev();
             let mut own = entries.filter(|entry| entry.author == Author::Own && !entry.is_of_round);
             own.find_map(|entry| {
-                self.known
-                    .found_in_run(Key::Says(entry.hash), self.started_ns, run?)
+                let said = self.said_in_run(entry.hash, run?)?;
+                said.iter()
+                    .copied()
                     .filter(of_mine)
-                    .filter(|call| call.reply.tools.is_empty() && call.reply.is(entry.hash))
+                    .filter(|call| call.reply.tools.is_empty())
                     .max_by_key(|call| call.ended_ns)
             })
         })
@@ -223,6 +235,20 @@ impl<'s> Scene<'s> {
         rounds[rounds.partition_point(|round| round.at < at)..]
             .iter()
             .take_while(|round| round.at == at)
-            .any(|round| round.asked_of(call).is_some())
+            .any(|round| self.asked_of(round, call).is_some())
+    }
+
+    /// As [`Round::asked_of`], as long as there is work left.
+    pub(super) fn asked_of(&self, round: &Round<'_>, call: &Call) -> Option<Vec<usize>> {
+        let ids = round.calls.len() + call.reply.tools.len();
+        self.known.work.spend_on_ids(ids).then_some(())?;
+        round.asked_of(call)
+    }
+
+    /// As [`Round::shows_arguments_of`], as long as there is work left.
+    fn shows_arguments_of(&self, round: &Round<'_>, call: &Call, tools: &[usize]) -> bool {
+        let tools_of = tools.iter().map(|tool| &call.reply.tools[*tool].call);
+        let bytes: usize = tools_of.map(|call| call.arguments.len()).sum();
+        self.known.work.spend_on_search(bytes) && round.shows_arguments_of(call, tools)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::call::{CallId, RunId, Speaker};
-use super::hash::{Hash, Map};
+use super::hash::{Hash, Map, Set};
 use crate::exchange::{ExchangeId, Opening};
 use crate::span::{SpanId, TraceId};
 
@@ -17,6 +17,8 @@ pub(super) struct Run {
     /// A name for its root, when a request told one.
     pub(super) told_name: Option<String>,
     pub(super) calls: Vec<CallId>,
+    /// System messages of those who made them.
+    pub(super) systems: Set<Hash>,
     pub(super) turns: Vec<Turn>,
     /// The first is the run itself, the others are tools that were agents or teams.
     pub(super) levels: Vec<Level>,
@@ -74,6 +76,9 @@ pub(super) struct Level {
     pub(super) asked_by: Option<(CallId, usize)>,
     /// The span of that tool.
     pub(super) above: Option<SpanId>,
+    /// The run's calls on this level, and by their numbers its turns.
+    pub(super) calls: Vec<CallId>,
+    pub(super) turns: Vec<usize>,
     pub(super) input: Option<Arc<str>>,
     pub(super) output: Option<Arc<str>>,
     pub(super) span: Extent,
@@ -126,6 +131,8 @@ impl Level {
             span_id,
             asked_by: None,
             above: None,
+            calls: Vec::new(),
+            turns: Vec::new(),
             input: None,
             output: None,
             span: Extent::NOTHING,

@@ -10,6 +10,9 @@ use super::lines::{self, Escaped, Plain, Spelling};
 use super::tool::is_handoff_text;
 use crate::openai::Quoted;
 
+/// Of a text with more lines, only the first so many are looked up: a megabyte of prose or code has fewer.
+pub(super) const MOST_LINES: usize = 1 << 16;
+
 /// A text; to everybody it is without the space around it.
 #[derive(Debug)]
 pub(super) enum Said<'a> {
@@ -32,6 +35,14 @@ impl<'a> Said<'a> {
                 Some(plain) => plain.trim(),
                 None => read.get_or_init(|| words(*written).into_owned()),
             },
+        }
+    }
+
+    /// How many bytes it was written in.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Said::Plain(text) => text.len(),
+            Said::Written(written, _) => written.written().len(),
         }
     }
 
@@ -78,10 +89,12 @@ impl<'a> Said<'a> {
     /// line is the whole. There are at most so many, as far as anybody knows.
     pub(super) fn lines(&self, most: usize) -> Vec<Hash> {
         fn within<S: Spelling>(text: &str) -> impl Iterator<Item = &str> {
-            lines::all::<S>(text).filter(|line| line.len() < text.len())
+            lines::all::<S>(text)
+                .filter(|line| line.len() < text.len())
+                .take(MOST_LINES)
         }
         // Few have a name before them, which counts as two.
-        let mut hashes = Vec::with_capacity(most / 2);
+        let mut hashes = Vec::with_capacity(most.min(MOST_LINES) / 2);
         match self.escaped() {
             Some(escaped) => hashes.extend(within::<Escaped>(escaped).map(hash::of_escaped)),
             None => hashes.extend(within::<Plain>(self.text()).map(hash::of)),
@@ -92,11 +105,11 @@ impl<'a> Said<'a> {
     /// No fewer than [`lines`](Self::lines) gives.
     pub(super) fn most_lines(&self) -> usize {
         let ends = match self.escaped() {
-            Some(escaped) => Escaped::ends(escaped).count(),
-            None => Plain::ends(self.text()).count(),
+            Some(escaped) => Escaped::ends(escaped).take(MOST_LINES).count(),
+            None => Plain::ends(self.text()).take(MOST_LINES).count(),
         };
         // Each may have a name before it.
-        2 * (ends + 1)
+        (2 * (ends + 1)).min(MOST_LINES)
     }
 
     /// Whether a `Handoff` tells of itself so. Its words need no escapes.

@@ -121,10 +121,7 @@ impl Runs {
             }
         }
         let so_far = tree::so_far(run, &scope.known, &self.shared.prompts);
-        let last = |at: usize| {
-            let level = run.turns[at].level;
-            run.turns[at + 1..].iter().all(|turn| turn.level != level)
-        };
+        let last = |at: usize| run.levels[run.turns[at].level].turns.last() == Some(&at);
         let less = so_far.len().saturating_sub(MOST);
         for (number, (of, span)) in so_far.into_iter().enumerate() {
             let open = match of {

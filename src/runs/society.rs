@@ -3,29 +3,29 @@
 
 use super::call::{CallId, RunId};
 use super::evidence::Scene;
+use super::hash::Set;
 use super::kind::Kind;
-use super::known::{Key, Known};
+use super::known::Known;
 use super::run::{Extent, Run, Society};
 use super::scope::Arrival;
 use crate::span::operation::inner_workflow_id;
 
 /// Whose replies a society sums up.
 pub(super) fn members(scene: &Scene<'_>, run: Option<RunId>) -> Vec<CallId> {
-    if scene.kind != Kind::Society {
+    let (Kind::Society, Some(run)) = (scene.kind, run) else {
         return Vec::new();
+    };
+    let mut texts = Set::default();
+    let mut members = Vec::new();
+    for entry in &scene.transcript.entries {
+        if texts.insert(entry.hash)
+            && let Some(said) = scene.said_in_run(entry.hash, run)
+        {
+            let agents = said.iter().filter(|call| call.kind == Kind::Agent);
+            members.extend(agents.map(|call| call.id));
+        }
     }
-    let entries = scene.transcript.entries.iter();
-    entries
-        .flat_map(|entry| {
-            scene
-                .known
-                .found(Key::Says(entry.hash), scene.started_ns)
-                .filter(|call| {
-                    Some(call.run) == run && call.kind == Kind::Agent && call.reply.is(entry.hash)
-                })
-                .map(|call| call.id)
-        })
-        .collect()
+    members
 }
 
 impl Run {

@@ -9,6 +9,7 @@ mod programs;
 mod rounds;
 mod selectors;
 mod sketch;
+mod work;
 
 use std::fmt::Write;
 

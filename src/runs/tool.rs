@@ -32,7 +32,7 @@ pub(super) fn over(
         else {
             continue;
         };
-        let tools = round.asked_of(call).unwrap_or_default();
+        let tools = scene.asked_of(round, call).unwrap_or_default();
         over.extend(round.calls.iter().zip(tools).filter_map(|(shown, tool)| {
             let text = shown.result.as_deref()?;
             (!call.reply.tools[tool].told).then(|| Over {

@@ -6,12 +6,13 @@
 //! one call follows another when its list begins with the other's and goes on with the other's reply.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::digest::{Digest, Digests};
-use super::hash::{self, Hash};
+use super::hash::{self, Hash, Set};
 use super::rounds::{Round, ShownCall};
 use super::said::{Said, without_prefix, words};
 use super::tool::{hands_over_to, is_handoff_text};
@@ -39,6 +40,8 @@ pub(super) struct Transcript<'a> {
     pub(super) reflects: bool,
     /// Names of the tools on offer.
     pub(super) tools: Vec<Cow<'a, str>>,
+    offer: OnceCell<Hash>,
+    heard: OnceCell<Vec<Hash>>,
 }
 
 /// One thing that was said.
@@ -58,7 +61,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// Whose message it is, to the one who sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Author {
     /// The sender's own.
     Own,
@@ -126,6 +129,8 @@ impl<'a> Transcript<'a> {
             ends_in_system: body.last().is_some_and(|last| is_system(last)),
             reflects: false,
             tools: request.tools.as_deref().map(tool_names).unwrap_or_default(),
+            offer: OnceCell::new(),
+            heard: OnceCell::new(),
         };
         transcript.read(&body, digests);
         transcript
@@ -177,12 +182,14 @@ impl<'a> Transcript<'a> {
     ) {
         let at = self.entries.len();
         let texts: Vec<_> = answers.iter().map(|answer| text(answer)).collect();
+        let handing_over: Set<&str> = calls
+            .iter()
+            .filter(|call| hands_over_to(&call.function.name).is_some())
+            .map(|call| &*call.id)
+            .collect();
         let is_handoff = |answer: &Message<'_>, text: &str| {
-            let call = calls
-                .iter()
-                .find(|call| Some(&*call.id) == answer.tool_call_id.as_deref());
-            is_handoff_text(text)
-                || call.is_some_and(|call| hands_over_to(&call.function.name).is_some())
+            let id = answer.tool_call_id.as_deref();
+            is_handoff_text(text) || id.is_some_and(|id| handing_over.contains(id))
         };
         let handoff = answers
             .iter()
@@ -313,22 +320,26 @@ impl<'a> Transcript<'a> {
 
     /// Of the tools on offer.
     pub(super) fn offer(&self) -> Hash {
-        let names = self.tools.iter().map(|name| hash::of(name));
-        names.fold(NOTHING, hash::then)
+        *self.offer.get_or_init(|| {
+            let names = self.tools.iter().map(|name| hash::of(name));
+            names.fold(NOTHING, hash::then)
+        })
     }
 
     /// Whether somebody else of this name speaks in it: then whoever asks has another.
     pub(super) fn hears(&self, name: &str) -> bool {
-        self.entries.iter().any(|entry| entry.agent() == Some(name))
+        self.heard().binary_search(&hash::of(name)).is_ok()
     }
 
     /// The names of others who speak in it, sorted.
-    pub(super) fn heard(&self) -> Vec<Hash> {
-        let names = self.entries.iter().filter_map(Entry::agent);
-        let mut heard: Vec<Hash> = names.map(hash::of).collect();
-        heard.sort_unstable();
-        heard.dedup();
-        heard
+    pub(super) fn heard(&self) -> &[Hash] {
+        self.heard.get_or_init(|| {
+            let names = self.entries.iter().filter_map(Entry::agent);
+            let mut heard: Vec<Hash> = names.map(hash::of).collect();
+            heard.sort_unstable();
+            heard.dedup();
+            heard
+        })
     }
 
     /// All of it as one text: what a selector is shown.
@@ -339,6 +350,13 @@ impl<'a> Transcript<'a> {
             whole.push_str(entry.text());
         }
         whole
+    }
+
+    /// About how many bytes it was sent as.
+    pub(super) fn size(&self) -> usize {
+        let entries = self.entries.iter().map(|entry| entry.said.size());
+        let rounds = self.rounds.iter().map(Round::size);
+        self.system.len() + entries.chain(rounds).sum::<usize>()
     }
 
     /// What came from outside, first to last.

@@ -82,9 +82,9 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
             spans.push((Of::Level(at), operation.workflow(name, input, output)));
         }
     }
+    let societies: Set<usize> = run.turns.iter().filter_map(|turn| turn.society).collect();
     for (number, society) in run.societies.iter().enumerate() {
-        let members = run.turns.iter().any(|turn| turn.society == Some(number));
-        if society.told || !members {
+        if society.told || !societies.contains(&number) {
             continue;
         }
         let level = &levels[society.level];
@@ -150,6 +150,12 @@ fn learn(run: &Run, known: &Known, prompts: &mut Prompts) {
             prompts.unlearn(*prompt);
         }
     }
+}
+
+/// All calls on one level.
+fn all_on_level<'k>(run: &Run, known: &'k Known, level: usize) -> impl Iterator<Item = &'k Call> {
+    let calls = run.levels[level].calls.iter();
+    calls.filter_map(|call| known.get(*call))
 }
 
 fn first<'k>(turn: &Turn, known: &'k Known) -> Option<&'k Call> {
@@ -227,6 +233,7 @@ impl<'r> Spoken<'r> {
 
 fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<Named> {
     let spoken = Spoken::of(run, known);
+    let mut tools: Map<usize, Option<String>> = Map::default();
     run.turns
         .iter()
         .map(|turn| {
@@ -237,9 +244,11 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<N
                 let rule = Some(name.rule).filter(|rule| *rule != NameRule::Told);
                 return Some((name.text.to_string(), rule));
             }
-            let tool = tool_of(run, known, turn.level);
-            if let Some(tool) = tool.filter(|tool| !spoken.is_heard(turn, tool)) {
-                return Some((tool, Some(NameRule::AgentTool)));
+            let tool = tools
+                .entry(turn.level)
+                .or_insert_with(|| tool_of(run, known, turn.level));
+            if let Some(tool) = tool.as_ref().filter(|tool| !spoken.is_heard(turn, tool)) {
+                return Some((tool.clone(), Some(NameRule::AgentTool)));
             }
             let prompt = first(turn, known)?.known_by?;
             // Names are learned in teams; whoever speaks alone may be somebody else with the same instructions.
@@ -254,11 +263,7 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<N
 /// The tool that an agent alone on its level is: `AgentTool` takes its agent's name.
 fn tool_of(run: &Run, known: &Known, level: usize) -> Option<String> {
     let (call, tool) = run.levels[level].asked_by?;
-    let mut on_level = run
-        .calls
-        .iter()
-        .filter_map(|call| known.get(*call))
-        .filter(|call| call.level == level);
+    let mut on_level = all_on_level(run, known, level);
     let first = on_level.next()?;
     let alone = first.kind == Kind::Agent
         && on_level.all(|call| call.kind == Kind::Agent && call.system == first.system);
@@ -289,10 +294,7 @@ fn levels(run: &Run, known: &Known) -> Vec<Found> {
 
 /// The calls on one level; a client used by itself says nothing of it.
 fn on_level<'k>(run: &Run, known: &'k Known, level: usize) -> impl Iterator<Item = &'k Call> {
-    run.calls
-        .iter()
-        .filter_map(|call| known.get(*call))
-        .filter(move |call| call.level == level && call.kind != Kind::Bare)
+    all_on_level(run, known, level).filter(|call| call.kind != Kind::Bare)
 }
 
 /// Why the last of `calls` did not go well: then what they were for came to nothing.
@@ -348,11 +350,10 @@ fn class(run: &Run, known: &Known, level: usize, names: &[Named]) -> &'static st
             busy = Some((until, call.turn));
         }
     }
-    let mut turns: Vec<_> = run
-        .turns
-        .iter()
-        .zip(names)
-        .filter(|(turn, _)| turn.level == level && turn.society.is_none())
+    let turns = run.levels[level].turns.iter();
+    let mut turns: Vec<_> = turns
+        .map(|turn| (&run.turns[*turn], &names[*turn]))
+        .filter(|(turn, _)| turn.society.is_none())
         .collect();
     turns.sort_by_key(|(turn, _)| turn.span.start_ns);
     // Agents of one system message are told apart by their names.
@@ -423,31 +424,21 @@ fn tools(run: &mut Run, known: &mut Known, spans: &mut Vec<Span>) {
 
 /// What happened within something happened during it: inner levels within their tools' turns, turns within levels, the inmost first.
 fn extend(run: &mut Run, known: &Known) {
-    let cover = |run: &mut Run, level: usize| {
-        let turns = run.turns.iter().filter(|turn| turn.level == level);
-        let all = turns.fold(Extent::NOTHING, |mut all, turn| {
-            all.cover(turn.span);
-            all
-        });
-        run.levels[level].span.cover(all);
-    };
     for at in (0..run.levels.len()).rev() {
-        cover(run, at);
-        let span = run.levels[at].span;
-        if let Some((call, _)) = run.levels[at].asked_by
+        let level = &mut run.levels[at];
+        for turn in &level.turns {
+            level.span.cover(run.turns[*turn].span);
+        }
+        let span = level.span;
+        if let Some((call, _)) = level.asked_by
             && let Some(turn) = known.get(call).and_then(|call| call.turn)
         {
             run.turns[turn].span.cover(span);
         }
     }
-    for society in 0..run.societies.len() {
-        let turns = run
-            .turns
-            .iter()
-            .filter(|turn| turn.society == Some(society));
-        let all: Vec<Extent> = turns.map(|turn| turn.span).collect();
-        for span in all {
-            run.societies[society].span.cover(span);
+    for turn in &run.turns {
+        if let Some(society) = turn.society {
+            run.societies[society].span.cover(turn.span);
         }
     }
 }

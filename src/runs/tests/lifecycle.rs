@@ -137,7 +137,8 @@ fn beyond_the_most_open_runs_the_oldest_is_closed_early_and_counted() {
         play.runs.counts(),
         Counts {
             open: 2,
-            closed_early: 3
+            closed_early: 3,
+            capped: 0,
         }
     );
     assert_eq!(play.released.len(), 3);
