@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use gungraun::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use http::StatusCode;
-use spangate::capture::{Answer, Exchange, Opening, Reading};
+use spangate::exchange::{Answer, Exchange, Opening, Reading};
 use spangate::export::Encoding;
 use spangate::identity::{Customer, Identity};
 use spangate::openai::{ChatReply, ChatRequest, ReplyReader};

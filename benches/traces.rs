@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
-use spangate::capture::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
+use spangate::exchange::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
 use spangate::identity::Identity;
 use spangate::openai::{ChatReply, Choice, Usage};
 use spangate::runs::Made;

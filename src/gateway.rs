@@ -3,14 +3,11 @@
 mod assembly;
 mod backstage;
 mod shutdown;
-mod sketching;
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
 use std::{error, fmt};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -20,21 +17,18 @@ use tokio_util::task::TaskTracker;
 pub(crate) use assembly::export as export_settings;
 use backstage::Backstage;
 use shutdown::ShutdownTimer;
-use sketching::Sketching;
 
 use crate::admin::{Admin, Shown};
-use crate::capture::Budget;
-use crate::capture::worker::{self, Sink, Worker};
-use crate::capture::{Ending, Exchange, Kept, Opening};
+use crate::capture::worker::{self, Worker};
 use crate::config::Config;
+use crate::exchange::Budget;
 use crate::export::{ExportSettings, Exporter, Pace};
-use crate::metrics::{Metrics, ModelCall};
-use crate::openai::ChatRequest;
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
 use crate::proxy::{self, Proxy};
-use crate::runs::{Made, Runs};
+use crate::runs::Runs;
 use crate::server::{self, Listener, Shutdown};
-use crate::span::exchange::outcome;
-use crate::store::{OpenError, Recovered, Store, Writing};
+use crate::store::{OpenError, Store, Writing};
 use crate::traces::{Live, Traces};
 use crate::upstream::Reachability;
 
@@ -157,16 +151,17 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let (store, writing) = Store::open(assembly::store(&config)).map_err(StartError::Store)?;
         let live = Arc::new(Live::default());
-        let seen = Seen {
-            sketching: Sketching::new(Arc::clone(&live)),
-            runs: Runs::new(assembly::runs(&config.runs), store.agent_names()),
-            store: Arc::clone(&store),
-            metrics: Arc::clone(&metrics),
-        };
+        let runs = Runs::new(assembly::runs(&config.runs), store.agent_names());
+        let pipeline = Pipeline::new(
+            runs,
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            Arc::clone(&live),
+        );
         let (capture, worker) = worker::start(
             Budget::new(config.capture.max_memory),
             Arc::<Store>::clone(&store),
-            seen,
+            pipeline,
         )
         .map_err(StartError::System)?;
         let looked = capture.clone();
@@ -376,114 +371,5 @@ impl Gateway {
         }
         self.admin_shutdown.cut();
         tracing::info!("stopped");
-    }
-}
-
-/// From what was seen to what is to be exported.
-struct Seen {
-    sketching: Sketching,
-    runs: Runs,
-    store: Arc<Store>,
-    metrics: Arc<Metrics>,
-}
-
-impl Seen {
-    fn ask(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept) {
-        self.runs.asked(opening, started_ns, body, Instant::now());
-    }
-
-    fn recover(&mut self, found: Recovered) {
-        match found {
-            Recovered::Began(exchange) if exchange.opening.chat => {
-                self.ask(exchange.opening, exchange.started_ns, exchange.request);
-            }
-            Recovered::Began(_) => {}
-            Recovered::Ended(exchange) => {
-                let exchange = Arc::new(exchange);
-                // All others were written when they ended.
-                if exchange.ending == Ending::Recovered {
-                    self.store.ended(&exchange);
-                }
-                self.settle(exchange);
-            }
-        }
-    }
-
-    fn settle(&mut self, exchange: Arc<Exchange>) {
-        let made = self.runs.settled(exchange, Instant::now());
-        self.hand_over(made);
-    }
-
-    /// Counts the chat completion that settled last.
-    fn count(&self, exchange: &Exchange) {
-        if !exchange.opening.chat {
-            return;
-        }
-        let reading = exchange.reading.as_ref();
-        // Of an exchange that was not grouped, nobody has read the request yet.
-        let read_now = || {
-            let model = |request: Option<&ChatRequest<'_>>| {
-                let model = request?.model.as_deref()?;
-                Some(model.to_owned())
-            };
-            exchange.request.asks(&exchange.opening, model)
-        };
-        let grouped = self.runs.asked_model().map(Cow::Borrowed);
-        let model = grouped.or_else(|| read_now().map(Cow::Owned));
-        self.metrics.model_call(&ModelCall {
-            model: model.as_deref(),
-            outcome: outcome(exchange),
-            usage: reading.and_then(|reading| reading.reply.usage),
-            first_token: reading
-                .and_then(|reading| reading.first_token)
-                .filter(|_| exchange.is_streamed()),
-        });
-    }
-
-    /// In this order: an exchange is done with once its spans are in the store.
-    fn hand_over(&mut self, made: Vec<Made>) {
-        for made in made {
-            self.store.add(made);
-        }
-        self.store.released(self.runs.released());
-        self.store.learned(self.runs.learned());
-        self.metrics.runs(self.runs.counts());
-    }
-}
-
-impl Sink for Seen {
-    fn begin(&mut self) {
-        let store = Arc::clone(&self.store);
-        store.recover(|found| {
-            worker::unharmed(|| self.recover(found));
-        });
-    }
-
-    fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept) {
-        self.ask(opening, started_ns, body);
-    }
-
-    fn settled(&mut self, exchange: Exchange) {
-        let reading = exchange.reading.as_ref();
-        if exchange.request.is_shortened() || reading.is_some_and(|reading| reading.reply.cut) {
-            self.metrics.capture_cut();
-        }
-        let exchange = Arc::new(exchange);
-        self.store.ended(&exchange);
-        let made = self.runs.settled(Arc::clone(&exchange), Instant::now());
-        self.count(&exchange);
-        self.hand_over(made);
-    }
-
-    fn rest(&mut self) -> Option<Instant> {
-        let made = self.runs.expired(Instant::now());
-        self.hand_over(made);
-        let again = self.sketching.rest(&self.runs);
-        [self.runs.next_expiry(), again].into_iter().flatten().min()
-    }
-
-    fn close(&mut self) {
-        let made = self.runs.close();
-        self.hand_over(made);
     }
 }

@@ -14,7 +14,7 @@ pub use credential::Credential;
 pub use trace::{ToldBy, ToldTrace};
 
 use crate::config;
-use crate::span::{Attributes, Name, SpanId, ValueRef, key};
+use crate::id::{SpanId, TraceId};
 use bounds::Bounds;
 use told::Told;
 
@@ -256,7 +256,7 @@ fn told(headers: &HeaderMap, unreadable: &mut Vec<String>) -> Merged {
 /// The trace in force, and the parent in it.
 fn place(
     merged: &Merged,
-    traceparent: Option<(crate::span::TraceId, SpanId)>,
+    traceparent: Option<(TraceId, SpanId)>,
     credential: &Credential,
     unreadable: &mut Vec<String>,
 ) -> (Option<ToldTrace>, Option<SpanId>) {
@@ -309,41 +309,5 @@ impl Identity {
         let unreadable = self.unreadable.iter();
         let unreadable: usize = unreadable.map(|sentence| PLACE + sentence.len()).sum();
         texts + metadata + unreadable
-    }
-
-    /// Tells what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
-    pub fn attributes(&self, out: &mut impl Attributes) {
-        self.attributes_but(&[], out);
-    }
-
-    /// The same without the name of one agent: for every span of the run that this began.
-    pub fn attributes_of_run(&self, out: &mut impl Attributes) {
-        self.attributes_but(&[key::AGENT_NAME], out);
-    }
-
-    fn attributes_but(&self, unwanted: &[&str], out: &mut impl Attributes) {
-        let texts = [
-            (key::CUSTOMER_IDENTIFIER, &self.customer.identifier),
-            (key::CUSTOMER_EMAIL, &self.customer.email),
-            (key::CUSTOMER_NAME, &self.customer.name),
-            (key::THREAD_IDENTIFIER, &self.thread),
-            (key::SESSION_IDENTIFIER, &self.session),
-            (key::TRACE_GROUP_IDENTIFIER, &self.trace_group),
-            (key::CUSTOM_IDENTIFIER, &self.custom),
-            (key::ENVIRONMENT, &self.environment),
-            (key::WORKFLOW_NAME, &self.workflow_name),
-            (key::AGENT_NAME, &self.agent_name),
-        ];
-        for (key, text) in texts {
-            if let Some(text) = text
-                && !unwanted.contains(&key)
-            {
-                out.put(Name::Fixed(key), ValueRef::Text(text));
-            }
-        }
-        for (name, text) in &self.metadata {
-            let name = Name::Prefixed(key::METADATA_PREFIX, name);
-            out.put(name, ValueRef::Text(text));
-        }
     }
 }

@@ -29,26 +29,32 @@
 //!
 //! Left to right, never back: the proxy knows nothing of runs, runs know nothing of HTTP, export knows nothing of OpenAI.
 //!
+//! The table goes from the ground floor up. A module uses only modules that stand before it, which a test checks (`layers`).
+//!
 //! | module | one sentence |
 //! |---|---|
-//! | [`cli`], [`logging`] | words on the command line become one call; what happens is said on stderr |
+//! | [`special`], [`media_type`], [`bearer`], [`clock`] | letters that JSON escapes, names of formats, bearer tokens, a time that no setting of the wall's clock turns back |
+//! | [`id`] | ids of exchanges, traces and spans |
+//! | [`encoding`], [`sse`], [`openai`] | bytes become requests and replies; tolerant of everything |
 //! | [`config`] | what was written becomes what is meant; a `Config` in hand is valid |
-//! | [`gateway`] | the whole, put together, and its orderly end |
-//! | [`server`] | accepts, limits, drains |
-//! | [`proxy`] | the order of one request; the only place that knows all of it |
+//! | [`redact`] | keys are taken out of what others wrote |
+//! | [`cli`], [`logging`] | words on the command line become one call; what happens is said on stderr |
 //! | [`identity`] | headers become who is asking: customer, thread, run, agent |
+//! | [`exchange`] | the domain model: one request, its reply, how both ended, and copies of their bodies within a budget |
+//! | [`span`], [`tree`] | the model of a span, Respan's names for its attributes, and who sets them; spans as a tree of text |
+//! | [`runs`] | exchanges become runs, turns of agents and tool calls, from what they show |
 //! | [`tap`] | forwards frames, tells an observer what it saw and, once, how it ended |
 //! | [`upstream`] | where requests go: TLS, pool, and what a silence is |
 //! | [`capture`] | the observers: bytes within limits, times, outcome; makes the `Exchange` |
-//! | [`clock`] | the time of exchanges, in an order that no setting of the wall's clock changes |
-//! | [`encoding`], [`sse`], [`openai`] | bytes become requests and replies; tolerant of everything |
-//! | [`redact`] | keys are taken out of what others wrote |
-//! | [`runs`] | exchanges become runs, turns of agents and tool calls, from what they show |
-//! | [`span`] | the model of a span, Respan's names for its attributes, and who sets them |
 //! | [`store`] | what must not be lost: exchanges under way, spans not yet accepted, and the account of them |
+//! | [`metrics`] | what is counted |
 //! | [`export`] | spans become posts, and posts become accepted |
 //! | [`traces`] | what the store holds and what goes on, as lists and trees for people; made only while somebody looks |
-//! | [`metrics`], [`admin`] | what is counted, and the port that shows it and the traces |
+//! | [`pipeline`] | the heart: exchange, runs, store, metrics, in this order |
+//! | [`server`], [`health`] | accepts, limits, drains; whether there is service |
+//! | [`proxy`] | the order of one request; the only place that knows all of it |
+//! | [`admin`] | the port that shows metrics, health and traces |
+//! | [`gateway`] | the whole, put together, and its orderly end |
 //! | [`check`], [`demo`] | what a configuration amounts to; a first look at all of it |
 //! | [`tail`], [`replay`] | traces of a running gateway, as trees on a terminal; and its spans that leave only when somebody asks for it |
 //!
@@ -63,14 +69,19 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod encoding;
+pub mod exchange;
 pub mod export;
 pub mod gateway;
 mod health;
+mod id;
 pub mod identity;
+#[cfg(test)]
+mod layers;
 pub mod logging;
 mod media_type;
 pub mod metrics;
 pub mod openai;
+pub mod pipeline;
 pub mod proxy;
 pub mod redact;
 pub mod replay;

@@ -27,8 +27,9 @@ use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::capture::{Answered, Asked, Capture, ExchangeId, Opening};
+use crate::capture::{Answered, Asked, Capture};
 use crate::config::Secret;
+use crate::exchange::{ExchangeId, Opening};
 use crate::health;
 use crate::identity::{self, Log};
 use crate::metrics::{Endpoint, Metrics};

@@ -46,7 +46,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::{Exchange, ExchangeId, Kept, Opening, Retrying};
+use crate::exchange::{Exchange, ExchangeId, Kept, Opening, Retrying};
 use crate::identity::Credential;
 use crate::span::TraceId;
 use crate::span::exchange::told_place;

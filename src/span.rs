@@ -10,7 +10,7 @@
 
 pub mod chat;
 pub mod exchange;
-mod id;
+pub mod identity;
 pub mod json;
 pub mod key;
 pub mod operation;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use id::{SpanId, TraceId};
+pub use crate::id::{SpanId, TraceId};
 pub use sink::{Attributes, Collect, Head, Name, Sink, Tell, ValueRef, decimal, tell_all};
 
 /// One finished operation, ready to be exported.

@@ -49,8 +49,9 @@ use std::time::SystemTime;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::capture::{Begun, Exchange, ExchangeId, Journal, Kept, Opening};
+use crate::capture::{Begun, Journal};
 use crate::clock::Moment;
+use crate::exchange::{Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
 use crate::span::Span;
 

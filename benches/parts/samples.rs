@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use spangate::capture::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
+use spangate::exchange::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
 use spangate::identity::Identity;
 use spangate::openai::{ChatReply, Choice};
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::budget::{Budget, Copied};
-use super::exchange::Opening;
-use super::kept::Kept;
+use crate::exchange::Kept;
+use crate::exchange::Opening;
+use crate::exchange::{Budget, Copied};
 use crate::openai::{Media, Skeleton};
 
 /// The copy of a body that may still grow.
@@ -166,7 +166,7 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::worker::tests::opening;
+    use crate::exchange::tests::opening;
 
     fn asking(told: Option<u64>) -> Asking {
         Asking::new(&opening("/"), &Budget::new(1 << 20), told)

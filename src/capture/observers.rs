@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::asking::Asking;
-use super::budget::{Budget, Copied, Reservation};
-use super::exchange::{Answer, Ending, Exchange, Opening};
 use super::queue::{Begun, Capture, Event, Piece};
+use crate::exchange::{Answer, Ending, Exchange, Opening};
+use crate::exchange::{Budget, Copied, Reservation};
 use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};

@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::asking::Asking;
-use super::budget::{Budget, Copied, Reservation};
-use super::exchange::{Answer, Exchange, Opening};
-use super::kept::Kept;
 use super::observers::{self, Answered, Asked};
 use crate::clock::{Clock, Moment};
+use crate::exchange::Kept;
+use crate::exchange::{Answer, Exchange, Opening};
+use crate::exchange::{Budget, Copied, Reservation};
 use crate::redact::KnownSecrets;
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.

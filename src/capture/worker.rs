@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Reservation};
-use super::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
-use super::kept::Kept;
 use super::queue::{Capture, Event, Journal, Piece};
+use crate::exchange::Kept;
+use crate::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
+use crate::exchange::{Budget, Reservation};
 use crate::openai::{Finished, ReplyReader};
 
 /// The worker's thread; ends when it is told that nothing more will come.

@@ -9,7 +9,7 @@ use super::*;
 
 mod bounds;
 mod trace;
-use crate::span::{TraceId, Value};
+use crate::span::{self, TraceId, Value};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -45,7 +45,7 @@ fn told_trace(identity: &Identity) -> Option<(String, ToldBy)> {
 
 fn attributes(identity: &Identity) -> Vec<(String, String)> {
     let mut out = Vec::new();
-    identity.attributes(&mut out);
+    span::identity::attributes(identity, &mut out);
     let text = |value| {
         if let Value::Text(text) = value {
             text
@@ -362,7 +362,7 @@ proptest! {
         }
         let identity = read(&headers, &Defaults::default());
         let mut out = Vec::new();
-        identity.attributes(&mut out);
+        span::identity::attributes(&identity, &mut out);
         prop_assert!(identity.trace.is_none_or(|trace| trace.id.0 != [0; 16]));
         prop_assert!(identity.parent.is_none_or(|parent| parent.0 != [0; 8]));
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Credential;
-use crate::span::{SpanId, TraceId};
+use crate::id::{SpanId, TraceId};
 
 /// Changes when the derivation below does, so that old and new ids cannot be confused.
 const DERIVATION: &[u8] = b"spangate trace id 1\0";

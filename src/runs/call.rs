@@ -10,7 +10,7 @@ use super::kind::Kind;
 use super::known::Key;
 use super::prompts::Prompt;
 use super::tool::hands_over_to;
-use crate::capture::{CallKey, ExchangeId};
+use crate::exchange::{CallKey, ExchangeId};
 use crate::openai::{ChatReply, ToolCall};
 
 /// Names a call within its scope, in order of arrival.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::capture::Exchange;
+use crate::exchange::Exchange;
 use crate::span::exchange::{self, span_id};
 use crate::span::{Collect, Place, Sink, Span, SpanId, Tell};
 

@@ -9,11 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-
 use super::Made;
 use super::hash::Map;
-use crate::capture::{CallKey, Ending, Exchange, ExchangeId, Retrying};
+use crate::exchange::{CallKey, Exchange, ExchangeId, Retrying};
 use crate::span::exchange::span;
 use crate::span::{Event, Key, Place, Status, Value, key};
 
@@ -96,15 +94,17 @@ impl Retries {
             (place, earlier) = joined(before, place);
         }
         let fits = self.bytes + exchange.weight() <= MAX_HELD;
-        let (Some(attempt), true) = (exchange.opening.retry, fits && is_repeatable(&exchange))
+        let (Some(attempt), true) = (exchange.opening.retry, fits && exchange.is_repeatable())
         else {
             self.released.extend(earlier);
             self.released.push(exchange.opening.id);
             return Some(Made::Call { exchange, place });
         };
         self.bytes += exchange.weight();
-        let until =
-            now + announced(&exchange).map_or(self.idle, |delay| self.idle.max(delay + GRACE));
+        let until = now
+            + exchange
+                .announced_delay()
+                .map_or(self.idle, |delay| self.idle.max(delay + GRACE));
         self.next_expiry = Some(self.next_expiry.map_or(until, |next| next.min(until)));
         self.held
             .entry(exchange.call_key())
@@ -211,50 +211,6 @@ fn failed_attempt(held: &Held) -> Event {
         name: Cow::Borrowed("attempt failed"),
         attributes,
     }
-}
-
-/// Whether an SDK repeats a request that ended like this: what OpenAI's SDKs do, unless the upstream says otherwise.
-pub(super) fn is_repeatable(exchange: &Exchange) -> bool {
-    if !exchange.opening.chat {
-        return false;
-    }
-    let status = exchange.answer.as_ref().map(|answer| answer.status);
-    match (&exchange.ending, status) {
-        (Ending::ClientLeft | Ending::Recovered, _) => false,
-        (Ending::Unreachable(_) | Ending::Broke(_) | Ending::Timeout(_), None) => true,
-        // A stream's break reaches the program; only a whole reply is asked for again.
-        (Ending::Broke(_), Some(status)) if status.is_success() => !exchange.is_streamed(),
-        (_, Some(status)) => match exchange.response_header("x-should-retry") {
-            Some("true") => true,
-            Some("false") => false,
-            _ => {
-                status.is_server_error()
-                    || matches!(
-                        status,
-                        StatusCode::REQUEST_TIMEOUT
-                            | StatusCode::CONFLICT
-                            | StatusCode::TOO_MANY_REQUESTS
-                    )
-            }
-        },
-        (_, None) => false,
-    }
-}
-
-/// How long the upstream asked to be left alone.
-fn announced(exchange: &Exchange) -> Option<Duration> {
-    let number = |name: &str| {
-        exchange
-            .response_header(name)?
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|number| *number > 0.0)
-    };
-    let seconds = number("retry-after-ms")
-        .map(|milliseconds| milliseconds / 1000.0)
-        .or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds.min(3600.0)).ok()
 }
 
 #[cfg(test)]

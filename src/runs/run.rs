@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::call::{CallId, RunId, Speaker};
 use super::hash::{Hash, Map, Set};
-use crate::capture::{ExchangeId, Opening};
+use crate::exchange::{ExchangeId, Opening};
 use crate::span::{SpanId, TraceId};
 
 /// A run.

@@ -11,11 +11,10 @@ use super::hash::Map;
 use super::kind::{self, Kind};
 use super::known::Known;
 use super::prompts::Prompts;
-use super::retries::is_repeatable;
 use super::run::{Extent, Run};
 use super::tree;
 use super::{Asker, Made, Shared};
-use crate::capture::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
+use crate::exchange::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
 use crate::span::exchange::failure;
 use crate::span::{Key, Place, Value, key};
 
@@ -159,7 +158,7 @@ impl Scope {
         let failed = exchange
             .opening
             .retry
-            .filter(|_| is_repeatable(exchange))
+            .filter(|_| exchange.is_repeatable())
             .map(|attempt| (exchange.call_key(), attempt));
         if let Some((key, attempt)) = failed {
             let waiting = self.failed.entry(key).or_default();

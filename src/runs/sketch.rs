@@ -10,7 +10,7 @@ use super::kind::Kind;
 use super::run::Run;
 use super::scope::Scope;
 use super::tree::{self, Of};
-use crate::capture::ExchangeId;
+use crate::exchange::ExchangeId;
 use crate::span::exchange::span_id;
 use crate::span::operation::{Came, Operation, tool_id};
 use crate::span::{Span, SpanId, TraceId, key};

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::capture::{Answer, Ending, Reading};
+use crate::exchange::{Answer, Ending, Reading};
 use crate::identity;
 use crate::openai::{ChatReply, Choice, Failure, ToolCall};
 use crate::span::exchange::span_id;

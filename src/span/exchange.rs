@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use sha2::{Digest, Sha256};
 
 use super::chat;
+use super::identity;
 use super::{
     Attributes, Collect, Head, Name, Place, Sink, Span, SpanId, TraceId, ValueRef, key, tell_all,
 };
-use crate::capture::{Ending, Exchange, ExchangeId, Opening, Reading};
+use crate::exchange::{Ending, Exchange, ExchangeId, Opening, Reading};
 use crate::openai::ChatRequest;
 
 /// What a client that left is recorded as, there being no status for it; nginx's word.
@@ -65,7 +66,7 @@ fn tell_asked<S: Sink>(
             set(put, key::ENTITY_PATH, "");
         }
         put_transport(put, exchange, &outcome);
-        opening.identity.attributes(put);
+        identity::attributes(&opening.identity, put);
         put_notes(put, exchange, reading, &outcome);
         tell_all(&place.notes, put);
     })

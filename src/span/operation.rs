@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::chat;
 use super::exchange::plain;
+use super::identity;
 use super::json::Json;
 use super::{Key, Span, SpanId, Status, TraceId, Value, key};
-use crate::capture::{ExchangeId, Opening};
+use crate::exchange::{ExchangeId, Opening};
 use crate::identity::Credential;
 
 /// The name of an agent that is not known.
@@ -129,7 +130,7 @@ impl Operation<'_> {
     }
 
     fn span(self, name: String, status: Status, mut attributes: Vec<(Key, Value)>) -> Span {
-        self.opening.identity.attributes_of_run(&mut attributes);
+        identity::attributes_of_run(&self.opening.identity, &mut attributes);
         if let Some(rule) = self.rule {
             set(&mut attributes, key::RULE, rule.to_owned());
         }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::database::{Outcome, Trouble, signed, unsigned};
 use super::ranges::Ranges;
-use crate::capture::ExchangeId;
+use crate::exchange::ExchangeId;
 
 #[derive(Debug, Default)]
 pub(super) struct Book {

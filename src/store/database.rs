@@ -14,7 +14,7 @@ use super::record::Rows;
 use super::retention::Bounds;
 use super::schema;
 use super::values::{Held, Most, Sparse, Values, Work};
-use crate::capture::ExchangeId;
+use crate::exchange::ExchangeId;
 use crate::span::{SpanId, TraceId};
 
 /// Why the database cannot be used.

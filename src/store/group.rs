@@ -16,7 +16,8 @@ use super::ranges::Ranges;
 use super::record;
 use super::summary::Summary;
 use super::values::{Among, Owner, Values};
-use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
+use crate::capture::Begun;
+use crate::exchange::{Exchange, ExchangeId, Kept, Opening};
 use crate::runs::{Made, Prompt};
 use columns::{BODIES, ENDS, RECORDS, REQUESTS};
 

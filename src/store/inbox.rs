@@ -10,7 +10,8 @@ use super::Replay;
 use super::database::{Database, Found, Refused};
 use super::queue::NewSpan;
 use super::record::Rows;
-use crate::capture::{Begun, Exchange, ExchangeId, Kept, Opening};
+use crate::capture::Begun;
+use crate::exchange::{Exchange, ExchangeId, Kept, Opening};
 use crate::runs::Prompt;
 
 /// How long messages gather, from the first on: a commit for each would cost more than all of the writing. Short enough for a beginning to be

@@ -10,7 +10,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::capture::{Answer, Ending, Exchange, ExchangeId, Kept, Opening, Reading, kept_header};
+use crate::capture::kept_header;
+use crate::exchange::{Answer, Ending, Exchange, ExchangeId, Kept, Opening, Reading};
 use crate::identity::Identity;
 use crate::openai::{ChatReply, ChatRequest, Media};
 

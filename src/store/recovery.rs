@@ -11,8 +11,8 @@ use super::inbox::{AT_ONCE, Note, Question};
 use super::record::read_opening;
 use super::writer::Writer;
 use super::{Store, lock, unix_nanoseconds};
-use crate::capture::{Exchange, ExchangeId};
 use crate::clock::Moment;
+use crate::exchange::{Exchange, ExchangeId};
 use crate::runs::{Made, Prompt};
 use crate::span::SpanId;
 

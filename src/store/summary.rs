@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capture::Exchange;
+use crate::exchange::Exchange;
 use crate::runs::Made;
 use crate::span::exchange::{name, span_id, went_wrong};
 use crate::span::json::Json;

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
-use crate::capture::{Answer, Ending, Reading};
+use crate::exchange::{Answer, Ending, Reading};
 use crate::identity;
 use crate::openai::{ChatReply, Choice};
 use crate::span::SpanId;

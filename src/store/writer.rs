@@ -25,7 +25,7 @@ use super::directory::Directory;
 use super::inbox::{Note, Question};
 use super::retention::{Bounds, Retention};
 use super::{DropReason, Settings, Store, unix_nanoseconds};
-use crate::capture::ExchangeId;
+use crate::exchange::ExchangeId;
 use room::Room;
 
 /// How often the disk is looked at when nothing else happens, and how often a failing one is tried again.

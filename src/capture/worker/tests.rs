@@ -6,32 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
-use crate::capture::{Begun, Ending, Opening};
+use crate::capture::Begun;
 use crate::clock::Moment;
-use crate::identity::{self, Defaults};
+use crate::exchange::tests::opening;
+use crate::exchange::{Ending, Opening};
 use crate::tap::{End, Observer};
-
-pub(in crate::capture) fn opening(path: &str) -> Opening {
-    Opening {
-        id: ExchangeId::new(),
-        identity: identity::read(&HeaderMap::new(), &Defaults::default()),
-        method: Method::POST,
-        path: path.to_owned(),
-        retry: None,
-        content_encoding: None,
-        chat: true,
-        content: true,
-        entity_content: false,
-        may_be_agent: true,
-        media: crate::openai::Media::Size,
-        max_body: 1 << 20,
-        system: "openai",
-        wall_offset_ns: 0,
-    }
-}
 
 type Seen = Arc<Mutex<Vec<Exchange>>>;
 

@@ -6,7 +6,7 @@ use prost::Message as _;
 use serde_json::json;
 
 use super::*;
-use crate::capture::{Answer, Ending, Exchange, ExchangeId, Opening, Reading};
+use crate::exchange::{Answer, Ending, Exchange, ExchangeId, Opening, Reading};
 use crate::identity::{Customer, Identity};
 use crate::openai::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
 use crate::runs::Made;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::*;
-use crate::capture::{Answer, Opening};
+use crate::exchange::{Answer, Ending, Opening};
 use crate::identity;
 use crate::span::Span;
 use crate::span::exchange::told_place;

@@ -9,7 +9,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
-use crate::capture::{Budget, Opening, worker};
+use crate::capture::worker;
+use crate::exchange::{Budget, Opening};
 use crate::identity::{self, Defaults};
 use crate::span::{Key, Status, Value};
 use crate::tap::{End, Observer};

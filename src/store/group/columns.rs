@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::Group;
-use crate::capture::{Kept, Opening};
+use crate::exchange::{Kept, Opening};
 use crate::store::blob::Blob;
 use crate::store::database::{Outcome, signed, unsigned};
 use crate::store::record;

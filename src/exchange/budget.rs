@@ -25,7 +25,7 @@ impl Budget {
     }
 
     /// Room for at most `limit` bytes of `parent`'s: what one reply may hold at a time.
-    pub(super) fn within(parent: &Arc<Budget>, limit: usize) -> Arc<Self> {
+    pub(crate) fn within(parent: &Arc<Budget>, limit: usize) -> Arc<Self> {
         Arc::new(Budget {
             limit,
             held: AtomicUsize::new(0),
@@ -35,7 +35,7 @@ impl Budget {
 
     /// Room for what an exchange takes beside its bodies. There is a quarter more than for bodies, so that no body can keep an exchange from
     /// being told.
-    pub(super) fn facts(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+    pub(crate) fn facts(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         let taken = self.take_up_to(bytes, self.limit.saturating_add(self.limit / 4));
         taken.then(|| Reservation {
             held: bytes,
@@ -87,18 +87,18 @@ impl Budget {
 
 /// A part of the budget, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     held: usize,
     budget: Arc<Budget>,
 }
 
 impl Reservation {
-    pub(super) fn new(budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
         Reservation { held: 0, budget }
     }
 
     /// For bytes that are held already, in the same budget.
-    pub(super) fn beside(&self, bytes: usize) -> Self {
+    pub(crate) fn beside(&self, bytes: usize) -> Self {
         self.budget.take_anyway(bytes);
         Reservation {
             held: bytes,
@@ -107,7 +107,7 @@ impl Reservation {
     }
 
     /// Makes it `more` bytes larger, if the budget has room for that and for what exchanges take beside bodies.
-    pub(super) fn add_facts(&mut self, more: usize) -> bool {
+    pub(crate) fn add_facts(&mut self, more: usize) -> bool {
         let limit = self.budget.limit;
         let fits = self
             .budget
@@ -119,7 +119,7 @@ impl Reservation {
     }
 
     /// Makes it at least `bytes` large, if the budget has room for that.
-    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.held);
         // The budget's counter is every thread's: it is left alone where nothing changes.
         let fits = more == 0 || self.budget.take(more);
@@ -138,14 +138,14 @@ impl Drop for Reservation {
 
 impl Budget {
     #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 }
 
 /// A growing copy of a body, cut where its limit or the shared budget ends.
 #[derive(Debug)]
-pub(super) struct Copied {
+pub(crate) struct Copied {
     bytes: Vec<u8>,
     cut: bool,
     limit: usize,
@@ -153,7 +153,7 @@ pub(super) struct Copied {
 }
 
 impl Copied {
-    pub(super) fn new(limit: usize, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(limit: usize, budget: Arc<Budget>) -> Self {
         Copied {
             bytes: Vec::new(),
             cut: false,
@@ -163,21 +163,21 @@ impl Copied {
     }
 
     /// Room made at once for a body of a told length, but not for one that only claims to be huge. What does not come does not count.
-    pub(super) fn expect(&mut self, length: usize) {
+    pub(crate) fn expect(&mut self, length: usize) {
         let length = length.min(self.limit).min(256 * 1024);
         self.bytes
             .reserve_exact(length.saturating_sub(self.bytes.len()));
     }
 
     /// Room made and counted at once for what comes in many small parts. Without room in the budget none is made, and each part counts alone.
-    pub(super) fn claim(&mut self, length: usize) {
+    pub(crate) fn claim(&mut self, length: usize) {
         if length > self.bytes.capacity() && self.reserved.grow(length) {
             self.bytes.reserve_exact(length - self.bytes.len());
         }
     }
 
     /// Takes what fits; after a cut, nothing more: what follows a gap means nothing.
-    pub(super) fn push(&mut self, data: &[u8]) {
+    pub(crate) fn push(&mut self, data: &[u8]) {
         if self.cut {
             return;
         }
@@ -192,13 +192,13 @@ impl Copied {
     }
 
     /// Bytes until it is cut.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.limit - self.bytes.len()
     }
 
     /// Goes on as a skeleton of what was copied, in the room of a whole copy. The copy itself takes nothing more until it is
     /// [filled](Self::fill). None where there is no room, or the body has no skeleton. For as long as this takes, there are both.
-    pub(super) fn as_skeleton(&mut self) -> Option<Skeleton> {
+    pub(crate) fn as_skeleton(&mut self) -> Option<Skeleton> {
         if self.cut || !self.reserved.grow(self.limit) {
             return None;
         }
@@ -209,36 +209,36 @@ impl Copied {
     }
 
     /// Holds what a skeleton came to.
-    pub(super) fn fill(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn fill(&mut self, bytes: Vec<u8>) {
         self.bytes = bytes;
     }
 
     /// Whether most of what one reply may hold is taken.
-    pub(super) fn is_short_of_room(&self) -> bool {
+    pub(crate) fn is_short_of_room(&self) -> bool {
         let budget = &self.reserved.budget;
         budget.own_room() < budget.limit / 2
     }
 
     /// Counts what is held beside its bytes, once no more of them come. Without room it is cut.
-    pub(super) fn weigh(&mut self, beside: usize) {
+    pub(crate) fn weigh(&mut self, beside: usize) {
         self.cut |= !self.reserved.grow(self.reserved.held + beside);
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.cut
     }
 
     /// All of it, which no longer grows.
-    pub(super) fn into_parts(self) -> (Vec<u8>, bool, Reservation) {
+    pub(crate) fn into_parts(self) -> (Vec<u8>, bool, Reservation) {
         (self.bytes, self.cut, self.reserved)
     }
 
     /// What was copied; an empty copy with what is left of the limit stays behind, cut if this one was.
-    pub(super) fn take(&mut self) -> Copied {
+    pub(crate) fn take(&mut self) -> Copied {
         let reserved = Reservation::new(Arc::clone(&self.reserved.budget));
         let next = Copied {
             bytes: Vec::new(),

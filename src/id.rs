@@ -1,9 +1,60 @@
-//! Ids of traces and spans: bytes within, lower-case hex outside (W3C Trace Context, section 3.2.2).
+//! Ids of exchanges, and of traces and spans: bytes within, lower-case hex outside (W3C Trace Context, section 3.2.2).
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
+use uuid::{Builder, Uuid};
+
+/// Names an exchange: ordered by time, and random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExchangeId(Uuid);
+
+impl ExchangeId {
+    /// An id that nothing else has: the time in milliseconds and 74 random bits, which need no secrecy, so that no system call is made for them.
+    pub fn new() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let milliseconds = since.map_or(0, |since| since.as_millis());
+        let mut random = [0; 10];
+        fastrand::fill(&mut random);
+        let builder = Builder::from_unix_timestamp_millis(
+            u64::try_from(milliseconds).unwrap_or(u64::MAX),
+            &random,
+        );
+        ExchangeId(builder.into_uuid())
+    }
+
+    /// The id that these are the bytes of.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        ExchangeId(Uuid::from_bytes(bytes))
+    }
+
+    /// What ids of spans are derived from.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// As the value of a header.
+    pub fn header_value(&self) -> HeaderValue {
+        let mut buffer = Uuid::encode_buffer();
+        HeaderValue::from_str(self.0.hyphenated().encode_lower(&mut buffer))
+            .unwrap_or(HeaderValue::from_static("unknown"))
+    }
+}
+
+impl Default for ExchangeId {
+    fn default() -> Self {
+        ExchangeId::new()
+    }
+}
+
+impl fmt::Display for ExchangeId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(formatter)
+    }
+}
 
 /// A trace id: 16 bytes, never all zero (W3C Trace Context, section 3.2.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,93 +1,159 @@
-//! What a body asks, read once for everybody who wants to know: grouping is first, and the exporter next, on another thread.
-//!
-//! A short body is read anew each time; that is cheaper than to keep what was read.
+//! The copy of a body that does not grow any more. Whoever looks at it first has its media taken out, off the client's path.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use self_cell::self_cell;
 
-use super::exchange::Opening;
-use super::kept::Kept;
+use super::budget::{Copied, Reservation};
+use super::meta::Opening;
+use super::question::Question;
 use crate::encoding::Decoder;
-use crate::openai::{ChatRequest, Mark, Media, NotAnObject, Skeleton, without_media};
-
-/// Shortest body, in bytes, of which it is kept what was read.
-const LONG: usize = 16 << 10;
-
-/// Kept is what takes no more memory than this part of the body: not what was read of a million empty messages.
-const SHARE: usize = 2;
+use crate::openai::{ChatRequest, Mark, Media as Wanted, Skeleton, without_media};
 
 /// A coded body is decoded up to so many times of what is kept of one.
 const DECODED: usize = 4;
 
-self_cell!(
-    /// A request, and the body that it borrows from.
-    struct Read {
-        owner: Bytes,
-        #[covariant]
-        dependent: ChatRequest,
-    }
-
-    impl { Debug }
-);
-
-/// What a body asks, as soon as it was read; none where it is not kept. Clones share it.
+/// The copy of a body. Clones share its bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Question(Option<Arc<OnceLock<Option<Read>>>>);
-
-impl Question {
-    /// Of a body that is read anew each time.
-    pub(super) const NOT_KEPT: Question = Question(None);
-
-    /// Of this body, which nobody has read yet.
-    pub(super) fn of(body: &Bytes) -> Self {
-        Question((body.len() >= LONG).then(Arc::default))
-    }
-
-    /// Most bytes that it may come to take.
-    pub(super) fn weight(&self, body: &Bytes) -> usize {
-        self.0.as_ref().map_or(0, |_| body.len() / SHARE)
-    }
+pub struct Kept {
+    /// As they came, or without media where `media` is [`Media::Gone`].
+    bytes: Bytes,
+    media: Media,
+    cut: bool,
+    broken_off: bool,
+    reserved: Option<Arc<Reservation>>,
+    question: Question,
 }
 
-fn read(body: &Bytes) -> Option<Read> {
-    Read::try_new(body.clone(), |body| {
-        let mut request = ChatRequest::parse(body)?;
-        request.messages.shrink_to_fit();
-        Ok::<_, NotAnObject>(request)
-    })
-    .ok()
+/// What becomes of the media in a body.
+#[derive(Clone, Debug)]
+enum Media {
+    /// It stays, or was never there.
+    Stays,
+    /// It goes as soon as anybody looks; none where there is no media. With a hash of it.
+    Goes(Arc<OnceLock<Option<Lean>>>),
+    /// It has gone, with this hash.
+    Gone(u64),
+}
+
+/// A body without its media.
+#[derive(Debug)]
+struct Lean {
+    bytes: Bytes,
+    hash: u64,
+    _reserved: Option<Reservation>,
+}
+
+impl Kept {
+    /// A copy that counts against no budget, and of which nothing is taken out.
+    pub fn new(bytes: Bytes, cut: bool) -> Self {
+        Kept {
+            question: Question::of(&bytes),
+            bytes,
+            media: Media::Stays,
+            cut,
+            broken_off: false,
+            reserved: None,
+        }
+    }
+
+    /// What was copied. Media is taken out where it does not `stay`.
+    pub(crate) fn of(copied: Copied, stay: bool) -> Self {
+        let (bytes, cut, mut reserved) = copied.into_parts();
+        let mut kept = Kept::new(bytes.into(), cut);
+        if !reserved.grow(kept.weight()) {
+            kept.question = Question::NOT_KEPT;
+        }
+        kept.reserved = Some(Arc::new(reserved));
+        if !stay && !kept.bytes.is_empty() {
+            kept.media = Media::Goes(Arc::default());
+        }
+        kept
+    }
+
+    /// The bytes that were kept.
+    pub fn bytes(&self) -> &[u8] {
+        self.shared()
+    }
+
+    /// The same, to be shared.
+    pub(crate) fn shared(&self) -> &Bytes {
+        self.lean().map_or(&self.bytes, |lean| &lean.bytes)
+    }
+
+    /// Of the media that was taken out. It means nothing to another process.
+    pub(crate) fn media_hash(&self) -> Option<u64> {
+        match &self.media {
+            Media::Gone(hash) => Some(*hash),
+            Media::Stays | Media::Goes(_) => self.lean().map(|lean| lean.hash),
+        }
+    }
+
+    fn lean(&self) -> Option<&Lean> {
+        let Media::Goes(lean) = &self.media else {
+            return None;
+        };
+        let make = || {
+            let without = without_media(&self.bytes)?;
+            let reserved = self.reserved.as_ref();
+            Some(Lean {
+                _reserved: reserved.map(|reserved| reserved.beside(without.json.len())),
+                bytes: without.json.into(),
+                hash: without.hash,
+            })
+        };
+        lean.get_or_init(make).as_ref()
+    }
+
+    /// Most bytes that it and what is read from it take.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes.len() + self.question.weight(&self.bytes)
+    }
+
+    /// Whether there were more: it was cut, or broke off.
+    pub fn is_cut(&self) -> bool {
+        self.cut || self.broken_off
+    }
+
+    /// Whether more of it came than is kept.
+    pub fn is_shortened(&self) -> bool {
+        self.cut
+    }
+
+    /// Not all of it came.
+    pub(crate) fn broken_off(mut self) -> Self {
+        self.broken_off = true;
+        self
+    }
+
+    /// Counts no longer against the budget of copies, and is rid of its media for good: whoever has it now has a bound of its own.
+    pub(crate) fn leave_budget(&mut self) {
+        if let Some(lean) = self.lean() {
+            let (bytes, hash) = (lean.bytes.clone(), lean.hash);
+            self.bytes = bytes;
+            self.media = Media::Gone(hash);
+        } else if let Media::Goes(_) = self.media {
+            self.media = Media::Stays;
+        }
+        self.reserved = None;
+    }
 }
 
 impl Kept {
     /// Calls `see` with what is asked; with none where the body is not the beginning of a JSON object.
     pub fn asks<T>(&self, opening: &Opening, see: impl FnOnce(Option<&ChatRequest<'_>>) -> T) -> T {
-        let plain = self.plain(opening);
-        let (Cow::Borrowed(_), Some(question)) = (&plain, &self.question.0) else {
-            return see(ChatRequest::parse(&plain).ok().as_ref());
-        };
-        let mut not_kept = None;
-        let kept = question.get_or_init(|| {
-            let read = read(self.shared())?;
-            if read.borrow_dependent().weight() <= self.bytes().len() / SHARE {
-                return Some(read);
-            }
-            not_kept = Some(read);
-            None
-        });
-        match kept.as_ref().or(not_kept.as_ref()) {
-            Some(read) => see(Some(read.borrow_dependent())),
-            None => see(ChatRequest::parse(&plain).ok().as_ref()),
+        match self.plain(opening) {
+            Cow::Borrowed(_) => self.question.answer(self.shared(), see),
+            Cow::Owned(plain) => see(ChatRequest::parse(&plain).ok().as_ref()),
         }
     }
 
     /// Where long texts stand that the next request of the same conversation is likely to have again, in their order. None where they are less
     /// than two thirds of the bytes, or these are short or coded.
     pub(crate) fn lasting(&self, opening: &Opening) -> Vec<(Range<usize>, Mark)> {
-        if self.question.0.is_none() || opening.content_encoding.is_some() {
+        if !self.question.is_kept() || opening.content_encoding.is_some() {
             return Vec::new();
         }
         let mut texts: Vec<_> = self.asks(opening, |request| {
@@ -121,7 +187,7 @@ impl Kept {
                 None => plain.truncate(opening.max_body),
             }
         }
-        if opening.media == Media::Size
+        if opening.media == Wanted::Size
             && let Some(without) = without_media(&plain)
         {
             plain = without.json;
@@ -145,16 +211,68 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
-    use super::super::worker::tests::opening;
+    use super::super::question::LONG;
     use super::*;
+    use crate::exchange::tests::opening;
+    use crate::exchange::{Budget, CallKey};
     use crate::openai::Content;
 
-    fn body(messages: &str) -> String {
+    fn copied(budget: &Arc<Budget>, text: &str) -> Copied {
+        let mut copied = Copied::new(text.len(), Arc::clone(budget));
+        copied.push(text.as_bytes());
+        copied
+    }
+
+    fn body(data: &str) -> String {
+        let url = format!("data:image/png;base64,{}", data.repeat(1000));
+        format!(r#"{{"messages":[{{"content":[{{"image_url":{{"url":"{url}"}}}}]}}]}}"#)
+    }
+
+    #[test]
+    fn what_may_be_read_of_a_long_copy_counts_or_is_not_kept() {
+        let long = " ".repeat(100_000);
+        for (limit, held) in [(150_000, 150_000), (149_999, 100_000)] {
+            let budget = Budget::new(limit);
+            let kept = Kept::of(copied(&budget, &long), true);
+            assert_eq!(budget.held(), held);
+            assert_eq!((kept.weight(), kept.is_cut()), (held, false));
+        }
+    }
+
+    #[test]
+    fn media_goes_for_all_who_look_and_leaves_a_hash() {
+        const LEAN: &str =
+            r#"{"messages":[{"content":[{"image_url":{"url":"[image image/png, 3 kB]"}}]}]}"#;
+        let budget = Budget::new(1 << 20);
+        let [first, other] =
+            ["aZ0+", "aZ0-"].map(|data| Kept::of(copied(&budget, &body(data)), false));
+        let clone = first.clone();
+        let held = budget.held();
+        assert_eq!(first.bytes(), LEAN.as_bytes());
+        assert_eq!(clone.bytes().as_ptr(), first.bytes().as_ptr(), "made once");
+        assert_eq!(budget.held(), held + LEAN.len(), "and counted");
+        assert_eq!(other.bytes(), first.bytes());
+        let key = |kept: &Kept| CallKey::of(&opening("/"), kept);
+        assert_ne!(key(&first), key(&other), "one does not repeat the other");
+        let mut last = first.clone();
+        last.leave_budget();
+        assert_eq!((last.bytes(), last.weight()), (LEAN.as_bytes(), LEAN.len()));
+        assert_eq!(key(&last), key(&first));
+        drop((first, clone, other));
+        assert_eq!(budget.held(), 0, "nothing holds what it was made of");
+        let whole = Kept::of(copied(&budget, &body("aZ0+")), true);
+        assert_eq!(
+            (whole.bytes(), whole.media_hash()),
+            (body("aZ0+").as_bytes(), None)
+        );
+    }
+
+    fn asking(messages: &str) -> String {
         format!(r#"{{"model":"gpt-4o","messages":[{messages}]}}"#)
     }
 
     fn long() -> String {
-        body(&format!(r#"{{"content":"{}"}}"#, "long ".repeat(LONG)))
+        asking(&format!(r#"{{"content":"{}"}}"#, "long ".repeat(LONG)))
     }
 
     fn model(kept: &Kept, opening: &Opening) -> Option<String> {
@@ -163,19 +281,14 @@ mod tests {
         })
     }
 
-    fn is_kept(kept: &Kept) -> bool {
-        let question = kept.question.0.as_ref();
-        question.is_some_and(|question| question.get().is_some_and(Option::is_some))
-    }
-
     #[test]
     fn a_long_body_is_read_once_for_all_who_share_it() {
         let (opening, kept) = (opening("/v1/chat/completions"), Kept::from(&*long()));
-        assert!(!is_kept(&kept));
+        assert!(!kept.question.was_kept());
         let first = kept.clone().asks(&opening, |request| {
             request.map(|request| ptr::from_ref(request).addr())
         });
-        assert!(is_kept(&kept));
+        assert!(kept.question.was_kept());
         let again = kept.asks(&opening, |request| {
             request.map(|request| ptr::from_ref(request).addr())
         });
@@ -188,18 +301,18 @@ mod tests {
         let many = |value| vec![value; LONG].join(",");
         let user = "x".repeat(LONG);
         for (text, says) in [
-            (body(&many("{}")), true),
+            (asking(&many("{}")), true),
             (
                 format!(r#"{{"model":"gpt-4o","stop":[{}]}}"#, many(r#""""#)),
                 true,
             ),
             (format!(r#"{{"model":"gpt-4o","user":"\n{user}"}}"#), true),
-            (body("{}"), true),
+            (asking("{}"), true),
             ("x".repeat(LONG), false),
         ] {
             let kept = Kept::from(&*text);
             assert_eq!(model(&kept, &opening("/")).is_some(), says);
-            assert!(!is_kept(&kept), "{}", &text[..40]);
+            assert!(!kept.question.was_kept(), "{}", &text[..40]);
         }
     }
 
@@ -213,14 +326,14 @@ mod tests {
             ..opening("/")
         };
         assert_eq!(model(&kept, &opening).as_deref(), Some("gpt-4o"));
-        assert!(!is_kept(&kept));
+        assert!(!kept.question.was_kept());
     }
 
     #[test]
     fn a_compressed_body_that_is_long_has_its_short_texts_and_no_media() {
         let url = format!("data:image/png;base64,{}", "aZ0+".repeat(1000));
         let text = "long ".repeat(20_000);
-        let text = body(&format!(
+        let text = asking(&format!(
             r#"{{"content":"{text}"}},{{"content":"{url}"}},{{"content":"short"}}"#
         ));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -276,7 +389,7 @@ mod tests {
         };
         assert_eq!(Kept::from(&*long).lasting(&opening("/")).len(), 1);
         let other = long.replace("]}", &format!(r#"],"user":"{}"}}"#, "x".repeat(6 * LONG)));
-        let short = body(r#"{"content":"short"}"#);
+        let short = asking(r#"{"content":"short"}"#);
         for (text, opening) in [
             (&long, &coded),
             (&other, &opening("/")),

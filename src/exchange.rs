@@ -1,112 +1,31 @@
-//! One request and what became of it, as the observers saw it.
+//! The domain model: one request, its reply, and how both ended. Everything that observes, groups, stores or shows calls speaks of these.
+//!
+//! It depends on nothing above it: what a body asks, and what a reply says, is read by [`crate::openai`].
+
+mod budget;
+mod kept;
+mod meta;
+mod question;
+mod retry;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::StatusCode;
 use sha2::{Digest, Sha256};
-use uuid::{Builder, Uuid};
 
-use super::kept::Kept;
-use crate::identity::Identity;
+pub use budget::Budget;
+pub(crate) use budget::{Copied, Reservation};
+pub use kept::Kept;
+pub use meta::Opening;
+
+pub use crate::id::ExchangeId;
 use crate::media_type;
-use crate::openai::{ChatReply, Media};
+use crate::openai::ChatReply;
 use crate::redact::KnownSecrets;
-
-/// Names an exchange: ordered by time, and random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ExchangeId(Uuid);
-
-impl ExchangeId {
-    /// An id that nothing else has: the time in milliseconds and 74 random bits, which need no secrecy, so that no system call is made for them.
-    pub fn new() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let milliseconds = since.map_or(0, |since| since.as_millis());
-        let mut random = [0; 10];
-        fastrand::fill(&mut random);
-        let builder = Builder::from_unix_timestamp_millis(
-            u64::try_from(milliseconds).unwrap_or(u64::MAX),
-            &random,
-        );
-        ExchangeId(builder.into_uuid())
-    }
-
-    /// The id that these are the bytes of.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        ExchangeId(Uuid::from_bytes(bytes))
-    }
-
-    /// What ids of spans are derived from.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-
-    /// As the value of a header.
-    pub fn header_value(&self) -> HeaderValue {
-        let mut buffer = Uuid::encode_buffer();
-        HeaderValue::from_str(self.0.hyphenated().encode_lower(&mut buffer))
-            .unwrap_or(HeaderValue::from_static("unknown"))
-    }
-}
-
-impl Default for ExchangeId {
-    fn default() -> Self {
-        ExchangeId::new()
-    }
-}
-
-impl fmt::Display for ExchangeId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(formatter)
-    }
-}
-
-/// What is known of an exchange when it begins, and what is wanted of it.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts that do not depend on each other"
-)]
-#[derive(Debug)]
-pub struct Opening {
-    /// Its id.
-    pub id: ExchangeId,
-    /// Who asks.
-    pub identity: Identity,
-    /// The request's method.
-    pub method: Method,
-    /// The request's path, without its query: queries may hold keys.
-    pub path: String,
-    /// `x-stainless-retry-count`: which attempt of an SDK this is, 0 for the first.
-    pub retry: Option<u32>,
-    /// The request's `content-encoding`.
-    pub content_encoding: Option<String>,
-    /// Copy the bodies: they are read for the span.
-    pub chat: bool,
-    /// The bodies' content goes into the span, not only what they tell about the call.
-    pub content: bool,
-    /// The content goes into the span a second time, as `traceloop.entity.input` and `.output`.
-    pub entity_content: bool,
-    /// The client is one that agents have, by its `user-agent`.
-    pub may_be_agent: bool,
-    /// What spans have of images, audio and other media.
-    pub media: Media,
-    /// Most bytes kept of each body.
-    pub max_body: usize,
-    /// `gen_ai.system` of the upstream.
-    pub system: &'static str,
-    /// What has to be added to times of [`crate::clock`] for the wall's time, as it was when the exchange began. Capture sets it.
-    pub wall_offset_ns: i64,
-}
-
-impl Opening {
-    /// About how many bytes it takes beyond its own size: what clients choose the length of.
-    pub fn weight(&self) -> usize {
-        let coding = self.content_encoding.as_ref().map_or(0, String::len);
-        self.path.len() + coding + self.identity.weight()
-    }
-}
 
 /// A finished exchange.
 #[derive(Debug)]
@@ -171,7 +90,7 @@ impl Retrying {
 pub struct CallKey([u8; 32]);
 
 impl CallKey {
-    pub(super) fn of(opening: &Opening, body: &Kept) -> Self {
+    pub(crate) fn of(opening: &Opening, body: &Kept) -> Self {
         let identity = &opening.identity;
         let mut hash = Sha256::new();
         hash.update(identity.credential.0);
@@ -194,7 +113,7 @@ impl CallKey {
 
 impl Exchange {
     /// Takes secrets out of what others wrote of a failure: the upstream in an error and the headers beside it, a library of the connection.
-    pub(super) fn hide(&mut self, secrets: &KnownSecrets) {
+    pub(crate) fn hide(&mut self, secrets: &KnownSecrets) {
         let hide = |text: &mut String| {
             if let Cow::Owned(hidden) = secrets.redact(text) {
                 *text = hidden;

@@ -1,4 +1,4 @@
-//! Shows runs while they go on, to those who watch; when nobody does, this is a look at a clock.
+//! Publishes runs while they go on to those who watch. While nobody watches, a refresh costs one load of an atomic.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,28 +6,28 @@ use std::time::{Duration, Instant};
 use crate::runs::{Runs, Sketches};
 use crate::traces::Live;
 
-/// Between two looks at the runs.
+/// Shortest time between two looks at the runs.
 const PACE: Duration = Duration::from_millis(250);
 
-/// What was shown of them.
-pub(super) struct Sketching {
+/// What watchers have seen of open runs.
+pub(super) struct LiveSnapshots {
     live: Arc<Live>,
     /// None while nobody watches.
     shown: Option<Sketches>,
     next: Instant,
 }
 
-impl Sketching {
+impl LiveSnapshots {
     pub(super) fn new(live: Arc<Live>) -> Self {
-        Sketching {
+        LiveSnapshots {
             live,
             shown: None,
             next: Instant::now(),
         }
     }
 
-    /// Something may have happened. Gives when it should be looked again, if that was too soon.
-    pub(super) fn rest(&mut self, runs: &Runs) -> Option<Instant> {
+    /// Publishes what has changed since the last time. Returns when to come again, if that was too short ago.
+    pub(super) fn refresh(&mut self, runs: &Runs) -> Option<Instant> {
         if !self.live.is_watched() {
             if self.shown.take().is_some() {
                 self.live.clear();

@@ -1,0 +1,52 @@
+//! What is known of an exchange when it begins.
+
+use http::Method;
+
+use crate::id::ExchangeId;
+use crate::identity::Identity;
+use crate::openai::Media;
+
+/// What is known of an exchange when it begins, and what is wanted of it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
+#[derive(Debug)]
+pub struct Opening {
+    /// Its id.
+    pub id: ExchangeId,
+    /// Who asks.
+    pub identity: Identity,
+    /// The request's method.
+    pub method: Method,
+    /// The request's path, without its query: queries may hold keys.
+    pub path: String,
+    /// `x-stainless-retry-count`: which attempt of an SDK this is, 0 for the first.
+    pub retry: Option<u32>,
+    /// The request's `content-encoding`.
+    pub content_encoding: Option<String>,
+    /// Copy the bodies: they are read for the span.
+    pub chat: bool,
+    /// The bodies' content goes into the span, not only what they tell about the call.
+    pub content: bool,
+    /// The content goes into the span a second time, as `traceloop.entity.input` and `.output`.
+    pub entity_content: bool,
+    /// The client is one that agents have, by its `user-agent`.
+    pub may_be_agent: bool,
+    /// What spans have of images, audio and other media.
+    pub media: Media,
+    /// Most bytes kept of each body.
+    pub max_body: usize,
+    /// `gen_ai.system` of the upstream.
+    pub system: &'static str,
+    /// What has to be added to times of [`crate::clock`] for the wall's time, as it was when the exchange began. Capture sets it.
+    pub wall_offset_ns: i64,
+}
+
+impl Opening {
+    /// About how many bytes it takes beyond its own size: what clients choose the length of.
+    pub fn weight(&self) -> usize {
+        let coding = self.content_encoding.as_ref().map_or(0, String::len);
+        self.path.len() + coding + self.identity.weight()
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether a failed exchange may be repeated: decided here, where statuses and headers are known, for all that group attempts.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::{Ending, Exchange};
+
+impl Exchange {
+    /// Whether an SDK repeats a request that ended like this: what OpenAI's SDKs do, unless the upstream says otherwise.
+    pub fn is_repeatable(&self) -> bool {
+        if !self.opening.chat {
+            return false;
+        }
+        let status = self.answer.as_ref().map(|answer| answer.status);
+        match (&self.ending, status) {
+            (Ending::ClientLeft | Ending::Recovered, _) => false,
+            (Ending::Unreachable(_) | Ending::Broke(_) | Ending::Timeout(_), None) => true,
+            // A stream's break reaches the program; only a whole reply is asked for again.
+            (Ending::Broke(_), Some(status)) if status.is_success() => !self.is_streamed(),
+            (_, Some(status)) => match self.response_header("x-should-retry") {
+                Some("true") => true,
+                Some("false") => false,
+                _ => {
+                    status.is_server_error()
+                        || matches!(
+                            status,
+                            StatusCode::REQUEST_TIMEOUT
+                                | StatusCode::CONFLICT
+                                | StatusCode::TOO_MANY_REQUESTS
+                        )
+                }
+            },
+            (_, None) => false,
+        }
+    }
+
+    /// How long the upstream asked to be left alone, at most an hour.
+    pub fn announced_delay(&self) -> Option<Duration> {
+        let number = |name: &str| {
+            self.response_header(name)?
+                .trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|number| *number > 0.0)
+        };
+        let seconds = number("retry-after-ms")
+            .map(|milliseconds| milliseconds / 1000.0)
+            .or_else(|| number("retry-after"))?;
+        Duration::try_from_secs_f64(seconds.min(3600.0)).ok()
+    }
+}
