@@ -13,10 +13,9 @@ use super::hash::{self, Hash, Map, Set};
 use super::kind::Kind;
 use super::known::{Key, Known};
 use super::lines;
-use super::placing::cut;
 use super::prompts::Prompt;
 use super::run::Run;
-use super::said::MOST_LINES;
+use super::said::{MOST_LINES, cut};
 use super::transcript::{Author, Entry, Transcript};
 use crate::identity::Credential;
 

@@ -11,6 +11,7 @@ use super::link::{Link, To, link};
 use super::names;
 use super::prompts::Prompt;
 use super::run::{Extent, Level, Run, Turn};
+use super::said::{cut, kept};
 use super::scope::{Arrival, Scope};
 use super::selector::SELECTORS;
 use super::society;
@@ -20,9 +21,6 @@ use super::{Made, Shared};
 use crate::openai::ChatRequest;
 use crate::span::exchange::own_trace;
 use crate::span::operation::{Came, Operation, agent_id, inner_workflow_id, tool_id, workflow_id};
-
-/// Most bytes of a text that is kept to be told of a turn or a run.
-const LONGEST_TOLD: usize = 16 << 10;
 
 /// Where a request belongs, found by what is known, before anything changes.
 struct Decision {
@@ -496,14 +494,4 @@ impl Run {
         });
         self.turns.len() - 1
     }
-}
-
-/// A text to be told, as much of it as is kept.
-fn kept(text: &str) -> Arc<str> {
-    cut(text).into()
-}
-
-/// As much of a text as is kept.
-pub(super) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TOLD)]
 }

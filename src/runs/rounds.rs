@@ -14,7 +14,7 @@ use super::evidence::{Found, Scene};
 use super::hash::{self, Hash, Map};
 use super::known::Key;
 use super::link::{Link, To};
-use super::placing::cut;
+use super::said::cut;
 use super::transcript::Author;
 use crate::openai::ToolCall;
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use super::hash::{self, Hash};
 use super::kind::{LONGEST_NAME, is_name};
@@ -10,6 +11,8 @@ use super::lines::{self, Escaped, Plain, Spelling};
 use super::tool::is_handoff_text;
 use crate::openai::Quoted;
 
+/// Most bytes of a text that is kept to be told of a turn or a run.
+const LONGEST_TOLD: usize = 16 << 10;
 /// Of a text with more lines, only the first so many are looked up: a megabyte of prose or code has fewer.
 pub(super) const MOST_LINES: usize = 1 << 16;
 
@@ -152,6 +155,16 @@ pub(super) fn words(text: Quoted<'_>) -> Cow<'_, str> {
             Cow::Owned(text)
         }
     }
+}
+
+/// A text to be told, as much of it as is kept.
+pub(super) fn kept(text: &str) -> Arc<str> {
+    cut(text).into()
+}
+
+/// As much of a text as is kept.
+pub(super) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TOLD)]
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Results of tools: which text is whose, and whether it says that the tool failed.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
 use super::call::{Call, CallId, RunId, Speaker};
 use super::evidence::Scene;
 use super::link::{Link, To};
@@ -139,4 +143,26 @@ pub(super) fn is_handoff_text(text: &str) -> bool {
 pub(super) fn takes_a_task(arguments: &str) -> bool {
     serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(arguments)
         .is_ok_and(|arguments| arguments.len() == 1 && arguments.contains_key("task"))
+}
+
+/// Names of the tools that a request offers, in its order.
+pub(super) fn names(json: &str) -> Vec<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Named<'n> {
+        #[serde(borrow)]
+        name: Cow<'n, str>,
+    }
+    #[derive(Deserialize)]
+    struct Tool<'n> {
+        #[serde(borrow)]
+        function: Option<Named<'n>>,
+        #[serde(borrow)]
+        custom: Option<Named<'n>>,
+    }
+    let tools: Vec<Tool<'_>> = serde_json::from_str(json).unwrap_or_default();
+    tools
+        .into_iter()
+        .filter_map(|tool| tool.function.or(tool.custom))
+        .map(|named| named.name)
+        .collect()
 }

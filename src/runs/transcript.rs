@@ -15,7 +15,7 @@ use super::digest::{Digest, Digests};
 use super::hash::{self, Hash, Set};
 use super::rounds::{Round, ShownCall};
 use super::said::{Said, without_prefix, words};
-use super::tool::{hands_over_to, is_handoff_text};
+use super::tool::{self, hands_over_to, is_handoff_text};
 use crate::openai::{ChatRequest, Content, Mark, Message};
 
 /// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
@@ -128,7 +128,11 @@ impl<'a> Transcript<'a> {
             shown: NOTHING,
             ends_in_system: body.last().is_some_and(|last| is_system(last)),
             reflects: false,
-            tools: request.tools.as_deref().map(tool_names).unwrap_or_default(),
+            tools: request
+                .tools
+                .as_deref()
+                .map(tool::names)
+                .unwrap_or_default(),
             offer: OnceCell::new(),
             heard: OnceCell::new(),
         };
@@ -423,27 +427,6 @@ fn called<'a>(message: &'a Message<'a>) -> Option<Vec<Called<'a>>> {
         .filter(|_| message.role.as_deref() == Some("assistant"))?;
     let calls: Vec<Called<'_>> = serde_json::from_str(json).ok()?;
     (!calls.is_empty()).then_some(calls)
-}
-
-fn tool_names(json: &str) -> Vec<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Named<'n> {
-        #[serde(borrow)]
-        name: Cow<'n, str>,
-    }
-    #[derive(Deserialize)]
-    struct Tool<'n> {
-        #[serde(borrow)]
-        function: Option<Named<'n>>,
-        #[serde(borrow)]
-        custom: Option<Named<'n>>,
-    }
-    let tools: Vec<Tool<'_>> = serde_json::from_str(json).unwrap_or_default();
-    tools
-        .into_iter()
-        .filter_map(|tool| tool.function.or(tool.custom))
-        .map(|named| named.name)
-        .collect()
 }
 
 #[cfg(test)]
