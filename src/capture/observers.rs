@@ -191,6 +191,7 @@ impl Answered {
     /// These are taken out of what the upstream says in an error.
     pub fn hides(&mut self, secrets: KnownSecrets) {
         if let Some(watching) = &mut self.0 {
+            watching.facts.add_anyway(secrets.weight());
             watching.secrets = secrets;
         }
     }

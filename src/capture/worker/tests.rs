@@ -12,6 +12,7 @@ use super::*;
 use crate::capture::{Begun, Ending, Opening};
 use crate::clock::Moment;
 use crate::identity::{self, Defaults};
+use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 
 pub(in crate::capture) fn opening(path: &str) -> Opening {
@@ -328,4 +329,22 @@ fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
             .saturating_add_signed(first.opening.wall_offset_ns),
     );
     assert!(now.as_nanos().abs_diff(shown) < Duration::from_hours(1).as_nanos());
+}
+
+fn cookie(value: &str) -> KnownSecrets {
+    let cookie = (http::header::COOKIE, HeaderValue::from_str(value).unwrap());
+    KnownSecrets::of(&[cookie].into_iter().collect(), None, &Arc::default())
+}
+
+#[test]
+fn what_a_request_authenticates_with_counts_until_its_exchange_is_told() {
+    let budget = Budget::new(1 << 20);
+    let (capture, worker) = start(Arc::clone(&budget), Arc::new(()), |_: Exchange| ()).unwrap();
+    let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    let held = budget.held();
+    answered.hides(cookie(&"long-".repeat(10_000)));
+    assert!(budget.held() >= held + 50_000);
+    drop((asked, answered));
+    worker.finish();
+    assert_eq!(budget.held(), 0);
 }
