@@ -348,3 +348,24 @@ fn what_a_request_authenticates_with_counts_until_its_exchange_is_told() {
     worker.finish();
     assert_eq!(budget.held(), 0);
 }
+
+#[test]
+fn beside_an_error_status_no_part_of_the_reply_repeats_a_secret() {
+    const SECRET: &str = "words-of-the-cookie";
+    for (status, is_hidden) in [(StatusCode::UNAUTHORIZED, true), (StatusCode::OK, false)] {
+        let (capture, worker, seen) = started(1 << 20);
+        let (_asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+        answered.hides(cookie(SECRET));
+        let json = HeaderValue::from_static("application/json");
+        answered.head(status, &[(CONTENT_TYPE, json)].into_iter().collect());
+        let message =
+            format!(r#"{{"content":"no {SECRET}","refusal":"{SECRET}","reasoning":"{SECRET}?"}}"#);
+        let body = format!(r#"{{"choices":[{{"index":0,"message":{message}}}]}}"#);
+        answered.data(&body.into());
+        answered.end(End::Complete);
+        worker.finish();
+        let seen = format!("{:?}", seen.lock().unwrap()[0].reading);
+        assert!(seen.contains("refusal: Some"), "{seen}");
+        assert_eq!(seen.contains(SECRET), !is_hidden, "{seen}");
+    }
+}
