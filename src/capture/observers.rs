@@ -269,6 +269,9 @@ impl Answered {
             } = *watching;
             let (ending, duration) = failure.unwrap_or_else(|| (ending, started.elapsed()));
             // The request may still be on its way up: what it is by now is what the upstream answered to.
+            if let Some(body) = request.complete() {
+                capture.asked(&opening, body);
+            }
             let request = request.end();
             let exchange = Exchange {
                 opening,
