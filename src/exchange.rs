@@ -24,7 +24,7 @@ pub use meta::Opening;
 
 pub use crate::id::ExchangeId;
 use crate::media_type;
-use crate::openai::ChatReply;
+use crate::openai::{ChatReply, Choice, Failure};
 use crate::redact::KnownSecrets;
 
 /// A finished exchange.
@@ -124,11 +124,16 @@ impl Exchange {
             // These are the gateway's own words.
             Ending::Refused(..) | Ending::Complete | Ending::ClientLeft | Ending::Recovered => {}
         }
-        let reading = self.reading.as_mut();
-        let error = reading.and_then(|reading| reading.reply.error.as_mut());
-        let says_error = error.is_some();
-        if let Some(error) = error {
-            error.texts().for_each(hide);
+        let is_refused = self.answer.as_ref().is_some_and(Answer::is_refusal);
+        let mut says_error = false;
+        if let Some(reading) = &mut self.reading {
+            let reply = &mut reading.reply;
+            says_error = reply.error.is_some();
+            let error = reply.error.iter_mut().flat_map(Failure::texts);
+            error.for_each(hide);
+            // Beside an error status, all of the reply is an error.
+            let refused = reply.choices.iter_mut().filter(|_| is_refused);
+            refused.flat_map(Choice::texts).for_each(hide);
         }
         let is_error = |answer: &&mut Answer| says_error || answer.is_refusal();
         if let Some(answer) = self.answer.as_mut().filter(is_error) {

@@ -79,13 +79,17 @@ impl Asking {
         }
     }
 
-    /// There is no more of it. Gives it where somebody had asked for it before.
+    /// There is no more of it. Gives it where somebody had asked for it before. Where its exchange ends before it does, what is still on its
+    /// way is missing, unless only its end was to come.
     pub(super) fn complete(&self) -> Option<Kept> {
         let mut state = self.lock();
         let State::Growing(growing) = &mut *state else {
             return None;
         };
-        let (kept, awaited) = (self.kept(growing), growing.awaited);
+        let (mut kept, awaited) = (self.kept(growing), growing.awaited);
+        if self.told.is_some_and(|told| told != growing.seen) {
+            kept = kept.broken_off();
+        }
         *state = State::Whole(kept.clone());
         awaited.then_some(kept)
     }
@@ -111,22 +115,13 @@ impl Asking {
         }
     }
 
-    /// As much as there is of it, at the exchange's end. What is still on its way is missing, unless only its end was to come.
+    /// As much as there is of it, once nothing more is added.
     pub(super) fn end(&self) -> Kept {
-        let mut state = self.lock();
-        let kept = match &mut *state {
-            State::Whole(kept) => return kept.clone(),
-            State::Growing(growing) => {
-                let kept = self.kept(growing);
-                if self.told.is_none_or(|told| told == growing.seen) {
-                    kept
-                } else {
-                    kept.broken_off()
-                }
-            }
-        };
-        *state = State::Whole(kept.clone());
-        kept
+        self.complete();
+        match &mut *self.lock() {
+            State::Whole(kept) => kept.clone(),
+            State::Growing(growing) => self.kept(growing),
+        }
     }
 
     fn kept(&self, growing: &mut Growing) -> Kept {

@@ -191,6 +191,7 @@ impl Answered {
     /// These are taken out of what the upstream says in an error.
     pub fn hides(&mut self, secrets: KnownSecrets) {
         if let Some(watching) = &mut self.0 {
+            watching.facts.add_anyway(secrets.weight());
             watching.secrets = secrets;
         }
     }
@@ -268,6 +269,9 @@ impl Answered {
             } = *watching;
             let (ending, duration) = failure.unwrap_or_else(|| (ending, started.elapsed()));
             // The request may still be on its way up: what it is by now is what the upstream answered to.
+            if let Some(body) = request.complete() {
+                capture.asked(&opening, body);
+            }
             let request = request.end();
             let exchange = Exchange {
                 opening,

@@ -118,6 +118,12 @@ impl Reservation {
         fits
     }
 
+    /// Makes it `more` bytes larger for what is held already.
+    pub(crate) fn add_anyway(&mut self, more: usize) {
+        self.budget.take_anyway(more);
+        self.held += more;
+    }
+
     /// Makes it at least `bytes` large, if the budget has room for that.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.held);

@@ -181,9 +181,15 @@ impl Work {
                     .leave_alone_until(Instant::now() + asked, &settings);
             }
             part.failures = part.failures.saturating_add(1);
+            let mut wait = self.backoff(part.failures);
+            if let Some(deadline) = signals.deadline()
+                && !self.store.is_on_disk()
+            {
+                let left = deadline.saturating_duration_since(Instant::now());
+                wait = before_the_end(wait, left, self.pace.backoff_base);
+            }
             // The server's delay is a lower bound: a server may ask for no delay at all, again and again.
-            let wait = self.backoff(part.failures).max(asked.unwrap_or_default());
-            if !pause(wait, &mut signals).await {
+            if !pause(wait.max(asked.unwrap_or_default()), &mut signals).await {
                 return Ending::GivenUp;
             }
             if part.failures.is_multiple_of(PATIENCE) {
@@ -268,6 +274,12 @@ impl Work {
     }
 }
 
+/// A backoff at the end, where spans that are not accepted are lost: no longer than half of the time that is `left`, until that is shorter than
+/// `least`.
+fn before_the_end(backoff: Duration, left: Duration, least: Duration) -> Duration {
+    backoff.min((left / 2).max(least))
+}
+
 /// Waits, until new settings or the beginning of the drain end it early. Whether to try again: not when the wait would go beyond the
 /// deadline of the drain.
 async fn pause(wait: Duration, signals: &mut Signals) -> bool {
@@ -297,5 +309,23 @@ fn outcome(verdict: &Verdict) -> PostOutcome {
         Verdict::WrongAddress { .. } => PostOutcome::WrongAddress,
         Verdict::TooLarge => PostOutcome::TooLarge,
         Verdict::Rejected { .. } => PostOutcome::Rejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_in_memory_are_tried_until_shortly_before_the_end() {
+        let [second, minute] = [Duration::from_secs(1), Duration::from_mins(1)];
+        let wait = |backoff, left| before_the_end(backoff, left, second / 2);
+        assert_eq!(wait(second, minute), second);
+        let (mut left, mut tries) = (5 * minute, 0);
+        while wait(minute, left) < left {
+            left -= wait(minute, left);
+            tries += 1;
+        }
+        assert!(left <= second && tries < 20, "{left:?} after {tries}");
     }
 }

@@ -185,6 +185,14 @@ impl Failure {
     }
 }
 
+impl Choice {
+    /// All that it says.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let texts = [&mut self.content, &mut self.refusal, &mut self.reasoning];
+        texts.into_iter().flatten()
+    }
+}
+
 impl ChatReply {
     /// Whether there are choices, and each has its finish reason.
     pub fn is_finished(&self) -> bool {

@@ -20,6 +20,11 @@ const SHORTEST_CUT: usize = 6;
 /// Shortest part of a header that consists of several, such as a signature, that is taken for a secret of its own.
 const SHORTEST_PART: usize = 16;
 
+/// Most bytes of a text in which secrets are looked for: a search takes memory for every way in which the text reads.
+const LONGEST_TEXT: usize = 256 * 1024;
+/// Most bytes that are searched in one text for all secrets together: a cookie may have thousands of parts.
+const MOST_SEARCHED: usize = 16 << 20;
+
 /// The last letters of names of headers and parameters that hold secrets.
 const NAMES: [&str; 9] = [
     "key",
@@ -77,18 +82,30 @@ impl KnownSecrets {
         }
     }
 
-    /// `text` without any of them, and without what looks like a key.
-    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let secrets = self.secrets();
-        let mut places = places(text, &secrets);
-        let short = |word: &str| secrets.iter().any(|secret| secret == word);
-        places.extend(looks(text, short));
-        replaced(text, places)
+    /// Bytes that they take beside the exchange. The gateway's own are shared.
+    pub fn weight(&self) -> usize {
+        let presented = self.presented.iter();
+        presented
+            .map(|secret| size_of::<Secret>() + secret.reveal().len())
+            .sum()
     }
 
-    /// `text` without any of them.
+    /// `text` without any of them, and without what looks like a key. A text that would take too long to search is cut.
+    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let secrets = self.secrets();
+        let searched = searched(text, secrets.len());
+        let mut places = places(searched, &secrets);
+        let short = |word: &str| secrets.iter().any(|secret| secret == word);
+        places.extend(looks(searched, short));
+        cut_after(searched, text, replaced(searched, places))
+    }
+
+    /// `text` without any of them, cut as by [`Self::redact`].
     pub fn redact_known<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        replaced(text, places(text, &self.secrets()))
+        let secrets = self.secrets();
+        let searched = searched(text, secrets.len());
+        let redacted = replaced(searched, places(searched, &secrets));
+        cut_after(searched, text, redacted)
     }
 
     /// Each by itself: without its scheme, and decoded.
@@ -102,6 +119,20 @@ impl KnownSecrets {
         secrets.dedup();
         secrets
     }
+}
+
+/// As much of a text as can be searched for so many secrets in bounded time and memory.
+fn searched(text: &str, secrets: usize) -> &str {
+    let most = LONGEST_TEXT.min(MOST_SEARCHED / secrets.max(1));
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// Says what was not searched, and so is not shown.
+fn cut_after<'t>(searched: &str, text: &str, redacted: Cow<'t, str>) -> Cow<'t, str> {
+    if searched.len() == text.len() {
+        return redacted;
+    }
+    Cow::Owned(format!("{redacted}…[of {} bytes]", text.len()))
 }
 
 fn holds_secret(header: &str) -> bool {

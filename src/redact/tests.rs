@@ -181,13 +181,37 @@ fn most_of_a_secret_and_its_beginning_where_the_text_was_cut_go_too() {
 }
 
 #[test]
-fn a_megabyte_of_escapes_is_read_in_a_bounded_number_of_ways() {
+fn a_long_text_of_escapes_is_read_in_a_bounded_number_of_ways() {
     let known = known(&[("api-key", "alpha-beta-gamma-delta-omega")], None, &[]);
     for escape in ["\\\\", "%25", "&amp;", "\\u0025&%5c", "alpha-be"] {
-        let text = escape.repeat((1 << 20) / escape.len());
+        let text = escape.repeat((255 << 10) / escape.len());
         assert!(escapes::layers(&text).len() <= 13);
         let text = format!("{text} alpha-beta-gamma-delta-omega");
         assert!(known.redact(&text).ends_with(REDACTED));
+    }
+}
+
+#[test]
+fn of_a_text_that_takes_too_long_to_search_only_what_was_searched_is_shown() {
+    let cookie: Vec<String> = (0..3000)
+        .map(|number| format!("part-of-a-cookie-{number:04}"))
+        .collect();
+    let (many, last) = (cookie.join("; "), "part-of-a-cookie-2999");
+    let known_of = |cookie: &str| known(&[("cookie", cookie)], None, &[]);
+    for (cookie, most) in [(last, 300_000), (&*many, 6_000)] {
+        let known = known_of(cookie);
+        for redacted in [
+            known.redact(&format!("{last} é{}{last}", "é".repeat(500_000))),
+            known.redact_known(&format!("{last} é{}{last}", "é".repeat(500_000))),
+        ] {
+            assert!(redacted.starts_with("[redacted] é"));
+            assert!(
+                redacted.ends_with("é…[of 1000045 bytes]"),
+                "{}",
+                redacted.len()
+            );
+            assert!(redacted.len() < most);
+        }
     }
 }
 

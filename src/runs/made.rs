@@ -38,7 +38,7 @@ impl Made {
     /// When the span begins, in nanoseconds since the Unix epoch.
     pub fn start_ns(&self) -> u64 {
         match self {
-            Made::Call { place, .. } => place.start_ns,
+            Made::Call { place, .. } => place.wall_ns(place.start_ns),
             Made::Span(span) => span.start_ns,
         }
     }

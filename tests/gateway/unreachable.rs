@@ -82,6 +82,10 @@ async fn a_request_that_never_ends_is_waited_for_no_longer_than_a_second() {
     let span = respan.span_of(request_id(&headers).expect("an id")).await;
     assert_eq!(span.text("gen_ai.request.model"), "gpt-4o-mini");
     assert_eq!(span.text("respan.metadata.spangate_cut"), "request");
+    let path = format!("/api/traces/{}", span.trace_id);
+    let stored = Ask::new("GET", &path).to(gateway.admin).await;
+    let stored = String::from_utf8_lossy(&stored.body).into_owned();
+    assert!(stored.contains(r#""llm.gpt-4o-mini""#), "{stored}");
     drop(wire);
 }
 

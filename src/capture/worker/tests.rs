@@ -13,6 +13,7 @@ use crate::capture::Begun;
 use crate::clock::Moment;
 use crate::exchange::tests::opening;
 use crate::exchange::{Ending, Opening};
+use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 
 type Seen = Arc<Mutex<Vec<Exchange>>>;
@@ -310,4 +311,43 @@ fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
             .saturating_add_signed(first.opening.wall_offset_ns),
     );
     assert!(now.as_nanos().abs_diff(shown) < Duration::from_hours(1).as_nanos());
+}
+
+fn cookie(value: &str) -> KnownSecrets {
+    let cookie = (http::header::COOKIE, HeaderValue::from_str(value).unwrap());
+    KnownSecrets::of(&[cookie].into_iter().collect(), None, &Arc::default())
+}
+
+#[test]
+fn what_a_request_authenticates_with_counts_until_its_exchange_is_told() {
+    let budget = Budget::new(1 << 20);
+    let (capture, worker) = start(Arc::clone(&budget), Arc::new(()), |_: Exchange| ()).unwrap();
+    let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    let held = budget.held();
+    answered.hides(cookie(&"long-".repeat(10_000)));
+    assert!(budget.held() >= held + 50_000);
+    drop((asked, answered));
+    worker.finish();
+    assert_eq!(budget.held(), 0);
+}
+
+#[test]
+fn beside_an_error_status_no_part_of_the_reply_repeats_a_secret() {
+    const SECRET: &str = "words-of-the-cookie";
+    for (status, is_hidden) in [(StatusCode::UNAUTHORIZED, true), (StatusCode::OK, false)] {
+        let (capture, worker, seen) = started(1 << 20);
+        let (_asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+        answered.hides(cookie(SECRET));
+        let json = HeaderValue::from_static("application/json");
+        answered.head(status, &[(CONTENT_TYPE, json)].into_iter().collect());
+        let message =
+            format!(r#"{{"content":"no {SECRET}","refusal":"{SECRET}","reasoning":"{SECRET}?"}}"#);
+        let body = format!(r#"{{"choices":[{{"index":0,"message":{message}}}]}}"#);
+        answered.data(&body.into());
+        answered.end(End::Complete);
+        worker.finish();
+        let seen = format!("{:?}", seen.lock().unwrap()[0].reading);
+        assert!(seen.contains("refusal: Some"), "{seen}");
+        assert_eq!(seen.contains(SECRET), !is_hidden, "{seen}");
+    }
 }

@@ -83,6 +83,29 @@ async fn a_destination_is_for_what_begins_after_it_came() {
     end(&store, writing);
 }
 
+#[test]
+fn a_call_has_a_destination_by_the_wall_clock_however_that_was_set() {
+    const HOUR: i64 = 3_600_000_000_000;
+    for offset in [-HOUR, HOUR] {
+        let call_now = || {
+            let wall_ns = unix_nanoseconds();
+            let mut made = call(&exchange("Why?", "because"));
+            if let Made::Call { place, .. } = &mut made {
+                place.start_ns = wall_ns.saturating_add_signed(-offset);
+                place.wall_offset_ns = offset;
+            }
+            made
+        };
+        let store = Store::volatile(1 << 20);
+        store.set_exports(false);
+        let began_before = call_now();
+        store.set_exports(true);
+        store.add(began_before);
+        store.add(call_now());
+        assert_counts(&store, 1, 1, 1);
+    }
+}
+
 #[tokio::test]
 async fn what_a_crash_left_under_way_without_a_destination_does_not_leave_after_it() {
     let dir = tempfile::tempdir().unwrap();
