@@ -199,7 +199,7 @@ impl Assembly {
 
     /// Takes a JSON document, as much as there is of one, or what stands in place of one. Whether it was whole.
     pub(super) fn document(&mut self, text: &str) -> bool {
-        let text = text.trim();
+        let text = text.trim_ascii();
         match text.as_bytes().first() {
             Some(b'{') => self.object(text),
             Some(b'[') if text == "[DONE]" => {
@@ -219,7 +219,7 @@ impl Assembly {
         let mut chunk = Chunk::default();
         let rest = json::read_first(text, &mut chunk);
         self.chunk(chunk, false);
-        match rest.map(str::trim_start) {
+        match rest.map(str::trim_ascii_start) {
             Ok(rest) if rest.starts_with(['{', '[']) => self.document(rest),
             Ok(_) => true,
             Err(json::Malformed) => {
@@ -270,19 +270,23 @@ impl Assembly {
         }
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, error: bool) {
-        let bare = error
-            || chunk.object.as_deref() == Some("error")
-            || chunk.choices.is_empty() && (chunk.id.is_none() || chunk.model.is_none());
-        if let Some(mut failure) = chunk.error {
+    fn chunk(&mut self, mut chunk: Chunk<'_>, error: bool) {
+        if let Some(mut failure) = chunk.error.take() {
             // xAI's code is beside its text.
-            failure.fill(Failure {
-                message: None,
-                ..chunk.bare_error
-            });
-            self.fail(failure);
-        } else if bare && (error || chunk.bare_error.message.is_some()) {
-            self.fail(chunk.bare_error);
+            if let Some(bare_error) = chunk.bare_error.take() {
+                failure.fill(Failure {
+                    message: None,
+                    ..*bare_error
+                });
+            }
+            self.fail(*failure);
+        } else if error {
+            self.fail(*chunk.bare_error.take().unwrap_or_default());
+        } else if let Some(bare_error) = chunk.bare_error.take()
+            && bare_error.message.is_some()
+            && chunk.may_be_error()
+        {
+            self.fail(*bare_error);
         }
         self.room.settle(&mut self.reply.id, chunk.id);
         self.room.settle(&mut self.reply.model, chunk.model);
@@ -294,7 +298,7 @@ impl Assembly {
             .reply
             .created
             .or(chunk.created.filter(|&seconds| seconds != 0));
-        self.reply.usage = usage::newer(self.reply.usage, chunk.usage);
+        usage::renew(&mut self.reply.usage, &chunk.usage);
         if !chunk.choices.is_empty() {
             self.loose_text = None;
             self.reply.broken_off = false;

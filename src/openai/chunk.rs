@@ -27,9 +27,9 @@ pub(super) struct Chunk<'a> {
     pub(super) usage: Usage,
     /// Where the answer was found, as a JSON list. A server that sends it with one chunk sends it with each.
     pub(super) citations: Option<&'a str>,
-    pub(super) error: Option<Failure>,
+    pub(super) error: Option<Box<Failure>>,
     /// An error's members where there is no `error` around them.
-    pub(super) bare_error: Failure,
+    pub(super) bare_error: Option<Box<Failure>>,
     /// Where its padding is: letters at random, so that nobody counts those of the text (OpenAI's `obfuscation`).
     pub(super) padding: Option<Range<usize>>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Chunk<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Part<'a> {
     pub(super) index: Option<u64>,
-    pub(super) delta: Delta<'a>,
+    pub(super) delta: Option<Box<Delta<'a>>>,
     /// A whole message: its tool calls are all there is, whatever their indices say.
     pub(super) message: Option<Box<Delta<'a>>>,
     pub(super) finish_reason: Option<Cow<'a, str>>,
@@ -106,25 +106,38 @@ impl<'a> Members<'a> for Chunk<'a> {
             "usage" => json.object(&mut self.usage),
             "x_groq" => json.object(&mut usage::Wrapped(&mut self.usage)),
             "citations" => json.take(&mut self.citations, list),
-            "error" | "errors" => json.take(&mut self.error, failure::failure),
-            "base_resp" => json.take(&mut self.error, failure::base_response),
+            "error" | "errors" => {
+                json.take(&mut self.error, |raw| failure::failure(raw).map(Box::new))
+            }
+            "base_resp" => json.take(&mut self.error, |raw| {
+                failure::base_response(raw).map(Box::new)
+            }),
             "obfuscation" => {
                 let raw = json.value()?;
                 self.padding = raw.is_text().then(|| json.inside_of(raw));
                 Ok(())
             }
             "message" | "detail" | "msg" | "error_msg" | "error_message" | "type" | "status"
-            | "code" | "error_code" | "param" => self.bare_error.member(name, json),
+            | "code" | "error_code" | "param" => {
+                let bare_error = self.bare_error.get_or_insert_default();
+                bare_error.member(name, json)
+            }
             _ => json.skip(),
         }
     }
 }
 
 impl Chunk<'_> {
+    /// Whether the members of an error mean one here: a reply may have some of them, too.
+    pub(super) fn may_be_error(&self) -> bool {
+        self.object.as_deref() == Some("error")
+            || self.choices.is_empty() && (self.id.is_none() || self.model.is_none())
+    }
+
     /// Beside its choices there is nothing that changes with each chunk.
     pub(super) fn adds_text_alone(&self) -> bool {
         self.error.is_none()
-            && self.bare_error == Failure::default()
+            && self.bare_error.as_deref().is_none_or(Failure::says_nothing)
             && self.usage == Usage::default()
     }
 }
@@ -141,7 +154,7 @@ impl Part<'_> {
             usage,
             error,
         } = self;
-        delta.adds_text_alone()
+        delta.as_ref().is_some_and(|delta| delta.adds_text_alone())
             && message.is_none()
             && finish_reason.is_none()
             && usage.is_none()
@@ -212,13 +225,8 @@ impl<'a> Members<'a> for Part<'a> {
     fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
             "index" => json.take(&mut self.index, json::count),
-            "delta" => json.object(&mut self.delta),
-            "message" => {
-                let mut message = Box::<Delta<'a>>::default();
-                let read = json.object(&mut *message);
-                self.message = Some(message);
-                read
-            }
+            "delta" => json.object(&mut **self.delta.get_or_insert_default()),
+            "message" => json.object(&mut **self.message.insert(Box::default())),
             // `"null"` is DashScope's null.
             "finish_reason" => json.take(&mut self.finish_reason, |raw| {
                 json::text(raw).filter(|reason| !reason.is_empty() && reason != "null")
@@ -229,7 +237,10 @@ impl<'a> Members<'a> for Part<'a> {
                 (usage != Usage::default()).then(|| Box::new(usage))
             }),
             "error" => json.take(&mut self.error, |raw| failure::failure(raw).map(Box::new)),
-            "annotations" | "citations" | "images" => self.delta.member(name, json),
+            "annotations" | "citations" | "images" => {
+                let delta = self.delta.get_or_insert_default();
+                delta.member(name, json)
+            }
             "logprobs" => {
                 self.logprobs |= json.value()?.get() != "null";
                 Ok(())
@@ -278,12 +289,14 @@ impl<'a> Members<'a> for Delta<'a> {
                 Ok(())
             }
             "annotations" => {
-                let raw = json.value()?;
+                let Some(raw) = json::filled(json.value()?) else {
+                    return Ok(());
+                };
                 if raw.get().starts_with('[') {
                     let elements = json::elements(raw.get()).into_iter();
                     self.annotations.extend(elements.map(Raw::get));
                 } else {
-                    self.annotations.extend(json::filled(raw).map(Raw::get));
+                    self.annotations.push(raw.get());
                 }
                 Ok(())
             }

@@ -33,7 +33,7 @@ impl Form {
         let [part] = &chunk.choices[..] else {
             return None;
         };
-        let content = part.delta.content_at.clone()?;
+        let content = part.delta.as_ref()?.content_at.clone()?;
         (chunk.adds_text_alone() && part.adds_text_alone()).then(|| Form {
             index: part.index,
             data: data.to_owned(),

@@ -244,6 +244,10 @@ impl ChatReply {
 }
 
 impl Failure {
+    pub(super) fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Takes from `other` what it does not say itself.
     pub(super) fn fill(&mut self, other: Failure) {
         self.message = self.message.take().or(other.message);

@@ -117,14 +117,14 @@ pub struct Message<'a> {
     /// The call of an assistant before there were tools, as JSON.
     pub function_call: Option<Cow<'a, str>>,
     /// What an assistant thought before it said this, where a member of its own has it.
-    pub own_reasoning: Option<Cow<'a, str>>,
+    pub own_reasoning: Option<Box<Cow<'a, str>>>,
 }
 
 impl Message<'_> {
     /// What an assistant thought before it said this, also where it is among the parts of the content.
     pub fn reasoning(&self) -> Option<Cow<'_, str>> {
         match (&self.own_reasoning, &self.content) {
-            (Some(own), _) => Some(Cow::Borrowed(own)),
+            (Some(own), _) => Some(Cow::Borrowed(&***own)),
             (None, Some(Content::Json(parts))) if self.role.as_deref() == Some("assistant") => {
                 thoughts_among(parts).map(Cow::Owned)
             }
@@ -218,18 +218,22 @@ impl<'a> ChatRequest<'a> {
                 &message.name,
                 &message.tool_call_id,
                 &message.refusal,
-                &message.own_reasoning,
             ]
         });
+        let thoughts = self.messages.iter();
+        let thoughts = thoughts.filter_map(|message| message.own_reasoning.as_deref());
+        let boxes = thoughts.clone().count() * size_of::<Cow<'_, str>>();
         let texts = texts.into_iter().chain(of_messages).flatten();
         let read: usize = texts
             .chain(&self.stop)
+            .chain(thoughts)
             .map(|text| match text {
                 Cow::Owned(read) => read.capacity(),
                 Cow::Borrowed(_) => 0,
             })
             .sum();
-        read + self.messages.capacity() * size_of::<Message<'_>>()
+        read + boxes
+            + self.messages.capacity() * size_of::<Message<'_>>()
             + self.stop.capacity() * size_of::<Cow<'_, str>>()
     }
 }
@@ -299,7 +303,8 @@ impl<'a> Members<'a> for Message<'a> {
                 if self.own_reasoning.is_none() =>
             {
                 json.take(&mut self.own_reasoning, |raw| {
-                    thoughts(raw).filter(|thoughts| !thoughts.is_empty())
+                    let said = thoughts(raw).filter(|thoughts| !thoughts.is_empty());
+                    said.map(Box::new)
                 })
             }
             _ => json.skip(),

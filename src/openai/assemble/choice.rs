@@ -51,10 +51,14 @@ impl ChoiceTracker {
             usage,
             ..
         } = part;
-        let mut speaks = delta.says_something();
-        let opens = delta.role.is_some() && !self.has_spoken;
-        self.has_deltas |= speaks;
-        self.delta(choice, delta, false, media, room);
+        let mut speaks = false;
+        let mut opens = false;
+        if let Some(delta) = delta {
+            speaks = delta.says_something();
+            opens = delta.role.is_some() && !self.has_spoken;
+            self.has_deltas |= speaks;
+            self.delta(choice, *delta, false, media, room);
+        }
         let mut is_repeated = false;
         if let Some(message) = message
             && !(speaks && says_less(&message, choice))
@@ -74,7 +78,7 @@ impl ChoiceTracker {
         self.has_spoken |= speaks;
         choice.logprobs |= logprobs;
         if let Some(new) = usage {
-            self.usage = usage::newer(self.usage, *new);
+            usage::renew(&mut self.usage, &new);
         }
         speaks
     }

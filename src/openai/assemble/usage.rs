@@ -4,24 +4,29 @@ use crate::openai::reply::Usage;
 
 /// The last complete one. Never a sum, for servers that send it with each chunk count from the start. All zeros are what servers send that do
 /// not know; a part of a usage stands only until a complete one comes.
-pub(super) fn newer(held: Option<Usage>, new: Usage) -> Option<Usage> {
+pub(super) fn renew(held: &mut Option<Usage>, new: &Usage) {
     let complete = |usage: &Usage| usage.prompt.is_some() && usage.completion.is_some();
     let nothing = [new.prompt, new.completion, new.total]
         .iter()
         .all(|tokens| tokens.unwrap_or(0) == 0);
+    if nothing {
+        return;
+    }
     match held {
-        _ if nothing => held,
-        Some(held) if complete(&held) && !complete(&new) => Some(held),
-        Some(held) if !complete(&new) => Some(Usage {
-            prompt: new.prompt.or(held.prompt),
-            completion: new.completion.or(held.completion),
-            total: new.total.or(held.total),
-            cached: new.cached.or(held.cached),
-            cache_write: new.cache_write.or(held.cache_write),
-            reasoning: new.reasoning.or(held.reasoning),
-            ..held
-        }),
-        _ => Some(new),
+        Some(held) if !complete(new) => {
+            if !complete(held) {
+                *held = Usage {
+                    prompt: new.prompt.or(held.prompt),
+                    completion: new.completion.or(held.completion),
+                    total: new.total.or(held.total),
+                    cached: new.cached.or(held.cached),
+                    cache_write: new.cache_write.or(held.cache_write),
+                    reasoning: new.reasoning.or(held.reasoning),
+                    ..*held
+                };
+            }
+        }
+        _ => *held = Some(*new),
     }
 }
 

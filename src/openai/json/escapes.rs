@@ -66,10 +66,17 @@ const MEANS: [u8; 256] = {
 };
 
 /// The inside of a string as its text.
+#[inline]
 pub(in crate::openai) fn plain(inner: &str, escapes: Escapes) -> Cow<'_, str> {
+    // Nearly all strings are names and short texts without escapes.
     if escapes == Escapes::None {
-        return Cow::Borrowed(inner);
+        Cow::Borrowed(inner)
+    } else {
+        Cow::Owned(unescaped(inner))
     }
+}
+
+fn unescaped(inner: &str) -> String {
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
     // Of what is special, only backslashes are within.
@@ -86,7 +93,7 @@ pub(in crate::openai) fn plain(inner: &str, escapes: Escapes) -> Cow<'_, str> {
         });
     }
     text.push_str(rest);
-    Cow::Owned(text)
+    text
 }
 
 /// The character of an escape after its `\u`, and how many bytes of it are there: two escapes are one character beyond U+FFFF.

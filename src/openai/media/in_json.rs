@@ -63,6 +63,14 @@ pub(crate) fn without_media(json: &[u8]) -> Option<WithoutMedia> {
     })
 }
 
+/// Whether a run may be in it that is long enough for media; there is none where it says no.
+pub(super) fn has_long_word(text: &[u8]) -> bool {
+    let mut windows = text
+        .chunks(STRIDE)
+        .filter_map(|stride| stride.get(..WINDOW));
+    windows.any(|window| window.iter().all(|byte| is_dense(*byte)))
+}
+
 /// The first run from `least` on that may be media.
 fn long_run(bytes: &[u8], least: usize) -> Option<Range<usize>> {
     let mut at = least;
