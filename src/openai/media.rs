@@ -299,4 +299,15 @@ mod tests {
             assert_eq!(without_data_urls(&kept), kept);
         }
     }
+
+    #[test]
+    fn the_shortest_long_data_url_is_found_at_every_place() {
+        let head = "data:image/png;base64,";
+        let url = format!("{head}{}", "A".repeat(LONG_URL - head.len()));
+        for place in 0..2 * LONG_URL {
+            let before = "é".repeat(place / 2) + &"-".repeat(place % 2) + " ";
+            let without = without_data_urls(&format!("{before}{url} after")).into_owned();
+            assert_eq!(without, format!("{before}[image image/png, 175 B] after"));
+        }
+    }
 }
