@@ -163,6 +163,10 @@ impl Known {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
+        // Only a selector's prompt was shown to anybody.
+        if call.prompt.is_none() {
+            return;
+        }
         self.weight -= call.weight();
         call.prompt = None;
         let (gone, kept) = std::mem::take(&mut call.keys)

@@ -24,7 +24,7 @@ const COMMON: [&str; 3] = [
 ];
 
 /// A system message of somebody's agents, hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prompt(pub [u8; 16]);
 
 /// What is known of system messages.

@@ -145,7 +145,7 @@ fn learn(run: &Run, known: &Known, prompts: &mut Prompts) {
         }
     }
     for (prompt, heard) in &spoken.heard_by_prompt {
-        let is_heard = |name: &str| heard.contains(&hash::of(name));
+        let is_heard = |name: &str| hash::of(name) == *heard;
         if prompts.name(*prompt).is_some_and(is_heard) {
             prompts.unlearn(*prompt);
         }
@@ -165,49 +165,54 @@ fn first<'k>(turn: &Turn, known: &'k Known) -> Option<&'k Call> {
 /// Which names are whose, by all that a run showed.
 struct Spoken<'r> {
     /// Names of others that the calls of a speaker, or of all with one system message, show.
-    heard_by_speaker: Map<usize, Set<Hash>>,
-    heard_by_prompt: Map<Prompt, Set<Hash>>,
-    /// Who has which system message, and the reverse.
-    names: Map<Prompt, Set<&'r str>>,
-    prompts: Map<&'r str, Set<Option<Prompt>>>,
+    heard_by_speaker: Set<(usize, Hash)>,
+    heard_by_prompt: Set<(Prompt, Hash)>,
+    /// Who has which system message, and the reverse; both sorted, each pair once.
+    names: Vec<(Prompt, &'r str)>,
+    prompts: Vec<(&'r str, Option<Prompt>)>,
 }
 
 impl<'r> Spoken<'r> {
+    /// What a lone agent without a name shows takes no memory.
     fn of(run: &'r Run, known: &Known) -> Self {
         let mut spoken = Spoken {
-            heard_by_speaker: Map::default(),
-            heard_by_prompt: Map::default(),
-            names: Map::default(),
-            prompts: Map::default(),
+            heard_by_speaker: Set::default(),
+            heard_by_prompt: Set::default(),
+            names: Vec::new(),
+            prompts: Vec::new(),
         };
         for turn in &run.turns {
-            let by_speaker = spoken.heard_by_speaker.entry(turn.speaker.key());
-            let by_speaker = by_speaker.or_default();
+            let speaker = turn.speaker.key();
             for call in turn.calls.iter().filter_map(|call| known.get(*call)) {
-                by_speaker.extend(&call.heard);
-                if let Some(prompt) = call.known_by {
-                    let by_prompt = spoken.heard_by_prompt.entry(prompt).or_default();
-                    by_prompt.extend(&call.heard);
+                for heard in &call.heard {
+                    spoken.heard_by_speaker.insert((speaker, *heard));
+                    if let Some(prompt) = call.known_by {
+                        spoken.heard_by_prompt.insert((prompt, *heard));
+                    }
                 }
             }
         }
         for turn in &run.turns {
             if let (Some(name), Some(call)) = (spoken.name(turn), first(turn, known)) {
-                let prompts = spoken.prompts.entry(&name.text).or_default();
-                prompts.insert(call.known_by);
+                spoken.prompts.push((&name.text, call.known_by));
                 if let Some(prompt) = call.known_by {
-                    spoken.names.entry(prompt).or_default().insert(&name.text);
+                    spoken.names.push((prompt, &name.text));
                 }
             }
         }
+        spoken.names.sort_unstable();
+        spoken.names.dedup();
+        spoken.prompts.sort_unstable();
+        spoken.prompts.dedup();
         spoken
     }
 
     /// Whether a speaker was shown this name as somebody else's.
     fn is_heard(&self, turn: &Turn, name: &str) -> bool {
-        self.heard_by_speaker
-            .get(&turn.speaker.key())
-            .is_some_and(|heard| heard.contains(&hash::of(name)))
+        !self.heard_by_speaker.is_empty()
+            && self
+                .heard_by_speaker
+                .contains(&(turn.speaker.key(), hash::of(name)))
     }
 
     /// The name of who took a turn, as it was learned, unless it is shown to be somebody else's.
@@ -218,15 +223,19 @@ impl<'r> Spoken<'r> {
 
     /// The name that an agent of this run, or else of an earlier one, has with this system message, where only one has it.
     fn name_with(&self, prompt: Prompt, earlier: Option<&'r str>) -> Option<&'r str> {
-        let mut names = self.names.get(&prompt).into_iter().flatten();
-        let name = names.next().copied().or(earlier)?;
-        let heard = self.heard_by_prompt.get(&prompt);
+        let start = self.names.partition_point(|(other, _)| *other < prompt);
+        let mut names = self.names[start..]
+            .iter()
+            .take_while(|(other, _)| *other == prompt)
+            .map(|(_, name)| *name);
+        let name = names.next().or(earlier)?;
+        let start = self.prompts.partition_point(|(other, _)| *other < name);
+        let mut prompts = self.prompts[start..]
+            .iter()
+            .take_while(|(other, _)| *other == name);
         let is_shared = names.next().is_some()
-            || heard.is_some_and(|heard| heard.contains(&hash::of(name)))
-            || self
-                .prompts
-                .get(name)
-                .is_some_and(|prompts| prompts.iter().any(|other| *other != Some(prompt)));
+            || self.heard_by_prompt.contains(&(prompt, hash::of(name)))
+            || prompts.any(|(_, other)| *other != Some(prompt));
         (!is_shared).then_some(name)
     }
 }
