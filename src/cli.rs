@@ -35,13 +35,13 @@ pub enum Command {
     /// Print the traces of a running gateway as trees, each when it is complete
     Tail(Tail),
     /// Have a running gateway send again what was refused, or made while no key was set
-    Replay(Replay),
+    Replay(ReplayArgs),
 }
 
 /// What `spangate replay` sends.
 #[derive(Clone, Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true)))]
-pub struct Replay {
+pub struct ReplayArgs {
     /// Spans that Respan refused for good: mend the cause first
     #[arg(long, group = "which")]
     pub refused: bool,

@@ -15,7 +15,7 @@ pub use trace::{ToldBy, ToldTrace};
 
 use crate::config;
 use crate::id::{SpanId, TraceId};
-use bounds::Bounds;
+use bounds::IdentityBounds;
 use told::Told;
 
 mod bounds;
@@ -179,7 +179,7 @@ pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
     let (trace, parent) = place(&told, traceparent, &credential, &mut unreadable);
 
     let told = told.told;
-    let mut keep = Bounds::new(&mut unreadable);
+    let mut keep = IdentityBounds::new(&mut unreadable);
     // What groups calls and traces comes first, metadata last: the last ones get what room is left.
     let thread = keep.identifier("thread_identifier", told.thread);
     let customer_identifier = told

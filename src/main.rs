@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use spangate::cli::{Command, CommandLine, Replay, Tail, Written};
+use spangate::cli::{Command, CommandLine, ReplayArgs, Tail, Written};
 use spangate::config::{Config, Sources};
 use spangate::gateway::Gateway;
 use spangate::{check, demo, logging, replay, tail};
@@ -269,7 +269,7 @@ async fn run_tail(config: &Config, words: &Tail) -> ExitCode {
     }
 }
 
-async fn run_replay(config: &Config, words: &Replay) -> ExitCode {
+async fn run_replay(config: &Config, words: &ReplayArgs) -> ExitCode {
     match replay::run(config, words).await {
         Ok(lines) => {
             println!("{lines}");

@@ -11,7 +11,7 @@ use crate::tail::client::Client;
 ///
 /// # Errors
 /// When an address is wrong, the gateway does not answer, lets nobody in or has no key to send them with.
-pub async fn run(config: &Config, words: &cli::Replay) -> Result<String, Problem> {
+pub async fn run(config: &Config, words: &cli::ReplayArgs) -> Result<String, Problem> {
     let address = Address::choose(words.admin.as_deref(), config).map_err(Problem::wrong)?;
     let token = config.server.admin_token.as_ref();
     let client = Client::new(address, token, Vec::new());

@@ -22,7 +22,7 @@ pub struct About {
 #[derive(Serialize)]
 struct Health<'a> {
     gateway: Gateway<'a>,
-    upstream: Upstream<'a>,
+    upstream: UpstreamView<'a>,
     export: Export<'a>,
     store: Stored<'a>,
     refused: Vec<RefusedSpan>,
@@ -38,7 +38,7 @@ struct Gateway<'a> {
 }
 
 #[derive(Serialize)]
-struct Upstream<'a> {
+struct UpstreamView<'a> {
     state: &'static str,
     since: Option<String>,
     failures: u64,
@@ -96,7 +96,7 @@ pub(super) async fn health(shown: &Shown) -> Vec<u8> {
             draining: shown.shutdown.is_draining(),
             runs_open: shown.metrics.runs_open(),
         },
-        upstream: Upstream {
+        upstream: UpstreamView {
             state: match reach.reachable {
                 Some(true) => "reachable",
                 Some(false) => "unreachable",

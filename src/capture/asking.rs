@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::exchange::Kept;
-use crate::exchange::Opening;
-use crate::exchange::{Budget, Copied};
+use crate::exchange::{Budget, Copied, Kept, Opening};
 use crate::openai::{Media, Skeleton};
 
 /// The copy of a body that may still grow.

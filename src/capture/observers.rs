@@ -10,8 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::asking::Asking;
 use super::queue::{Begun, Capture, Event, Piece};
-use crate::exchange::{Answer, Ending, Exchange, Opening};
-use crate::exchange::{Budget, Copied, Reservation};
+use crate::exchange::{Answer, Budget, Copied, Ending, Exchange, Opening, Reservation};
 use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};

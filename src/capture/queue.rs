@@ -8,9 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::asking::Asking;
 use super::observers::{self, Answered, Asked};
 use crate::clock::{Clock, Moment};
-use crate::exchange::Kept;
-use crate::exchange::{Answer, Exchange, Opening};
-use crate::exchange::{Budget, Copied, Reservation};
+use crate::exchange::{Answer, Budget, Copied, Exchange, Kept, Opening, Reservation};
 use crate::redact::KnownSecrets;
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.

@@ -11,9 +11,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::queue::{Capture, Event, Journal, Piece};
-use crate::exchange::Kept;
-use crate::exchange::{Answer, Exchange, ExchangeId, Opening, Reading};
-use crate::exchange::{Budget, Reservation};
+use crate::exchange::{
+    Answer, Budget, Ending, Exchange, ExchangeId, Kept, Opening, Reading, Reservation,
+};
 use crate::openai::{Finished, ReplyReader};
 
 /// The worker's thread; ends when it is told that nothing more will come.
@@ -150,8 +150,11 @@ fn handle(
                 })
             });
             if unharmed(|| exchange.hide(&secrets)).is_none() {
-                // It may hold what was to be hidden.
+                // Each of these may hold what was to be hidden.
                 exchange.reading = None;
+                exchange.answer = None;
+                exchange.ending =
+                    Ending::Broke("what the upstream answered is not shown".to_owned());
             }
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));

@@ -10,7 +10,7 @@ use super::budget::{Copied, Reservation};
 use super::meta::Opening;
 use super::question::Question;
 use crate::encoding::Decoder;
-use crate::openai::{ChatRequest, Mark, Media as Wanted, Skeleton, without_media};
+use crate::openai::{ChatRequest, Mark, Media, Skeleton, without_media};
 
 /// A coded body is decoded up to so many times of what is kept of one.
 const DECODED: usize = 4;
@@ -18,9 +18,9 @@ const DECODED: usize = 4;
 /// The copy of a body. Clones share its bytes.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// As they came, or without media where `media` is [`Media::Gone`].
+    /// As they came, or without media where `media` is [`MediaState::Gone`].
     bytes: Bytes,
-    media: Media,
+    media: MediaState,
     cut: bool,
     broken_off: bool,
     reserved: Option<Arc<Reservation>>,
@@ -29,7 +29,7 @@ pub struct Kept {
 
 /// What becomes of the media in a body.
 #[derive(Clone, Debug)]
-enum Media {
+enum MediaState {
     /// It stays, or was never there.
     Stays,
     /// It goes as soon as anybody looks; none where there is no media. With a hash of it.
@@ -52,7 +52,7 @@ impl Kept {
         Kept {
             question: Question::of(&bytes),
             bytes,
-            media: Media::Stays,
+            media: MediaState::Stays,
             cut,
             broken_off: false,
             reserved: None,
@@ -68,7 +68,7 @@ impl Kept {
         }
         kept.reserved = Some(Arc::new(reserved));
         if !stay && !kept.bytes.is_empty() {
-            kept.media = Media::Goes(Arc::default());
+            kept.media = MediaState::Goes(Arc::default());
         }
         kept
     }
@@ -86,13 +86,13 @@ impl Kept {
     /// Of the media that was taken out. It means nothing to another process.
     pub(crate) fn media_hash(&self) -> Option<u64> {
         match &self.media {
-            Media::Gone(hash) => Some(*hash),
-            Media::Stays | Media::Goes(_) => self.lean().map(|lean| lean.hash),
+            MediaState::Gone(hash) => Some(*hash),
+            MediaState::Stays | MediaState::Goes(_) => self.lean().map(|lean| lean.hash),
         }
     }
 
     fn lean(&self) -> Option<&Lean> {
-        let Media::Goes(lean) = &self.media else {
+        let MediaState::Goes(lean) = &self.media else {
             return None;
         };
         let make = || {
@@ -133,9 +133,9 @@ impl Kept {
         if let Some(lean) = self.lean() {
             let (bytes, hash) = (lean.bytes.clone(), lean.hash);
             self.bytes = bytes;
-            self.media = Media::Gone(hash);
-        } else if let Media::Goes(_) = self.media {
-            self.media = Media::Stays;
+            self.media = MediaState::Gone(hash);
+        } else if let MediaState::Goes(_) = self.media {
+            self.media = MediaState::Stays;
         }
         self.reserved = None;
     }
@@ -187,7 +187,7 @@ impl Kept {
                 None => plain.truncate(opening.max_body),
             }
         }
-        if opening.media == Wanted::Size
+        if opening.media == Media::Size
             && let Some(without) = without_media(&plain)
         {
             plain = without.json;

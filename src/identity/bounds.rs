@@ -1,7 +1,7 @@
 //! How much of what a request says of itself is kept. An identity stands on every span of its run and stays in memory with it, so it is
 //! bounded before anything holds it: a stranger without a valid key decides how long it is.
 //!
-//! The carriers bound keys and values of metadata as they read them ([`MAX_MEMBERS`], [`MAX_KEY`], [`MAX_VALUE`]); [`Bounds`] bounds the merged
+//! The carriers bound keys and values of metadata as they read them ([`MAX_MEMBERS`], [`MAX_KEY`], [`MAX_VALUE`]); [`IdentityBounds`] bounds the merged
 //! identity. Every cut is told in a sentence beside what could not be read.
 
 use std::collections::BTreeMap;
@@ -34,15 +34,15 @@ pub(super) fn cut(text: &mut String, most: usize) -> bool {
 }
 
 /// The room that is left in one identity. Texts that are asked for first are kept first.
-pub(super) struct Bounds<'u> {
+pub(super) struct IdentityBounds<'u> {
     left: usize,
     is_short: bool,
     unreadable: &'u mut Vec<String>,
 }
 
-impl<'u> Bounds<'u> {
+impl<'u> IdentityBounds<'u> {
     pub(super) fn new(unreadable: &'u mut Vec<String>) -> Self {
-        Bounds {
+        IdentityBounds {
             left: MAX_IDENTITY,
             is_short: false,
             unreadable,

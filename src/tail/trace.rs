@@ -36,12 +36,12 @@ pub(super) struct Listed {
 pub(super) struct Trace {
     pub(super) live: bool,
     /// Spans that the answer leaves out, since there are very many.
-    more: Option<MoreSpans>,
+    more: Option<UnprintedSpans>,
     pub(super) spans: Vec<Span>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct MoreSpans {
+struct UnprintedSpans {
     spans: u64,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn lines(listed: &Listed, trace: &Trace) -> Vec<Line> {
     for place in tree::layout(&spans) {
         lines.push(branch(&place.branches, &trace.spans[place.span]));
     }
-    if let Some(MoreSpans { spans }) = trace.more {
+    if let Some(UnprintedSpans { spans }) = trace.more {
         let mut line = Line::default();
         let counted = counted(spans, "more span", "more spans");
         line.add(Style::Dim, &format!("…{counted}, which the viewer shows"));

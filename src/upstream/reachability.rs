@@ -16,7 +16,7 @@ const LINE_EVERY: Duration = Duration::from_mins(1);
 pub struct Reachability {
     /// Looked at by every call that goes well; all else is behind the lock.
     is_reachable: AtomicBool,
-    record: Mutex<Record>,
+    record: Mutex<ReachabilityRecord>,
 }
 
 /// What is known of it at one moment.
@@ -33,7 +33,7 @@ pub struct ReachState {
 }
 
 #[derive(Debug, Default)]
-struct Record {
+struct ReachabilityRecord {
     state: ReachState,
     last_line: Option<Instant>,
     /// Failures since then.
@@ -89,7 +89,7 @@ impl Reachability {
         record.state.last_error = Some((now, error));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Record> {
+    fn lock(&self) -> MutexGuard<'_, ReachabilityRecord> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -78,7 +78,7 @@ where
         stream: impl Transport,
         on_close: impl FnOnce(Duration) + Send + 'static,
     ) -> Result<Self, CallError> {
-        let steps = Arc::new(Steps::default());
+        let steps = Arc::new(ConnectionProgress::default());
         let (sender, connection) = http2::Builder::new(Parts(Arc::clone(&steps)))
             .timer(TokioTimer::new())
             .initial_max_send_streams(UNTOLD)
@@ -90,7 +90,7 @@ where
             .handshake(stream)
             .await
             .map_err(broke)?;
-        let connection = Arc::new(Connection {
+        let connection = Arc::new(SharedConnection {
             inner: Mutex::new(Some(connection)),
             steps,
         });
@@ -164,23 +164,23 @@ trait Peer: Send + Sync {
     /// The limit of the peer's latest SETTINGS, or [`UNTOLD`]; zero once closed.
     fn max_streams(&self) -> usize;
 
-    fn steps(&self) -> &Steps;
+    fn steps(&self) -> &ConnectionProgress;
 }
 
 /// hyper's connection, which its task polls and the pool asks for the peer's limit.
-struct Connection<C> {
+struct SharedConnection<C> {
     /// None once it is over: as long as it is there, hyper takes requests.
     inner: Mutex<Option<C>>,
-    steps: Arc<Steps>,
+    steps: Arc<ConnectionProgress>,
 }
 
-impl<C> Connection<C> {
+impl<C> SharedConnection<C> {
     fn lock(&self) -> MutexGuard<'_, Option<C>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<C: Future + Unpin> Connection<C> {
+impl<C: Future + Unpin> SharedConnection<C> {
     fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         let polled = inner
@@ -198,7 +198,7 @@ impl<C: Future + Unpin> Connection<C> {
     }
 }
 
-impl<T, B> Peer for Connection<http2::Connection<T, B, Parts>>
+impl<T, B> Peer for SharedConnection<http2::Connection<T, B, Parts>>
 where
     T: Transport,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -210,20 +210,20 @@ where
             .map_or(0, http2::Connection::current_max_send_streams)
     }
 
-    fn steps(&self) -> &Steps {
+    fn steps(&self) -> &ConnectionProgress {
         &self.steps
     }
 }
 
 /// Says that some part of a connection has moved, so that the peer's limit may have come.
-struct Steps {
+struct ConnectionProgress {
     moved: Notify,
     are_watched: AtomicBool,
 }
 
-impl Default for Steps {
+impl Default for ConnectionProgress {
     fn default() -> Self {
-        Steps {
+        ConnectionProgress {
             moved: Notify::new(),
             are_watched: AtomicBool::new(true),
         }
@@ -232,7 +232,7 @@ impl Default for Steps {
 
 /// Runs the parts of one connection: hyper reads its frames in a task beside the one that takes requests, and wakes nobody for SETTINGS.
 #[derive(Clone)]
-struct Parts(Arc<Steps>);
+struct Parts(Arc<ConnectionProgress>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Parts {
     fn execute(&self, part: F) {
@@ -245,7 +245,7 @@ pin_project! {
     struct Part<F> {
         #[pin]
         part: F,
-        steps: Arc<Steps>,
+        steps: Arc<ConnectionProgress>,
     }
 }
 

@@ -17,11 +17,11 @@ const CALL: usize = 256;
 /// What is known of the calls beside what they say, in their order.
 #[derive(Debug, Default)]
 pub(super) struct CallTracker {
-    calls: Vec<Tracked>,
+    calls: Vec<TrackedCall>,
 }
 
 #[derive(Debug, Default)]
-struct Tracked {
+struct TrackedCall {
     index: Option<u64>,
     /// Of its arguments, those that had no room included.
     outline: Outline,
@@ -70,9 +70,9 @@ impl CallTracker {
             return room.leave_out();
         }
         calls.push(ToolCall::default());
-        self.calls.push(Tracked {
+        self.calls.push(TrackedCall {
             index: piece.index,
-            ..Tracked::default()
+            ..TrackedCall::default()
         });
         self.grow(calls.len() - 1, calls, piece, room);
     }
@@ -157,7 +157,7 @@ impl CallTracker {
         let Some(index) = piece.index else {
             return by_id().or(last);
         };
-        let has_index = |tracked: &Tracked| tracked.index == Some(index);
+        let has_index = |tracked: &TrackedCall| tracked.index == Some(index);
         let by_both = id.and_then(|id| {
             let mut both = self.calls.iter().zip(calls);
             both.rposition(|(tracked, call)| has_index(tracked) && call.id == id)

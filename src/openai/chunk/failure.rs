@@ -45,9 +45,9 @@ fn within(raw: Raw<'_>, deeper: usize) -> Option<Failure> {
     let raw = json::filled(raw)?;
     match (raw.get().as_bytes().first(), deeper.checked_sub(1)) {
         (Some(b'{'), Some(deeper)) => {
-            let mut envelope = Envelope::default();
+            let mut envelope = ErrorEnvelope::default();
             json::read(raw.get(), &mut envelope).ok()?;
-            let Envelope {
+            let ErrorEnvelope {
                 mut failure,
                 inner,
                 says_more,
@@ -75,14 +75,14 @@ fn within(raw: Raw<'_>, deeper: usize) -> Option<Failure> {
 
 /// An error and the one that may be in it.
 #[derive(Default)]
-struct Envelope<'a> {
+struct ErrorEnvelope<'a> {
     failure: Failure,
     inner: Option<Raw<'a>>,
     /// A member whose name is not known says something.
     says_more: bool,
 }
 
-impl<'a> Members<'a> for Envelope<'a> {
+impl<'a> Members<'a> for ErrorEnvelope<'a> {
     fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
         match name {
             "error" | "errors" => json.take(&mut self.inner, json::filled),

@@ -153,7 +153,7 @@ fn whole_text(json: &str, start: usize) -> Option<(Range<usize>, MediaSize<'_>)>
     if measured.written < LONG_URL {
         return None;
     }
-    let (kind, media_type) = Around::of(before, after).says(&json[start..end])?;
+    let (kind, media_type) = MemberContext::of(before, after).says(&json[start..end])?;
     let media = MediaSize {
         kind,
         media_type: media_type.map(Into::into),
@@ -249,14 +249,14 @@ impl Encoding {
 const LINE: usize = 32;
 
 /// What stands around a text in its object.
-struct Around<'j> {
+struct MemberContext<'j> {
     /// The name of the member.
     member: &'j str,
     before: &'j str,
     after: &'j str,
 }
 
-impl<'j> Around<'j> {
+impl<'j> MemberContext<'j> {
     /// Of the text between these quotes.
     fn of(before: &'j str, after: &'j str) -> Self {
         let is_brace = |byte: &u8| matches!(byte, b'{' | b'}');
@@ -266,7 +266,7 @@ impl<'j> Around<'j> {
         let ends = near.iter().take_while(|byte| !is_brace(byte)).count();
         // Both ends may be within a character: then nothing is known.
         let before_it = before.get(before.len() - begins..).unwrap_or_default();
-        Around {
+        MemberContext {
             member: name_before(before_it).unwrap_or_default(),
             before: before
                 .get(before.len().saturating_sub(AROUND)..)
