@@ -50,7 +50,8 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 /// The modules in the table of `lib.rs`, from the first row to the last.
 fn table() -> Vec<String> {
     let drawing = include_str!("lib.rs");
-    let rows = drawing.lines().filter(|line| line.starts_with("//! | ["));
+    let is_row = |line: &&str| line.starts_with("//! | [`") || line.starts_with("//! | `");
+    let rows = drawing.lines().filter(is_row);
     rows.flat_map(|row| {
         let names = row.split('|').nth(1).unwrap();
         names

@@ -33,15 +33,15 @@
 //!
 //! | module | one sentence |
 //! |---|---|
-//! | [`special`], [`media_type`], [`bearer`], [`clock`] | letters that JSON escapes, names of formats, bearer tokens, a time that no setting of the wall's clock turns back |
-//! | [`id`] | ids of exchanges, traces and spans |
+//! | `special`, `media_type`, `bearer`, [`clock`] | letters that JSON escapes, names of formats, bearer tokens, a time that no setting of the wall's clock turns back |
+//! | `id` | ids of exchanges, traces and spans |
 //! | [`encoding`], [`sse`], [`openai`] | bytes become requests and replies; tolerant of everything |
 //! | [`config`] | what was written becomes what is meant; a `Config` in hand is valid |
 //! | [`redact`] | keys are taken out of what others wrote |
 //! | [`cli`], [`logging`] | words on the command line become one call; what happens is said on stderr |
 //! | [`identity`] | headers become who is asking: customer, thread, run, agent |
 //! | [`exchange`] | the domain model: one request, its reply, how both ended, and copies of their bodies within a budget |
-//! | [`span`], [`tree`] | the model of a span, Respan's names for its attributes, and who sets them; spans as a tree of text |
+//! | [`span`], `tree` | the model of a span, Respan's names for its attributes, and who sets them; spans as a tree of text |
 //! | [`runs`] | exchanges become runs, turns of agents and tool calls, from what they show |
 //! | [`tap`] | forwards frames, tells an observer what it saw and, once, how it ended |
 //! | [`upstream`] | where requests go: TLS, pool, and what a silence is |
@@ -51,7 +51,7 @@
 //! | [`export`] | spans become posts, and posts become accepted |
 //! | [`traces`] | what the store holds and what goes on, as lists and trees for people; made only while somebody looks |
 //! | [`pipeline`] | the heart: exchange, runs, store, metrics, in this order |
-//! | [`server`], [`health`] | accepts, limits, drains; whether there is service |
+//! | [`server`], `health` | accepts, limits, drains; whether there is service |
 //! | [`proxy`] | the order of one request; the only place that knows all of it |
 //! | [`admin`] | the port that shows metrics, health and traces |
 //! | [`gateway`] | the whole, put together, and its orderly end |
