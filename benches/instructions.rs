@@ -1,8 +1,8 @@
-//! How many instructions the work takes that every request pays for: reading it, finding its place, assembling its reply, writing its span
+//! How many instructions the work takes that every request pays for: reply it, finding its place, assembling its reply, writing its span
 //! into a post.
 //!
 //! The rule: only what must not creep. Counts are the same on every machine, busy or not, so a change of one in a hundred shows; what the
-//! counts are worth in time, `reading` says.
+//! counts are worth in time, `reply` says.
 //!
 //! `cargo bench --bench instructions` needs valgrind and gungraun's runner, and says how to get them. Each run is compared with the one before.
 
@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use gungraun::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use http::StatusCode;
-use spangate::exchange::{Answer, Exchange, Opening, Reading};
+use spangate::exchange::{Exchange, ParsedReply, RequestMeta, ResponseHead};
 use spangate::export::Encoding;
 use spangate::identity::{Customer, Identity};
 use spangate::openai::{ChatReply, ChatRequest, ReplyReader};
-use spangate::runs::{self, Made, Runs};
+use spangate::runs::{self, FinishedSpan, Runs};
 use spangate::span::Span;
 use spangate::span::exchange::told_place;
 
@@ -60,14 +60,14 @@ fn spans() -> Vec<Span> {
 }
 
 /// Calls that are over, as the export takes them: with all that a span has, and the conversation in it twice.
-fn calls(bytes: usize) -> Vec<Made> {
+fn calls(bytes: usize) -> Vec<FinishedSpan> {
     let mut words = Words::new();
     (1..=20)
         .filter_map(|number| whole_call(&mut words, number, bytes))
         .collect()
 }
 
-fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<Made> {
+fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<FinishedSpan> {
     let mut reader = ReplyReader::new(Some("application/json"), None, 4 << 20);
     reader.push(answers::whole(words).as_bytes());
     let identity = Identity {
@@ -81,12 +81,12 @@ fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<Made> {
         ..Identity::default()
     };
     let exchange = Exchange {
-        opening: Arc::new(Opening {
+        meta: Arc::new(RequestMeta {
             identity,
             entity_content: true,
-            ..samples::opening()
+            ..samples::meta()
         }),
-        answer: Some(Answer {
+        response: Some(ResponseHead {
             status: StatusCode::OK,
             first_byte: Duration::from_millis(1),
             content_type: Some("application/json".into()),
@@ -96,14 +96,14 @@ fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<Made> {
                 ("openai-processing-ms", "412".to_owned()),
             ]),
         }),
-        reading: Some(Reading {
-            reply: reader.finish().reply,
+        reply: Some(ParsedReply {
+            chat: reader.finish().reply,
             ended: true,
             first_token: None,
         }),
         ..Arc::into_inner(samples::exchange(number, samples::request(words, bytes)))?
     };
-    Some(Made::Call {
+    Some(FinishedSpan::Call {
         place: told_place(&exchange),
         exchange: Arc::new(exchange),
     })
@@ -179,7 +179,7 @@ fn assemble_reply(pieces: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, ChatReply) {
 #[library_benchmark]
 #[bench::with_1_kb(args = (1 << 10), setup = call)]
 #[bench::with_20_kb(args = (20 << 10), setup = call)]
-fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, Vec<Made>) {
+fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, Vec<FinishedSpan>) {
     let (mut runs, exchange, now) = given;
     let made = runs.settled(black_box(Arc::clone(&exchange)), now);
     (runs, exchange, made)
@@ -187,7 +187,7 @@ fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, Ve
 
 #[library_benchmark]
 #[bench::hundred(args = (100), setup = idle_runs)]
-fn close_runs(given: (Runs, Instant)) -> (Runs, Vec<Made>) {
+fn close_runs(given: (Runs, Instant)) -> (Runs, Vec<FinishedSpan>) {
     let (mut runs, now) = given;
     let made = runs.expired(black_box(now));
     (runs, made)
@@ -210,7 +210,7 @@ fn encode_protobuf(spans: Vec<Span>) -> Vec<Span> {
 #[library_benchmark]
 #[bench::with_1_kb(args = (1 << 10), setup = calls)]
 #[bench::with_20_kb(args = (20 << 10), setup = calls)]
-fn post_json(calls: Vec<Made>) -> Vec<Made> {
+fn post_json(calls: Vec<FinishedSpan>) -> Vec<FinishedSpan> {
     black_box(Encoding::Json.encode(black_box(&calls).iter()));
     calls
 }
@@ -218,7 +218,7 @@ fn post_json(calls: Vec<Made>) -> Vec<Made> {
 #[library_benchmark]
 #[bench::with_1_kb(args = (1 << 10), setup = calls)]
 #[bench::with_20_kb(args = (20 << 10), setup = calls)]
-fn post_protobuf(calls: Vec<Made>) -> Vec<Made> {
+fn post_protobuf(calls: Vec<FinishedSpan>) -> Vec<FinishedSpan> {
     black_box(Encoding::Protobuf.encode(black_box(&calls).iter()));
     calls
 }

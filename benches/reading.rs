@@ -1,7 +1,7 @@
 //! What tracing costs the thread that reads copies: a request's body and its attributes, a call's place among runs, a reply, whole or a
 //! stream's events, a batch in each encoding.
 //!
-//! `cargo bench --bench reading` runs all; `-- 1KB` after it, those with that in their name.
+//! `cargo bench --bench reply` runs all; `-- 1KB` after it, those with that in their name.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -139,5 +139,5 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(reading, requests, grouping, replies, batches);
-criterion_main!(reading);
+criterion_group!(reply, requests, grouping, replies, batches);
+criterion_main!(reply);

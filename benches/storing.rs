@@ -17,12 +17,12 @@ use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use spangate::capture::worker::{self, Sink, Worker};
 use spangate::capture::{Begun, Capture, Journal};
-use spangate::exchange::{Budget, Exchange, ExchangeId, Kept, Opening};
-use spangate::runs::Made;
-use spangate::span::{Place, TraceId};
+use spangate::exchange::{Budget, CapturedBody, Exchange, ExchangeId, RequestMeta};
+use spangate::runs::FinishedSpan;
+use spangate::span::{Placement, TraceId};
 use spangate::store::{Settings, Settled, Store};
 
-use samples::{exchange, opening, request};
+use samples::{exchange, meta, request};
 use words::Words;
 
 #[path = "parts/samples.rs"]
@@ -47,7 +47,7 @@ impl Journal for Beginnings {
             .push(begun);
     }
 
-    fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+    fn asked(&self, _: &Arc<RequestMeta>, _: CapturedBody) {}
 }
 
 /// Exchanges are made by hand here, so nothing is done with the ones that the capture makes.
@@ -56,7 +56,7 @@ struct Nobody;
 impl Sink for Nobody {
     fn begin(&mut self) {}
 
-    fn asked(&mut self, _: Arc<Opening>, _: u64, _: Kept) {}
+    fn asked(&mut self, _: Arc<RequestMeta>, _: u64, _: CapturedBody) {}
 
     fn settled(&mut self, _: Exchange) {}
 
@@ -99,13 +99,13 @@ impl Source {
 
     fn one(&mut self) -> Told {
         self.number += 1;
-        let (mut asked, _answered) = self.capture.open(opening(), Some(self.body.len() as u64));
+        let (mut asked, _answered) = self.capture.open(meta(), Some(self.body.len() as u64));
         asked.data(&self.body);
         asked.complete();
         let begun = self.beginnings.0.lock().unwrap().pop().unwrap();
         let text = String::from_utf8(self.body.to_vec()).unwrap();
         let mut exchange = Arc::into_inner(exchange(self.number, text)).unwrap();
-        exchange.opening = Arc::clone(&begun.opening);
+        exchange.meta = Arc::clone(&begun.meta);
         (begun, Arc::new(exchange))
     }
 }
@@ -116,8 +116,8 @@ async fn tell(store: &Arc<Store>, group: Vec<Told>) {
     for (begun, exchange) in group {
         store.began(begun);
         store.ended(&exchange);
-        ids.push(exchange.opening.id);
-        let place = Place {
+        ids.push(exchange.meta.id);
+        let place = Placement {
             trace_id: TraceId([1; 16]),
             parent_span_id: None,
             start_ns: exchange.started_ns,
@@ -127,7 +127,7 @@ async fn tell(store: &Arc<Store>, group: Vec<Told>) {
             model: None,
             task: None,
         };
-        store.add(Made::Call { exchange, place });
+        store.add(FinishedSpan::Call { exchange, place });
     }
     store.released(ids);
     written(store).await;

@@ -15,10 +15,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
-use spangate::exchange::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
+use spangate::exchange::{CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta};
 use spangate::identity::Identity;
 use spangate::openai::{ChatReply, Choice, Usage};
-use spangate::runs::Made;
+use spangate::runs::FinishedSpan;
 use spangate::span::exchange::told_place;
 use spangate::span::operation::{Came, Operation};
 use spangate::span::{SpanId, TraceId};
@@ -28,8 +28,8 @@ use tokio::runtime::Runtime;
 
 const TRACES: u64 = 10_000;
 
-fn opening(number: u64) -> Arc<Opening> {
-    Arc::new(Opening {
+fn meta(number: u64) -> Arc<RequestMeta> {
+    Arc::new(RequestMeta {
         id: ExchangeId::new(),
         identity: Identity {
             thread: Some(format!("conversation-{}", number / 4)),
@@ -51,7 +51,7 @@ fn opening(number: u64) -> Arc<Opening> {
     })
 }
 
-fn call(number: u64, trace: TraceId, parent: SpanId) -> Made {
+fn call(number: u64, trace: TraceId, parent: SpanId) -> FinishedSpan {
     let question = "Tell me how the owls of the north hunt in the snow. ".repeat(20);
     let body = format!(
         r#"{{"messages":[{{"role":"user","content":"{question}{number}"}}],"model":"gpt-4o-mini"}}"#
@@ -70,14 +70,14 @@ fn call(number: u64, trace: TraceId, parent: SpanId) -> Made {
         ..ChatReply::default()
     };
     let exchange = Arc::new(Exchange {
-        opening: opening(number),
+        meta: meta(number),
         started_ns: number * 1_000_000,
         duration: Duration::from_millis(7),
-        request: Kept::new(Bytes::from(body), false),
-        answer: None,
-        ending: Ending::Complete,
-        reading: Some(Reading {
-            reply,
+        request: CapturedBody::new(Bytes::from(body), false),
+        response: None,
+        outcome: Outcome::Complete,
+        reply: Some(ParsedReply {
+            chat: reply,
             ended: true,
             first_token: None,
         }),
@@ -86,11 +86,11 @@ fn call(number: u64, trace: TraceId, parent: SpanId) -> Made {
     (place.trace_id, place.parent_span_id) = (trace, Some(parent));
     place.model = Some("gpt-4o-mini".into());
     place.task = Some("Tell me how the owls of the north hunt in the snow.".into());
-    Made::Call { exchange, place }
+    FinishedSpan::Call { exchange, place }
 }
 
 /// A team's run: two calls and a tool of one agent.
-fn run(number: u64) -> [Made; 5] {
+fn run(number: u64) -> [FinishedSpan; 5] {
     let mut id = [1; 16];
     id[..8].copy_from_slice(&number.to_be_bytes());
     let trace = TraceId(id);
@@ -99,14 +99,14 @@ fn run(number: u64) -> [Made; 5] {
         id[0] = n;
         SpanId(id)
     };
-    let opening = opening(number);
+    let meta = meta(number);
     let operation = |n: u8, parent: Option<u8>| Operation {
         trace_id: trace,
         span_id: span(n),
         parent_span_id: parent.map(span),
         start_ns: number * 1_000_000,
         end_ns: number * 1_000_000 + 20_000_000,
-        opening: &opening,
+        meta: &meta,
         content: true,
         rule: None,
         failure: None,
@@ -115,10 +115,14 @@ fn run(number: u64) -> [Made; 5] {
     let tool = operation(3, Some(2)).tool("search", r#"{"for":"owls"}"#, &Came::Result("many"));
     [
         call(number, trace, span(2)),
-        Made::from(tool),
+        FinishedSpan::from(tool),
         call(number, trace, span(2)),
-        Made::from(operation(2, Some(1)).agent(Some("writer"), task, Some("They dive."))),
-        Made::from(operation(1, None).workflow("RoundRobinGroupChat.run_stream", task, None)),
+        FinishedSpan::from(operation(2, Some(1)).agent(Some("writer"), task, Some("They dive."))),
+        FinishedSpan::from(operation(1, None).workflow(
+            "RoundRobinGroupChat.run_stream",
+            task,
+            None,
+        )),
     ]
 }
 

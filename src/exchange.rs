@@ -3,9 +3,9 @@
 //! It depends on nothing above it: what a body asks, and what a reply says, is read by [`crate::openai`].
 
 mod budget;
-mod kept;
+mod captured_body;
 mod meta;
-mod question;
+mod parsed_request;
 mod retry;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -18,9 +18,9 @@ use http::StatusCode;
 use sha2::{Digest, Sha256};
 
 pub use budget::Budget;
-pub(crate) use budget::{Copied, Reservation};
-pub use kept::Kept;
-pub use meta::Opening;
+pub(crate) use budget::{BudgetedBuffer, Reservation};
+pub use captured_body::CapturedBody;
+pub use meta::RequestMeta;
 
 pub use crate::id::ExchangeId;
 use crate::media_type;
@@ -31,26 +31,26 @@ use crate::redact::KnownSecrets;
 #[derive(Debug)]
 pub struct Exchange {
     /// What was known when it began.
-    pub opening: Arc<Opening>,
+    pub meta: Arc<RequestMeta>,
     /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     /// How long it took, by a clock that is never set.
     pub duration: Duration,
     /// The request's body as far as it was kept.
-    pub request: Kept,
+    pub request: CapturedBody,
     /// The upstream's answer, when there was one.
-    pub answer: Option<Answer>,
+    pub response: Option<ResponseHead>,
     /// How it ended.
-    pub ending: Ending,
+    pub outcome: Outcome,
     /// The reply, where one was kept.
-    pub reading: Option<Reading>,
+    pub reply: Option<ParsedReply>,
 }
 
 /// A reply, read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct ParsedReply {
     /// What it says.
-    pub reply: ChatReply,
+    pub chat: ChatReply,
     /// Whether the reply's own end was seen, which tells more than how its transport ended.
     pub ended: bool,
     /// From the exchange's beginning to the first part of the reply that says something.
@@ -59,7 +59,7 @@ pub struct Reading {
 
 /// A request of a call that an SDK says it repeats, as soon as it is known whole.
 #[derive(Debug)]
-pub struct Retrying {
+pub struct RetryAttempt {
     /// The exchange that repeats.
     pub id: ExchangeId,
     /// The call.
@@ -70,15 +70,13 @@ pub struct Retrying {
     pub started_ns: u64,
 }
 
-impl Retrying {
+impl RetryAttempt {
     /// None of a first attempt, or where no SDK says which it is.
-    pub fn of(opening: &Opening, started_ns: u64, body: &Kept) -> Option<Self> {
-        let attempt = opening
-            .retry
-            .filter(|attempt| *attempt > 0 && opening.chat)?;
-        Some(Retrying {
-            id: opening.id,
-            key: CallKey::of(opening, body),
+    pub fn of(meta: &RequestMeta, started_ns: u64, body: &CapturedBody) -> Option<Self> {
+        let attempt = meta.retry.filter(|attempt| *attempt > 0 && meta.chat)?;
+        Some(RetryAttempt {
+            id: meta.id,
+            key: CallKey::of(meta, body),
             attempt,
             started_ns,
         })
@@ -90,13 +88,13 @@ impl Retrying {
 pub struct CallKey([u8; 32]);
 
 impl CallKey {
-    pub(crate) fn of(opening: &Opening, body: &Kept) -> Self {
-        let identity = &opening.identity;
+    pub(crate) fn of(meta: &RequestMeta, body: &CapturedBody) -> Self {
+        let identity = &meta.identity;
         let mut hash = Sha256::new();
         hash.update(identity.credential.0);
         hash.update(identity.trace.map_or([0; 16], |told| told.id.0));
         for part in [
-            opening.path.as_str(),
+            meta.path.as_str(),
             identity.thread.as_deref().unwrap_or_default(),
         ] {
             // With its length before it, no part can be taken for another.
@@ -119,15 +117,16 @@ impl Exchange {
                 *text = hidden;
             }
         };
-        match &mut self.ending {
-            Ending::Broke(why) | Ending::Unreachable(why) | Ending::Timeout(why) => hide(why),
+        match &mut self.outcome {
+            Outcome::Broke(why) | Outcome::Unreachable(why) | Outcome::Timeout(why) => hide(why),
             // These are the gateway's own words.
-            Ending::Refused(..) | Ending::Complete | Ending::ClientLeft | Ending::Recovered => {}
+            Outcome::Refused(..) | Outcome::Complete | Outcome::ClientLeft | Outcome::Recovered => {
+            }
         }
-        let is_refused = self.answer.as_ref().is_some_and(Answer::is_refusal);
+        let is_refused = self.response.as_ref().is_some_and(ResponseHead::is_refusal);
         let mut says_error = false;
-        if let Some(reading) = &mut self.reading {
-            let reply = &mut reading.reply;
+        if let Some(reply) = &mut self.reply {
+            let reply = &mut reply.chat;
             says_error = reply.error.is_some();
             let error = reply.error.iter_mut().flat_map(Failure::texts);
             error.for_each(hide);
@@ -135,8 +134,8 @@ impl Exchange {
             let refused = reply.choices.iter_mut().filter(|_| is_refused);
             refused.flat_map(Choice::texts).for_each(hide);
         }
-        let is_error = |answer: &&mut Answer| says_error || answer.is_refusal();
-        if let Some(answer) = self.answer.as_mut().filter(is_error) {
+        let is_error = |answer: &&mut ResponseHead| says_error || answer.is_refusal();
+        if let Some(answer) = self.response.as_mut().filter(is_error) {
             answer.hide(secrets);
         }
     }
@@ -144,16 +143,13 @@ impl Exchange {
     /// About how many bytes it takes: those of its bodies and of who asked, and a bit for all else.
     pub fn weight(&self) -> usize {
         const REST: usize = 2048;
-        let reply = self
-            .reading
-            .as_ref()
-            .map_or(0, |reading| reading.reply.weight());
-        REST + self.opening.weight() + self.request.weight() + reply
+        let reply = self.reply.as_ref().map_or(0, |reply| reply.chat.weight());
+        REST + self.meta.weight() + self.request.weight() + reply
     }
 
     /// What its other attempts have in common with it.
     pub fn call_key(&self) -> CallKey {
-        CallKey::of(&self.opening, &self.request)
+        CallKey::of(&self.meta, &self.request)
     }
 
     /// When it ended, in nanoseconds of [`crate::clock`].
@@ -163,13 +159,13 @@ impl Exchange {
     }
 
     /// What it repeats, when an SDK says that it does.
-    pub fn retrying(&self) -> Option<Retrying> {
-        Retrying::of(&self.opening, self.started_ns, &self.request)
+    pub fn retrying(&self) -> Option<RetryAttempt> {
+        RetryAttempt::of(&self.meta, self.started_ns, &self.request)
     }
 
     /// A response header, of those that are kept.
     pub fn response_header(&self, name: &str) -> Option<&str> {
-        let headers = &self.answer.as_ref()?.headers;
+        let headers = &self.response.as_ref()?.headers;
         headers
             .iter()
             .find(|(kept, _)| *kept == name)
@@ -178,13 +174,15 @@ impl Exchange {
 
     /// Whether the upstream answered with a stream of events.
     pub fn is_streamed(&self) -> bool {
-        self.answer.as_ref().is_some_and(Answer::is_streamed)
+        self.response
+            .as_ref()
+            .is_some_and(ResponseHead::is_streamed)
     }
 }
 
 /// The head of an upstream's answer, as far as a span wants it.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ResponseHead {
     /// Its status.
     pub status: StatusCode,
     /// From the exchange's beginning to the head.
@@ -197,7 +195,7 @@ pub struct Answer {
     pub headers: Arc<[(&'static str, String)]>,
 }
 
-impl Answer {
+impl ResponseHead {
     fn is_refusal(&self) -> bool {
         self.status.is_client_error() || self.status.is_server_error()
     }
@@ -225,7 +223,7 @@ impl Answer {
 
 /// How an exchange's transport ended. Whether what came was whole is the reply's to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum Outcome {
     /// The last byte was passed on.
     Complete,
     /// The client went away.
@@ -243,8 +241,8 @@ pub enum Ending {
 }
 
 #[cfg(test)]
-impl From<&str> for Kept {
+impl From<&str> for CapturedBody {
     fn from(text: &str) -> Self {
-        Kept::new(text.to_owned().into(), false)
+        CapturedBody::new(text.to_owned().into(), false)
     }
 }

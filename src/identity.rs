@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 
 pub use credential::Credential;
-pub use trace::{ToldBy, ToldTrace};
+pub use trace::{ExplicitTrace, TraceSource};
 
 use crate::config;
 use crate::id::{SpanId, TraceId};
@@ -57,7 +57,7 @@ pub struct Identity {
     pub environment: Option<String>,
     /// The trace it says it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace: Option<ToldTrace>,
+    pub trace: Option<ExplicitTrace>,
     /// The span it says it happens in. May be told without a trace, and then means something only where the trace is known otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<SpanId>,
@@ -224,7 +224,7 @@ pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
 /// All carriers merged, and which kind named the trace.
 struct Merged {
     told: Told,
-    trace_by: ToldBy,
+    trace_by: TraceSource,
 }
 
 fn told(headers: &HeaderMap, unreadable: &mut Vec<String>) -> Merged {
@@ -242,9 +242,9 @@ fn told(headers: &HeaderMap, unreadable: &mut Vec<String>) -> Merged {
         }
     }
     let trace_by = if single.trace.is_some() {
-        ToldBy::Header
+        TraceSource::Header
     } else {
-        ToldBy::Params
+        TraceSource::Params
     };
     let mut told = single;
     for weaker in [params, former].into_iter().flatten() {
@@ -259,17 +259,17 @@ fn place(
     traceparent: Option<(TraceId, SpanId)>,
     credential: &Credential,
     unreadable: &mut Vec<String>,
-) -> (Option<ToldTrace>, Option<SpanId>) {
-    let named = merged.told.trace.as_deref().map(|text| ToldTrace {
+) -> (Option<ExplicitTrace>, Option<SpanId>) {
+    let named = merged.told.trace.as_deref().map(|text| ExplicitTrace {
         id: trace::named(text, credential),
         by: merged.trace_by,
     });
-    let trace = named.or(traceparent.map(|(id, _)| ToldTrace {
+    let trace = named.or(traceparent.map(|(id, _)| ExplicitTrace {
         id,
-        by: ToldBy::Traceparent,
+        by: TraceSource::Traceparent,
     }));
 
-    let told_parent = merged.told.parent.as_deref().and_then(|text| {
+    let explicit_parent = merged.told.parent.as_deref().and_then(|text| {
         let parent = trace::span(text);
         if parent.is_none() {
             unreadable.push("span_parent_id is not 16 hex digits".to_owned());
@@ -280,7 +280,7 @@ fn place(
     let caller = traceparent
         .filter(|(id, _)| trace.is_some_and(|trace| trace.id == *id))
         .map(|(_, span)| span);
-    (trace, told_parent.or(caller))
+    (trace, explicit_parent.or(caller))
 }
 
 impl Identity {

@@ -32,4 +32,4 @@ pub use media::{Media, MediaSize, without_data_urls};
 pub use reader::{Finished, ReplyReader};
 pub use reply::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
 pub(crate) use request::Skeleton;
-pub use request::{ChatRequest, Content, Mark, Message, NotAnObject, Quoted};
+pub use request::{ChatRequest, Content, ContentHash, Message, NotAnObject, Quoted};

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::capture::worker::{self, Sink};
-use crate::exchange::{Ending, Exchange, Kept, Opening};
+use crate::exchange::{CapturedBody, Exchange, Outcome, RequestMeta};
 use crate::metrics::{Metrics, ModelCall};
 use crate::openai::ChatRequest;
-use crate::runs::{Made, Runs};
+use crate::runs::{FinishedSpan, Runs};
 use crate::span::exchange::outcome;
 use crate::store::{Recovered, Store};
 use crate::traces::Live;
@@ -42,20 +42,20 @@ impl Pipeline {
         }
     }
 
-    fn ask(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept) {
-        self.runs.asked(opening, started_ns, body, Instant::now());
+    fn ask(&mut self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody) {
+        self.runs.asked(meta, started_ns, body, Instant::now());
     }
 
     fn recover(&mut self, found: Recovered) {
         match found {
-            Recovered::Began(exchange) if exchange.opening.chat => {
-                self.ask(exchange.opening, exchange.started_ns, exchange.request);
+            Recovered::Began(exchange) if exchange.meta.chat => {
+                self.ask(exchange.meta, exchange.started_ns, exchange.request);
             }
             Recovered::Began(_) => {}
             Recovered::Ended(exchange) => {
                 let exchange = Arc::new(exchange);
                 // All others were written when they ended.
-                if exchange.ending == Ending::Recovered {
+                if exchange.outcome == Outcome::Recovered {
                     self.store.ended(&exchange);
                 }
                 self.settle(exchange);
@@ -70,32 +70,32 @@ impl Pipeline {
 
     /// Counts the chat completion that settled last.
     fn count(&self, exchange: &Exchange) {
-        if !exchange.opening.chat {
+        if !exchange.meta.chat {
             return;
         }
-        let reading = exchange.reading.as_ref();
+        let reply = exchange.reply.as_ref();
         // Of an exchange that was not grouped, nobody has read the request yet.
         let read_now = || {
             let model = |request: Option<&ChatRequest<'_>>| {
                 let model = request?.model.as_deref()?;
                 Some(model.to_owned())
             };
-            exchange.request.asks(&exchange.opening, model)
+            exchange.request.asks(&exchange.meta, model)
         };
         let grouped = self.runs.asked_model().map(Cow::Borrowed);
         let model = grouped.or_else(|| read_now().map(Cow::Owned));
         self.metrics.model_call(&ModelCall {
             model: model.as_deref(),
             outcome: outcome(exchange),
-            usage: reading.and_then(|reading| reading.reply.usage),
-            first_token: reading
-                .and_then(|reading| reading.first_token)
+            usage: reply.and_then(|reply| reply.chat.usage),
+            first_token: reply
+                .and_then(|reply| reply.first_token)
                 .filter(|_| exchange.is_streamed()),
         });
     }
 
     /// In this order: an exchange is done with once its spans are in the store.
-    fn hand_over(&mut self, made: Vec<Made>) {
+    fn hand_over(&mut self, made: Vec<FinishedSpan>) {
         for made in made {
             self.store.add(made);
         }
@@ -113,13 +113,13 @@ impl Sink for Pipeline {
         });
     }
 
-    fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept) {
-        self.ask(opening, started_ns, body);
+    fn asked(&mut self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody) {
+        self.ask(meta, started_ns, body);
     }
 
     fn settled(&mut self, exchange: Exchange) {
-        let reading = exchange.reading.as_ref();
-        if exchange.request.is_shortened() || reading.is_some_and(|reading| reading.reply.cut) {
+        let reply = exchange.reply.as_ref();
+        if exchange.request.is_shortened() || reply.is_some_and(|reply| reply.chat.cut) {
             self.metrics.capture_cut();
         }
         let exchange = Arc::new(exchange);

@@ -29,7 +29,7 @@ use tower::Service;
 
 use crate::capture::{Answered, Asked, Capture};
 use crate::config::Secret;
-use crate::exchange::{ExchangeId, Opening};
+use crate::exchange::{ExchangeId, RequestMeta};
 use crate::health;
 use crate::identity::{self, Log};
 use crate::metrics::{Endpoint, Metrics};
@@ -293,7 +293,7 @@ fn watch(
     if identity.log == Log::Off {
         return (Asked::nothing(), Answered::nothing());
     }
-    let opening = Opening {
+    let meta = RequestMeta {
         id,
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
@@ -318,9 +318,7 @@ fn watch(
         wall_offset_ns: 0,
         identity,
     };
-    let (asked, mut answered) = around
-        .capture
-        .open(opening, content_length(request.headers()));
+    let (asked, mut answered) = around.capture.open(meta, content_length(request.headers()));
     let query = request.uri().query();
     answered.hides(KnownSecrets::of(
         request.headers(),

@@ -5,9 +5,9 @@
 //!                                     │ placed in order of arrival
 //!   transcript: what it shows ──► link: which evidence counts ──► run, level, turn, names, tools that are over
 //!                                     │
-//!  an exchange is over ──► settled ──► its span's place ──► retries: attempts of one call are one span ──► Made
+//!  an exchange is over ──► settled ──► its span's place ──► retries: attempts of one call are one span ──► FinishedSpan
 //!                                     │
-//!           idle, or the next message ──► tree: agents, workflows, tools without an answer ──► Made
+//!           idle, or the next message ──► tree: agents, workflows, tools without an answer ──► FinishedSpan
 //! ```
 //!
 //! Plain data and plain functions of exchanges and times: one caller at a time, no clock, no sockets. A call stands where it was placed for
@@ -46,7 +46,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::exchange::{Exchange, ExchangeId, Kept, Opening, Retrying};
+use crate::exchange::{CapturedBody, Exchange, ExchangeId, RequestMeta, RetryAttempt};
 use crate::identity::Credential;
 use crate::span::TraceId;
 use crate::span::exchange::told_place;
@@ -59,7 +59,7 @@ use retries::Retries;
 use run::Run;
 use scope::{Arrival, Scope};
 
-pub use made::Made;
+pub use made::FinishedSpan;
 pub use prompts::Prompt;
 use prompts::Prompts;
 pub use sketch::{Change, Sketch, Sketches};
@@ -161,8 +161,8 @@ struct Unreleased {
 }
 
 impl Asker {
-    fn of(opening: &Opening) -> Self {
-        let identity = &opening.identity;
+    fn of(meta: &RequestMeta) -> Self {
+        let identity = &meta.identity;
         Asker {
             credential: identity.credential,
             thread: identity.thread.as_deref().map(Arc::from),
@@ -206,15 +206,21 @@ impl Runs {
     }
 
     /// A request has come in whole. Requests may be told in any order, but before the end of anything that began later.
-    pub fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept, now: Instant) {
-        if let Some(retrying) = Retrying::of(&opening, started_ns, &body) {
+    pub fn asked(
+        &mut self,
+        meta: Arc<RequestMeta>,
+        started_ns: u64,
+        body: CapturedBody,
+        now: Instant,
+    ) {
+        if let Some(retrying) = RetryAttempt::of(&meta, started_ns, &body) {
             self.retries.claim(&retrying);
         }
-        if !self.is_grouped(&opening) {
+        if !self.is_grouped(&meta) {
             return;
         }
         let arrival = Arrival {
-            opening,
+            meta,
             started_ns,
             body,
         };
@@ -225,7 +231,7 @@ impl Runs {
 
     /// A request has come to the scope of who asks.
     fn arrive(&mut self, arrival: Arrival) -> ScopeId {
-        let asker = Asker::of(&arrival.opening);
+        let asker = Asker::of(&arrival.meta);
         let id = self.askers.get(&asker).copied().unwrap_or_else(|| {
             self.next_scope += 1;
             self.askers.insert(asker.clone(), self.next_scope);
@@ -240,17 +246,17 @@ impl Runs {
 
     /// An exchange is over. Gives the spans that are complete by it: its own, unless more of the same call may follow, and those of tools
     /// that it shows to be over, and of runs.
-    pub fn settled(&mut self, exchange: Arc<Exchange>, now: Instant) -> Vec<Made> {
+    pub fn settled(&mut self, exchange: Arc<Exchange>, now: Instant) -> Vec<FinishedSpan> {
         let mut made = Vec::new();
         let mut standing = None;
         if let Some(retrying) = exchange.retrying() {
             self.retries.claim(&retrying);
         }
-        let id = exchange.opening.id;
+        let id = exchange.meta.id;
         self.unreleased.entry(id).or_default().span = true;
-        if self.is_grouped(&exchange.opening) {
+        if self.is_grouped(&exchange.meta) {
             let scope = self.arrive(Arrival {
-                opening: Arc::clone(&exchange.opening),
+                meta: Arc::clone(&exchange.meta),
                 started_ns: exchange.started_ns,
                 body: exchange.request.clone(),
             });
@@ -274,7 +280,7 @@ impl Runs {
     }
 
     /// Spans for which nothing more is waited for at `now`.
-    pub fn expired(&mut self, now: Instant) -> Vec<Made> {
+    pub fn expired(&mut self, now: Instant) -> Vec<FinishedSpan> {
         let mut made = self.retries.expired(now);
         self.release_told();
         while let Some((due, ..)) = self.unplaced.front()
@@ -320,7 +326,7 @@ impl Runs {
         self.shared.prompts.learned()
     }
 
-    /// The model that the exchange settled last asked for, where its request was read to group it: reading it again would cost as much.
+    /// The model that the exchange settled last asked for, where its request was read to group it: reply it again would cost as much.
     pub fn asked_model(&self) -> Option<&str> {
         self.model.as_deref()
     }
@@ -335,7 +341,7 @@ impl Runs {
 
     /// Everything that is left, at the end. Exchanges of runs that were open are not released: told again after the next start, the runs go
     /// on.
-    pub fn close(&mut self) -> Vec<Made> {
+    pub fn close(&mut self) -> Vec<FinishedSpan> {
         let mut made = self.retries.close();
         self.release_told();
         for scope in self.scopes.values_mut() {
@@ -348,11 +354,17 @@ impl Runs {
         made
     }
 
-    fn is_grouped(&self, opening: &Opening) -> bool {
-        opening.chat && (self.settings.infer || opening.identity.trace.is_some())
+    fn is_grouped(&self, meta: &RequestMeta) -> bool {
+        meta.chat && (self.settings.infer || meta.identity.trace.is_some())
     }
 
-    fn place_until(&mut self, scope: ScopeId, started_ns: u64, now: Instant, made: &mut Vec<Made>) {
+    fn place_until(
+        &mut self,
+        scope: ScopeId,
+        started_ns: u64,
+        now: Instant,
+        made: &mut Vec<FinishedSpan>,
+    ) {
         let mut placed = Vec::new();
         let (begun, over) = self.in_scope(scope, |scope, shared| {
             let before = scope.next_run;
@@ -411,7 +423,7 @@ impl Runs {
         }
     }
 
-    fn close_run(&mut self, run: RunId, made: &mut Vec<Made>) {
+    fn close_run(&mut self, run: RunId, made: &mut Vec<FinishedSpan>) {
         let scope = scope_of(run);
         let exchanges = self.in_scope(scope, |scope, shared| {
             scope.close(run, &mut shared.prompts, made)
@@ -438,7 +450,7 @@ impl Runs {
         }
     }
 
-    fn keep_within_limits(&mut self, now: Instant, made: &mut Vec<Made>) {
+    fn keep_within_limits(&mut self, now: Instant, made: &mut Vec<FinishedSpan>) {
         while let Some((began, run)) = self.begun.front().copied()
             && began + self.settings.max_age <= now
         {
@@ -477,7 +489,7 @@ impl Runs {
     }
 
     /// Closes a run that may not be over.
-    fn close_early(&mut self, run: RunId, made: &mut Vec<Made>) {
+    fn close_early(&mut self, run: RunId, made: &mut Vec<FinishedSpan>) {
         if self.is_closed(run) == Some(false) {
             self.counts.closed_early += 1;
             self.close_run(run, made);
@@ -485,7 +497,7 @@ impl Runs {
     }
 
     /// Forgets a run, and tells it before if it was open.
-    fn forget(&mut self, run: RunId, made: &mut Vec<Made>) {
+    fn forget(&mut self, run: RunId, made: &mut Vec<FinishedSpan>) {
         self.close_early(run, made);
         self.in_scope(scope_of(run), |scope, _| scope.forget(run));
         while let Some((_, first)) = self.begun.front()

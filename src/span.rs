@@ -49,7 +49,7 @@ pub struct Span {
 
 /// Where the span of an exchange stands: what the exchange itself does not know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Placement {
     /// The trace it belongs to.
     pub trace_id: TraceId,
     /// The span it happened in; none for a root.
@@ -74,7 +74,7 @@ pub struct Place {
     pub task: Option<Arc<str>>,
 }
 
-impl Place {
+impl Placement {
     /// What the span shows for this time of [`crate::clock`]: nanoseconds since the Unix epoch.
     pub fn wall_ns(&self, steady_ns: u64) -> u64 {
         steady_ns.saturating_add_signed(self.wall_offset_ns)

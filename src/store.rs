@@ -51,8 +51,8 @@ use tokio::time::Instant;
 
 use crate::capture::{Begun, Journal};
 use crate::clock::Moment;
-use crate::exchange::{Exchange, ExchangeId, Kept, Opening};
-use crate::runs::{Made, Prompt};
+use crate::exchange::{CapturedBody, Exchange, ExchangeId, RequestMeta};
+use crate::runs::{FinishedSpan, Prompt};
 use crate::span::Span;
 
 mod batch;
@@ -196,7 +196,7 @@ impl Store {
     }
 
     /// Takes over a finished span. Never waits; may drop the oldest that wait, or the span itself when it is larger than all of the memory.
-    pub fn add(&self, made: Made) {
+    pub fn add(&self, made: FinishedSpan) {
         if self.is_present(&made) {
             return;
         }
@@ -267,7 +267,7 @@ impl Store {
     }
 
     /// What was taken from the database alone, read; none of what it does not give any more.
-    async fn find(&self, seqs: &[u64]) -> Option<Vec<Option<Made>>> {
+    async fn find(&self, seqs: &[u64]) -> Option<Vec<Option<FinishedSpan>>> {
         let mut made = Vec::with_capacity(seqs.len());
         for seqs in seqs.chunks(inbox::AT_ONCE) {
             let (reply, answer) = oneshot::channel();
@@ -455,8 +455,8 @@ impl Journal for Store {
         self.inbox.tell(Note::Begun(begun));
     }
 
-    fn asked(&self, opening: &Arc<Opening>, body: Kept) {
-        self.inbox.tell(Note::Asked(Arc::clone(opening), body));
+    fn asked(&self, meta: &Arc<RequestMeta>, body: CapturedBody) {
+        self.inbox.tell(Note::Asked(Arc::clone(meta), body));
     }
 
     fn dropped(&self) {
@@ -488,20 +488,20 @@ fn unix_nanoseconds() -> u64 {
 }
 
 /// A span as the database has it.
-fn read(found: &Found) -> Result<Made, Unreadable> {
+fn read(found: &Found) -> Result<FinishedSpan, Unreadable> {
     match &found.rows {
-        Some(rows) => Ok(Made::Call {
+        Some(rows) => Ok(FinishedSpan::Call {
             exchange: Arc::new(rows.exchange(0)?),
             place: blob::read_facts(&found.record)?,
         }),
-        None => blob::read_facts::<Span>(&found.record).map(Made::from),
+        None => blob::read_facts::<Span>(&found.record).map(FinishedSpan::from),
     }
 }
 
 /// What a span weighs, in bytes: about what it takes in memory. On the wire it is longer, as what was asked goes out twice.
-fn weight(made: &Made) -> usize {
+fn weight(made: &FinishedSpan) -> usize {
     match made {
-        Made::Call { exchange, .. } => exchange.weight(),
-        Made::Span(span) => span.weight(),
+        FinishedSpan::Call { exchange, .. } => exchange.weight(),
+        FinishedSpan::Span(span) => span.weight(),
     }
 }

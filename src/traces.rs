@@ -35,7 +35,7 @@ use crate::store::{Reader, Store};
 pub use crate::store::Unavailable;
 pub use desk::{Changes, Form, Item, Outline, Since, around_spans as around_otlp};
 pub use facts::Facts;
-pub use index::Place;
+pub use index::PageCursor;
 pub use live::Live;
 pub use pages::{MOST_SPANS, MoreSpans, SpanCursor, SpanQuery};
 pub use query::{Cursor, Filter, LIMIT, MOST, Query, Status};

@@ -140,13 +140,13 @@ fn conversation(words: &mut Words, calls: usize, bytes: usize, streamed: bool) -
     }
     let mut conversation = Vec::new();
     for _ in 0..calls {
-        let opening = if streamed { STREAM_OPENING } else { OPENING };
+        let meta = if streamed { STREAM_OPENING } else { OPENING };
         let instruction = instructions[speaker]
             .strip_prefix("\"You are a ")
             .unwrap()
             .to_owned();
         let mut body = format!(
-            r#"{opening}{instruction},"role":"system"}},{{"role":"user","name":"user","content":{task}}}"#
+            r#"{meta}{instruction},"role":"system"}},{{"role":"user","name":"user","content":{task}}}"#
         );
         for (by, text) in &history {
             if *by == speaker {
@@ -179,8 +179,8 @@ fn conversation(words: &mut Words, calls: usize, bytes: usize, streamed: bool) -
 /// What a body tells the upstream: the run, who asks, and whether the reply is a stream.
 pub(crate) fn asked(body: &[u8]) -> Option<(Number, u8, bool)> {
     let streamed = body.starts_with(STREAM_OPENING.as_bytes());
-    let opening = if streamed { STREAM_OPENING } else { OPENING };
-    let initial = *body.get(opening.len())?;
+    let meta = if streamed { STREAM_OPENING } else { OPENING };
+    let initial = *body.get(meta.len())?;
     let task = memchr::memmem::find(body, TASK)? + TASK.len();
     let number = body.get(task..task + 8)?.try_into().ok()?;
     Some((number, initial, streamed))
@@ -191,7 +191,7 @@ const REPLY_TEXT: usize = 420;
 
 fn reply_text(initial: char) -> String {
     format!(
-        "Answer {initial} to task {SLOT}. The first step is to write down what is known, and the second to ask for what is not. \
+        "ResponseHead {initial} to task {SLOT}. The first step is to write down what is known, and the second to ask for what is not. \
          Then compare both \"ways\" by cost:\n1. keep what works today;\n2. move one part, watch it for a week, and go on.\n\
          I would take the second one, since a mistake is then small – and it can be undone at any time. The numbers from last month \
          (12.5 % and 48 ms) say the same. What is missing is a name for who decides."

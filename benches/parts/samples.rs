@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use spangate::exchange::{Ending, Exchange, ExchangeId, Kept, Opening, Reading};
+use spangate::exchange::{CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta};
 use spangate::identity::Identity;
 use spangate::openai::{ChatReply, Choice};
 
@@ -31,8 +31,8 @@ pub(crate) fn request(words: &mut Words, bytes: usize) -> String {
 }
 
 /// What is known of an exchange from the beginning.
-pub(crate) fn opening() -> Opening {
-    Opening {
+pub(crate) fn meta() -> RequestMeta {
+    RequestMeta {
         id: ExchangeId::new(),
         identity: Identity::default(),
         method: Method::POST,
@@ -53,7 +53,7 @@ pub(crate) fn opening() -> Opening {
 /// An exchange with this request, a millisecond after the one before.
 pub(crate) fn exchange(number: u64, body: String) -> Arc<Exchange> {
     let choice = Choice {
-        content: Some(format!("Answer {number}, and nothing more.")),
+        content: Some(format!("ResponseHead {number}, and nothing more.")),
         ..Choice::default()
     };
     let reply = ChatReply {
@@ -61,14 +61,14 @@ pub(crate) fn exchange(number: u64, body: String) -> Arc<Exchange> {
         ..ChatReply::default()
     };
     Arc::new(Exchange {
-        opening: Arc::new(opening()),
+        meta: Arc::new(meta()),
         started_ns: 1_764_000_000_000_000_000 + number * 1_000_000,
         duration: Duration::from_micros(500),
-        request: Kept::new(body.into(), false),
-        answer: None,
-        ending: Ending::Complete,
-        reading: Some(Reading {
-            reply,
+        request: CapturedBody::new(body.into(), false),
+        response: None,
+        outcome: Outcome::Complete,
+        reply: Some(ParsedReply {
+            chat: reply,
             ended: true,
             first_token: None,
         }),

@@ -98,7 +98,7 @@ pub(crate) struct Respan {
     pub(crate) address: SocketAddr,
     pub(crate) down: Arc<AtomicBool>,
     pub(crate) got: Arc<Mutex<Got>>,
-    /// Only counts, without reading: a fast one.
+    /// Only counts, without reply: a fast one.
     counts: bool,
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::exchange::{Budget, Copied, Kept, Opening};
+use crate::exchange::{Budget, BudgetedBuffer, CapturedBody, RequestMeta};
 use crate::openai::{Media, Skeleton};
 
 /// The copy of a body that may still grow.
@@ -21,12 +21,12 @@ pub(super) struct Asking {
 #[derive(Debug)]
 enum State {
     Growing(Growing),
-    Whole(Kept),
+    Whole(CapturedBody),
 }
 
 #[derive(Debug)]
 struct Growing {
-    copied: Copied,
+    copied: BudgetedBuffer,
     /// What takes the place of the copy once the body is longer than what is kept of one.
     skeleton: Option<Box<Skeleton>>,
     /// Bytes seen, the ones not kept included.
@@ -37,9 +37,9 @@ struct Growing {
 
 impl Asking {
     /// The body of a request whose head tells its length; nothing is kept of what is no chat completion.
-    pub(super) fn new(opening: &Opening, budget: &Arc<Budget>, told: Option<u64>) -> Self {
-        let state = if opening.chat {
-            let mut copied = Copied::new(opening.max_body, Arc::clone(budget));
+    pub(super) fn new(meta: &RequestMeta, budget: &Arc<Budget>, told: Option<u64>) -> Self {
+        let state = if meta.chat {
+            let mut copied = BudgetedBuffer::new(meta.max_body, Arc::clone(budget));
             if let Some(told) = told {
                 copied.expect(usize::try_from(told).unwrap_or(usize::MAX));
             }
@@ -50,19 +50,19 @@ impl Asking {
                 awaited: false,
             })
         } else {
-            State::Whole(Kept::new(Bytes::new(), false))
+            State::Whole(CapturedBody::new(Bytes::new(), false))
         };
         Asking {
             told,
-            is_plain: opening.content_encoding.is_none(),
-            media: opening.media,
+            is_plain: meta.content_encoding.is_none(),
+            media: meta.media,
             state: Mutex::new(state),
         }
     }
 
     /// One that is whole already.
     #[cfg(test)]
-    pub(super) fn of(kept: Kept) -> Self {
+    pub(super) fn of(kept: CapturedBody) -> Self {
         Asking {
             told: None,
             is_plain: true,
@@ -79,7 +79,7 @@ impl Asking {
 
     /// There is no more of it. Gives it where somebody had asked for it before. Where its exchange ends before it does, what is still on its
     /// way is missing, unless only its end was to come.
-    pub(super) fn complete(&self) -> Option<Kept> {
+    pub(super) fn complete(&self) -> Option<CapturedBody> {
         let mut state = self.lock();
         let State::Growing(growing) = &mut *state else {
             return None;
@@ -103,7 +103,7 @@ impl Asking {
     }
 
     /// The whole of it; none as long as it grows, and then [`Self::complete`] will give it.
-    pub(super) fn whole(&self) -> Option<Kept> {
+    pub(super) fn whole(&self) -> Option<CapturedBody> {
         match &mut *self.lock() {
             State::Whole(kept) => Some(kept.clone()),
             State::Growing(growing) => {
@@ -114,7 +114,7 @@ impl Asking {
     }
 
     /// As much as there is of it, once nothing more is added.
-    pub(super) fn end(&self) -> Kept {
+    pub(super) fn end(&self) -> CapturedBody {
         self.complete();
         match &mut *self.lock() {
             State::Whole(kept) => kept.clone(),
@@ -122,13 +122,13 @@ impl Asking {
         }
     }
 
-    fn kept(&self, growing: &mut Growing) -> Kept {
+    fn kept(&self, growing: &mut Growing) -> CapturedBody {
         let mut copied = growing.copied.take();
         if let Some(skeleton) = growing.skeleton.take() {
             copied.fill(skeleton.finish());
         }
         // Coded, it is taken out by whoever decodes it.
-        Kept::of(copied, self.media == Media::Full || !self.is_plain)
+        CapturedBody::of(copied, self.media == Media::Full || !self.is_plain)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -159,10 +159,10 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::tests::opening;
+    use crate::exchange::tests::meta;
 
     fn asking(told: Option<u64>) -> Asking {
-        Asking::new(&opening("/"), &Budget::new(1 << 20), told)
+        Asking::new(&meta("/"), &Budget::new(1 << 20), told)
     }
 
     fn long_body() -> String {
@@ -171,36 +171,36 @@ mod tests {
         format!(r#"{{"messages":{messages},"model":"m"}}"#)
     }
 
-    fn kept_of(body: &str, pieces: usize, opening: &Opening) -> Kept {
+    fn kept_of(body: &str, pieces: usize, meta: &RequestMeta) -> CapturedBody {
         let budget = Budget::new(1 << 20);
-        let asking = Asking::new(opening, &budget, Some(body.len() as u64));
+        let asking = Asking::new(meta, &budget, Some(body.len() as u64));
         for piece in body.as_bytes().chunks(pieces) {
             asking.push(piece);
-            assert!(budget.held() <= opening.max_body);
+            assert!(budget.held() <= meta.max_body);
         }
         asking.end()
     }
 
     #[test]
     fn of_a_body_beyond_the_limit_all_but_long_texts_is_kept() {
-        let opening = Opening {
+        let meta = RequestMeta {
             max_body: 10_000,
-            ..opening("/")
+            ..meta("/")
         };
         let body = long_body();
-        let whole = kept_of(&body, body.len(), &opening);
+        let whole = kept_of(&body, body.len(), &meta);
         assert!(whole.is_cut() && whole.is_shortened() && whole.bytes().len() < 2000);
         for pieces in [1, 7, 1000, 10_000, 10_001] {
-            assert_eq!(kept_of(&body, pieces, &opening).bytes(), whole.bytes());
+            assert_eq!(kept_of(&body, pieces, &meta).bytes(), whole.bytes());
         }
-        whole.asks(&opening, |request| {
+        whole.asks(&meta, |request| {
             let request = request.unwrap();
             assert_eq!(request.model.as_deref(), Some("m"));
             assert_eq!((request.messages.len(), request.incomplete), (2, false));
         });
-        let exact = Opening {
+        let exact = RequestMeta {
             max_body: body.len(),
-            ..opening
+            ..meta
         };
         let whole = kept_of(&body, 1000, &exact);
         assert_eq!((whole.bytes(), whole.is_cut()), (body.as_bytes(), false));
@@ -208,28 +208,28 @@ mod tests {
 
     #[test]
     fn what_is_coded_or_no_object_is_cut_where_the_limit_is() {
-        let opening = || Opening {
+        let meta = || RequestMeta {
             max_body: 10_000,
-            ..opening("/")
+            ..meta("/")
         };
-        let coded = Opening {
+        let coded = RequestMeta {
             content_encoding: Some("gzip".to_owned()),
-            ..opening()
+            ..meta()
         };
         let body = long_body();
         assert!(kept_of(&body, 77, &coded).bytes() == &body.as_bytes()[..10_000]);
         let list = format!("[{body}]");
-        let kept = kept_of(&list, 77, &opening());
+        let kept = kept_of(&list, 77, &meta());
         assert!(kept.bytes() == &list.as_bytes()[..10_000] && kept.is_cut());
     }
 
     #[test]
     fn without_room_for_a_skeleton_a_body_is_cut() {
-        let opening = Opening {
+        let meta = RequestMeta {
             max_body: 10_000,
-            ..opening("/")
+            ..meta("/")
         };
-        let asking = Asking::new(&opening, &Budget::new(9_000), None);
+        let asking = Asking::new(&meta, &Budget::new(9_000), None);
         for piece in long_body().as_bytes().chunks(100) {
             asking.push(piece);
         }
@@ -239,11 +239,11 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_what_is_no_chat_completion_and_nothing_is_cut() {
-        let opening = Opening {
+        let meta = RequestMeta {
             chat: false,
-            ..opening("/v1/embeddings")
+            ..meta("/v1/embeddings")
         };
-        let kept = kept_of("{}", 1, &opening);
+        let kept = kept_of("{}", 1, &meta);
         assert_eq!((kept.bytes(), kept.is_cut()), (&b""[..], false));
     }
 

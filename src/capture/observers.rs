@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::asking::Asking;
 use super::queue::{Begun, Capture, Event, Piece};
-use crate::exchange::{Answer, Budget, Copied, Ending, Exchange, Opening, Reservation};
+use crate::exchange::{
+    Budget, BudgetedBuffer, Exchange, Outcome, RequestMeta, Reservation, ResponseHead,
+};
 use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 use crate::upstream::{Broken, CallError};
@@ -18,7 +20,7 @@ use crate::upstream::{Broken, CallError};
 /// A reply goes to the worker before its copy is longer than this, unless one frame is: thousands of streams hold that much each.
 const PIECE: usize = 2 * 1024;
 /// About what an exchange takes beside what clients and upstreams choose the length of, until the worker is done with it.
-const FACTS: usize = size_of::<Opening>()
+const FACTS: usize = size_of::<RequestMeta>()
     + size_of::<Watching>()
     + size_of::<Asking>()
     + size_of::<Exchange>()
@@ -52,7 +54,7 @@ pub struct Asked(Option<Going>);
 
 struct Going {
     capture: Capture,
-    opening: Arc<Opening>,
+    meta: Arc<RequestMeta>,
     started_ns: u64,
     request: Arc<Asking>,
 }
@@ -62,14 +64,14 @@ pub struct Answered(Option<Box<Watching>>);
 
 struct Watching {
     capture: Capture,
-    opening: Arc<Opening>,
+    meta: Arc<RequestMeta>,
     started_ns: u64,
     request: Arc<Asking>,
     secrets: KnownSecrets,
-    answer: Option<Answer>,
+    answer: Option<ResponseHead>,
     facts: Reservation,
     /// It failed like this, after so long; the rest of the request may still come.
-    failure: Option<(Ending, Duration)>,
+    failure: Option<(Outcome, Duration)>,
     passing: Passing,
 }
 
@@ -82,7 +84,7 @@ struct Passing {
     streamed: bool,
     /// Somebody may ask when a frame came.
     timed: bool,
-    reply: Copied,
+    reply: BudgetedBuffer,
     marks: Vec<(usize, Duration)>,
     /// Set by the worker once it has seen the first token; none until there was a piece.
     saw_token: Option<Arc<AtomicBool>>,
@@ -100,37 +102,37 @@ fn kept((name, value): (&HeaderName, &HeaderValue)) -> Option<(&'static str, Str
 /// Begins to watch an exchange.
 pub(super) fn open(
     capture: Capture,
-    mut opening: Opening,
+    mut meta: RequestMeta,
     request_length: Option<u64>,
 ) -> (Asked, Answered) {
-    let Some(facts) = capture.budget().facts(FACTS + opening.weight()) else {
+    let Some(facts) = capture.budget().facts(FACTS + meta.weight()) else {
         capture.dropped();
         return (Asked::nothing(), Answered::nothing());
     };
-    let request = Arc::new(Asking::new(&opening, capture.budget(), request_length));
+    let request = Arc::new(Asking::new(&meta, capture.budget(), request_length));
     let started = Instant::now();
     let moment = capture.clock().read(started, SystemTime::now());
     let started_ns = moment.steady_ns;
-    opening.wall_offset_ns = moment.wall_offset_ns;
-    let opening = Arc::new(opening);
+    meta.wall_offset_ns = moment.wall_offset_ns;
+    let meta = Arc::new(meta);
     capture.began(Begun {
-        opening: Arc::clone(&opening),
+        meta: Arc::clone(&meta),
         started_ns,
         request: Arc::clone(&request),
     });
     let going = Going {
         capture: capture.clone(),
-        opening: Arc::clone(&opening),
+        meta: Arc::clone(&meta),
         started_ns,
         request: Arc::clone(&request),
     };
-    let asked = Asked(opening.chat.then_some(going));
+    let asked = Asked(meta.chat.then_some(going));
     // All of a reply may pass, but no more than this of it waits for the worker.
-    let reply_budget = Budget::within(capture.budget(), opening.max_body);
-    let reply = Copied::new(usize::MAX, reply_budget);
+    let reply_budget = Budget::within(capture.budget(), meta.max_body);
+    let reply = BudgetedBuffer::new(usize::MAX, reply_budget);
     let watching = Watching {
         capture,
-        opening,
+        meta,
         started_ns,
         request,
         secrets: KnownSecrets::default(),
@@ -171,10 +173,10 @@ impl Asked {
             return;
         }
         if let Some(body) = going.request.complete() {
-            going.capture.asked(&going.opening, body);
+            going.capture.asked(&going.meta, body);
         }
         going.capture.push(Event::Asked {
-            opening: going.opening,
+            meta: going.meta,
             started_ns: going.started_ns,
             request: going.request.end(),
         });
@@ -212,11 +214,11 @@ impl Answered {
             kept.clear();
         }
         let passing = &mut watching.passing;
-        passing.keep = watching.opening.chat || !status.is_success();
-        if !watching.opening.chat {
-            passing.reply = Copied::new(ERROR_BODY, Arc::clone(watching.capture.budget()));
+        passing.keep = watching.meta.chat || !status.is_success();
+        if !watching.meta.chat {
+            passing.reply = BudgetedBuffer::new(ERROR_BODY, Arc::clone(watching.capture.budget()));
         }
-        let answer = watching.answer.insert(Answer {
+        let answer = watching.answer.insert(ResponseHead {
             status,
             first_byte: passing.started.elapsed(),
             content_type: text(header::CONTENT_TYPE.as_str()),
@@ -231,33 +233,33 @@ impl Answered {
     pub fn failed(&mut self, error: &CallError) {
         let Some(watching) = &mut self.0 else { return };
         let why = error.to_string();
-        let ending = match error {
-            CallError::Unreachable(_) => Ending::Unreachable(why),
-            CallError::Broke(_) => Ending::Broke(why),
-            CallError::ConnectTimeout | CallError::Silent => Ending::Timeout(why),
+        let outcome = match error {
+            CallError::Unreachable(_) => Outcome::Unreachable(why),
+            CallError::Broke(_) => Outcome::Broke(why),
+            CallError::ConnectTimeout | CallError::Silent => Outcome::Timeout(why),
         };
-        watching.failure = Some((ending, watching.passing.started.elapsed()));
+        watching.failure = Some((outcome, watching.passing.started.elapsed()));
     }
 
     /// Whether more of the request would be kept than has come.
     pub fn wants_request(&self) -> bool {
         self.0.as_ref().is_some_and(|watching| {
-            let opening = &watching.opening;
-            opening.chat && watching.request.has_room(opening.max_body)
+            let meta = &watching.meta;
+            meta.chat && watching.request.has_room(meta.max_body)
         })
     }
 
     /// The gateway itself refused, after the upstream was called.
     pub fn refused(mut self, status: StatusCode, why: String) {
-        self.settle(Ending::Refused(status, why));
+        self.settle(Outcome::Refused(status, why));
     }
 
-    fn settle(&mut self, ending: Ending) {
+    fn settle(&mut self, outcome: Outcome) {
         if let Some(mut watching) = self.0.take() {
             let last = watching.passing.piece();
             let Watching {
                 capture,
-                opening,
+                meta,
                 started_ns,
                 request,
                 secrets,
@@ -266,20 +268,20 @@ impl Answered {
                 failure,
                 passing: Passing { started, .. },
             } = *watching;
-            let (ending, duration) = failure.unwrap_or_else(|| (ending, started.elapsed()));
+            let (outcome, duration) = failure.unwrap_or_else(|| (outcome, started.elapsed()));
             // The request may still be on its way up: what it is by now is what the upstream answered to.
             if let Some(body) = request.complete() {
-                capture.asked(&opening, body);
+                capture.asked(&meta, body);
             }
             let request = request.end();
             let exchange = Exchange {
-                opening,
+                meta,
                 started_ns,
                 duration,
                 request,
-                answer,
-                ending,
-                reading: None,
+                response: answer,
+                outcome,
+                reply: None,
             };
             capture.push(Event::Settled {
                 exchange: Box::new(exchange),
@@ -300,7 +302,7 @@ impl Watching {
         let saw_token = self.passing.saw_token.get_or_insert_default();
         self.passing.timed &= !saw_token.load(Ordering::Relaxed);
         self.capture.push(Event::Piece {
-            opening: Arc::clone(&self.opening),
+            meta: Arc::clone(&self.meta),
             answer,
             saw_token: Arc::clone(saw_token),
             piece: self.passing.piece(),
@@ -360,18 +362,18 @@ impl Observer<Broken> for Answered {
 
     fn end(mut self, end: End<'_, Broken>) {
         self.settle(match end {
-            End::Complete => Ending::Complete,
-            End::Abandoned => Ending::ClientLeft,
+            End::Complete => Outcome::Complete,
+            End::Abandoned => Outcome::ClientLeft,
             End::Failed(broken @ (Broken::Upstream(_) | Broken::Withdrawn)) => {
-                Ending::Broke(broken.to_string())
+                Outcome::Broke(broken.to_string())
             }
-            End::Failed(broken @ Broken::Silent(_)) => Ending::Timeout(broken.to_string()),
+            End::Failed(broken @ Broken::Silent(_)) => Outcome::Timeout(broken.to_string()),
         });
     }
 }
 
 impl Drop for Answered {
     fn drop(&mut self) {
-        self.settle(Ending::ClientLeft);
+        self.settle(Outcome::ClientLeft);
     }
 }

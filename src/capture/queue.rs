@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::asking::Asking;
 use super::observers::{self, Answered, Asked};
 use crate::clock::{Clock, Moment};
-use crate::exchange::{Answer, Budget, Copied, Exchange, Kept, Opening, Reservation};
+use crate::exchange::{
+    Budget, BudgetedBuffer, CapturedBody, Exchange, RequestMeta, Reservation, ResponseHead,
+};
 use crate::redact::KnownSecrets;
 
 /// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
@@ -21,17 +23,17 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 pub(super) enum Event {
     /// More of a reply.
     Piece {
-        opening: Arc<Opening>,
-        answer: Answer,
+        meta: Arc<RequestMeta>,
+        answer: ResponseHead,
         /// For the worker to set once it has seen the first token: the times of later frames are not wanted.
         saw_token: Arc<AtomicBool>,
         piece: Piece,
     },
     /// The request of a chat completion is whole. It is read where time is not the client's.
     Asked {
-        opening: Arc<Opening>,
+        meta: Arc<RequestMeta>,
         started_ns: u64,
-        request: Kept,
+        request: CapturedBody,
     },
     /// Somebody wants to know what there is.
     Looked,
@@ -52,7 +54,7 @@ pub trait Journal: Send + Sync {
     fn began(&self, begun: Begun);
 
     /// The body of a request is whole, of which [`Begun::body`] was asked for too early.
-    fn asked(&self, opening: &Arc<Opening>, body: Kept);
+    fn asked(&self, meta: &Arc<RequestMeta>, body: CapturedBody);
 
     /// An exchange began of which nothing will be told, for there is no room for it.
     fn dropped(&self) {}
@@ -67,7 +69,7 @@ pub trait Journal: Send + Sync {
 #[derive(Debug)]
 pub struct Begun {
     /// What is known of it.
-    pub opening: Arc<Opening>,
+    pub meta: Arc<RequestMeta>,
     /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
     pub(super) request: Arc<Asking>,
@@ -76,9 +78,9 @@ pub struct Begun {
 impl Begun {
     /// One whose body is whole.
     #[cfg(test)]
-    pub(crate) fn whole(opening: Arc<Opening>, started_ns: u64, body: Kept) -> Self {
+    pub(crate) fn whole(meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody) -> Self {
         Begun {
-            opening,
+            meta,
             started_ns,
             request: Arc::new(Asking::of(body)),
         }
@@ -86,16 +88,16 @@ impl Begun {
 
     /// One whose body is still to come.
     #[cfg(test)]
-    pub(crate) fn growing(opening: Arc<Opening>, started_ns: u64) -> Self {
+    pub(crate) fn growing(meta: Arc<RequestMeta>, started_ns: u64) -> Self {
         Begun {
-            request: Arc::new(Asking::new(&opening, &Budget::new(0), None)),
-            opening,
+            request: Arc::new(Asking::new(&meta, &Budget::new(0), None)),
+            meta,
             started_ns,
         }
     }
 
     /// The request's body; none as long as it is not whole, and then [`Journal::asked`] will be told.
-    pub fn body(&self) -> Option<Kept> {
+    pub fn body(&self) -> Option<CapturedBody> {
         self.request.whole()
     }
 }
@@ -104,13 +106,13 @@ impl Begun {
 impl Journal for () {
     fn began(&self, _: Begun) {}
 
-    fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+    fn asked(&self, _: &Arc<RequestMeta>, _: CapturedBody) {}
 }
 
 /// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning. Once the first token is known to
 /// have been seen, no times are told.
 pub(super) struct Piece {
-    pub(super) bytes: Copied,
+    pub(super) bytes: BudgetedBuffer,
     pub(super) marks: Vec<(usize, Duration)>,
 }
 
@@ -153,16 +155,16 @@ impl Capture {
     }
 
     /// Watches an exchange that begins now. `request_length` is what its request says of its body.
-    pub fn open(&self, opening: Opening, request_length: Option<u64>) -> (Asked, Answered) {
-        observers::open(self.clone(), opening, request_length)
+    pub fn open(&self, meta: RequestMeta, request_length: Option<u64>) -> (Asked, Answered) {
+        observers::open(self.clone(), meta, request_length)
     }
 
     pub(super) fn began(&self, begun: Begun) {
         self.journal.began(begun);
     }
 
-    pub(super) fn asked(&self, opening: &Arc<Opening>, body: Kept) {
-        self.journal.asked(opening, body);
+    pub(super) fn asked(&self, meta: &Arc<RequestMeta>, body: CapturedBody) {
+        self.journal.asked(meta, body);
     }
 
     /// An exchange is not watched, for there is no room for it.

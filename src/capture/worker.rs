@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::queue::{Capture, Event, Journal, Piece};
 use crate::exchange::{
-    Answer, Budget, Ending, Exchange, ExchangeId, Kept, Opening, Reading, Reservation,
+    Budget, CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta, Reservation,
+    ResponseHead,
 };
 use crate::openai::{Finished, ReplyReader};
 
@@ -27,8 +28,8 @@ pub trait Sink: Send + 'static {
     /// Called once, before anything is told.
     fn begin(&mut self);
 
-    /// The request of a chat completion is whole: its opening, when it began in nanoseconds of [`crate::clock`], and its body.
-    fn asked(&mut self, opening: Arc<Opening>, started_ns: u64, body: Kept);
+    /// The request of a chat completion is whole: its meta, when it began in nanoseconds of [`crate::clock`], and its body.
+    fn asked(&mut self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody);
 
     /// An exchange is over. They come in the order they ended.
     fn settled(&mut self, exchange: Exchange);
@@ -44,7 +45,7 @@ pub trait Sink: Send + 'static {
 impl<F: FnMut(Exchange) + Send + 'static> Sink for F {
     fn begin(&mut self) {}
 
-    fn asked(&mut self, _: Arc<Opening>, _: u64, _: Kept) {}
+    fn asked(&mut self, _: Arc<RequestMeta>, _: u64, _: CapturedBody) {}
 
     fn settled(&mut self, exchange: Exchange) {
         self(exchange);
@@ -104,15 +105,15 @@ fn handle(
 ) {
     match event {
         Event::Piece {
-            opening,
+            meta,
             answer,
             saw_token,
             piece,
         } => {
-            let id = opening.id;
+            let id = meta.id;
             let mut assembly = open
                 .remove(&id)
-                .unwrap_or_else(|| Box::new(Assembly::new(&opening, &answer, Arc::clone(budget))));
+                .unwrap_or_else(|| Box::new(Assembly::new(&meta, &answer, Arc::clone(budget))));
             if let Some(assembly) = unharmed(move || {
                 assembly.take(&piece);
                 assembly
@@ -124,11 +125,11 @@ fn handle(
             }
         }
         Event::Asked {
-            opening,
+            meta,
             started_ns,
             request,
         } => {
-            unharmed(|| sink.asked(opening, started_ns, request));
+            unharmed(|| sink.asked(meta, started_ns, request));
         }
         Event::Looked => {}
         Event::Settled {
@@ -137,12 +138,12 @@ fn handle(
             facts,
             secrets,
         } => {
-            let opening = Arc::clone(&exchange.opening);
-            let assembly = open.remove(&opening.id);
-            exchange.reading = exchange.answer.as_ref().and_then(|answer| {
+            let meta = Arc::clone(&exchange.meta);
+            let assembly = open.remove(&meta.id);
+            exchange.reply = exchange.response.as_ref().and_then(|answer| {
                 unharmed(move || {
                     let mut assembly = assembly.map_or_else(
-                        || Assembly::new(&opening, answer, Arc::clone(budget)),
+                        || Assembly::new(&meta, answer, Arc::clone(budget)),
                         |assembly| *assembly,
                     );
                     assembly.take(&last);
@@ -151,10 +152,10 @@ fn handle(
             });
             if unharmed(|| exchange.hide(&secrets)).is_none() {
                 // Each of these may hold what was to be hidden.
-                exchange.reading = None;
-                exchange.answer = None;
-                exchange.ending =
-                    Ending::Broke("what the upstream answered is not shown".to_owned());
+                exchange.reply = None;
+                exchange.response = None;
+                exchange.outcome =
+                    Outcome::Broke("what the upstream answered is not shown".to_owned());
             }
             exchange.request.leave_budget();
             unharmed(|| sink.settled(*exchange));
@@ -168,7 +169,7 @@ pub(crate) fn unharmed<T>(work: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(work));
     if result.is_err() {
         tracing::error!(
-            "reading a copy panicked; its span lacks content. Please report this with the panic's message"
+            "reply a copy panicked; its span lacks content. Please report this with the panic's message"
         );
     }
     result.ok()
@@ -184,12 +185,12 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(opening: &Opening, answer: &Answer, budget: Arc<Budget>) -> Self {
+    fn new(meta: &RequestMeta, answer: &ResponseHead, budget: Arc<Budget>) -> Self {
         let reader = ReplyReader::with_media(
             answer.content_type.as_deref(),
             answer.content_encoding.as_deref(),
-            opening.max_body,
-            opening.media,
+            meta.max_body,
+            meta.media,
         );
         Assembly {
             reader,
@@ -221,11 +222,11 @@ impl Assembly {
         self.cut = piece.bytes.is_cut() || !self.reserved.grow(self.reader.held());
     }
 
-    fn finish(self) -> Reading {
+    fn finish(self) -> ParsedReply {
         let Finished { mut reply, ended } = self.reader.finish();
         reply.cut |= self.cut;
-        Reading {
-            reply,
+        ParsedReply {
+            chat: reply,
             ended,
             first_token: self.first_token,
         }

@@ -151,16 +151,16 @@ impl Budget {
 
 /// A growing copy of a body, cut where its limit or the shared budget ends.
 #[derive(Debug)]
-pub(crate) struct Copied {
+pub(crate) struct BudgetedBuffer {
     bytes: Vec<u8>,
     cut: bool,
     limit: usize,
     reserved: Reservation,
 }
 
-impl Copied {
+impl BudgetedBuffer {
     pub(crate) fn new(limit: usize, budget: Arc<Budget>) -> Self {
-        Copied {
+        BudgetedBuffer {
             bytes: Vec::new(),
             cut: false,
             limit,
@@ -244,9 +244,9 @@ impl Copied {
     }
 
     /// What was copied; an empty copy with what is left of the limit stays behind, cut if this one was.
-    pub(crate) fn take(&mut self) -> Copied {
+    pub(crate) fn take(&mut self) -> BudgetedBuffer {
         let reserved = Reservation::new(Arc::clone(&self.reserved.budget));
-        let next = Copied {
+        let next = BudgetedBuffer {
             bytes: Vec::new(),
             cut: self.cut,
             limit: self.limit - self.bytes.len(),
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_cut_at_its_limit_and_says_so() {
-        let mut copy = Copied::new(5, Budget::new(100));
+        let mut copy = BudgetedBuffer::new(5, Budget::new(100));
         copy.push(b"abc");
         assert!(!copy.is_cut());
         copy.push(b"def");
@@ -280,17 +280,17 @@ mod tests {
                 one.held.load(Ordering::Relaxed),
             )
         };
-        let mut first = Copied::new(usize::MAX, Arc::clone(&one));
+        let mut first = BudgetedBuffer::new(usize::MAX, Arc::clone(&one));
         first.push(&[0; 5]);
-        let mut second = Copied::new(usize::MAX, Arc::clone(&one));
+        let mut second = BudgetedBuffer::new(usize::MAX, Arc::clone(&one));
         second.push(&[0; 2]);
         // As much of a reply as there is room for.
         assert_eq!((second.is_cut(), second.bytes().len()), (true, 1));
         drop(second);
         assert_eq!(held(), (5, 5));
-        let mut other = Copied::new(usize::MAX, Arc::clone(&all));
+        let mut other = BudgetedBuffer::new(usize::MAX, Arc::clone(&all));
         other.push(&[0; 5]);
-        let mut third = Copied::new(usize::MAX, Arc::clone(&one));
+        let mut third = BudgetedBuffer::new(usize::MAX, Arc::clone(&one));
         third.push(&[0; 1]);
         assert_eq!((third.is_cut(), held()), (true, (10, 5)));
         drop((first, other));
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn facts_have_room_that_bodies_do_not_have() {
         let budget = Budget::new(100);
-        let mut body = Copied::new(usize::MAX, Arc::clone(&budget));
+        let mut body = BudgetedBuffer::new(usize::MAX, Arc::clone(&budget));
         body.push(&[0; 100]);
         let mut facts = budget.facts(20).unwrap();
         assert!(budget.facts(6).is_none() && !facts.add_facts(6));
@@ -314,8 +314,8 @@ mod tests {
     #[test]
     fn copies_share_a_budget_and_give_back_what_they_held() {
         let budget = Budget::new(4);
-        let mut first = Copied::new(10, Arc::clone(&budget));
-        let mut second = Copied::new(10, Arc::clone(&budget));
+        let mut first = BudgetedBuffer::new(10, Arc::clone(&budget));
+        let mut second = BudgetedBuffer::new(10, Arc::clone(&budget));
         first.push(b"abc");
         second.push(b"de");
         assert_eq!(
@@ -340,11 +340,11 @@ mod tests {
     fn claimed_room_counts_at_once_and_only_where_there_is_some() {
         let budget = Budget::new(3000);
         let held = || budget.held.load(Ordering::Relaxed);
-        let mut first = Copied::new(usize::MAX, Arc::clone(&budget));
+        let mut first = BudgetedBuffer::new(usize::MAX, Arc::clone(&budget));
         first.claim(2048);
         first.push(&[0; 300]);
         assert_eq!(held(), 2048);
-        let mut second = Copied::new(usize::MAX, Arc::clone(&budget));
+        let mut second = BudgetedBuffer::new(usize::MAX, Arc::clone(&budget));
         second.claim(2048);
         assert_eq!(held(), 2048);
         second.push(&[0; 300]);
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn a_told_length_counts_when_it_comes() {
         let budget = Budget::new(10);
-        let mut copy = Copied::new(usize::MAX, Arc::clone(&budget));
+        let mut copy = BudgetedBuffer::new(usize::MAX, Arc::clone(&budget));
         copy.expect(1000);
         assert_eq!(budget.held.load(Ordering::Relaxed), 0);
         copy.push(b"abc");
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn taking_leaves_an_empty_copy_behind() {
         let budget = Budget::new(10);
-        let mut copy = Copied::new(10, Arc::clone(&budget));
+        let mut copy = BudgetedBuffer::new(10, Arc::clone(&budget));
         copy.push(b"abc");
         let taken = copy.take();
         copy.push(b"d");

@@ -12,7 +12,7 @@ use crate::openai::Media;
     reason = "facts that do not depend on each other"
 )]
 #[derive(Debug)]
-pub struct Opening {
+pub struct RequestMeta {
     /// Its id.
     pub id: ExchangeId,
     /// Who asks.
@@ -43,7 +43,7 @@ pub struct Opening {
     pub wall_offset_ns: i64,
 }
 
-impl Opening {
+impl RequestMeta {
     /// About how many bytes it takes beyond its own size: what clients choose the length of.
     pub fn weight(&self) -> usize {
         let coding = self.content_encoding.as_ref().map_or(0, String::len);

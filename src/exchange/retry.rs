@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{Ending, Exchange};
+use super::{Exchange, Outcome};
 
 impl Exchange {
     /// Whether an SDK repeats a request that ended like this: what OpenAI's SDKs do, unless the upstream says otherwise.
     pub fn is_repeatable(&self) -> bool {
-        if !self.opening.chat {
+        if !self.meta.chat {
             return false;
         }
-        let status = self.answer.as_ref().map(|answer| answer.status);
-        match (&self.ending, status) {
-            (Ending::ClientLeft | Ending::Recovered, _) => false,
-            (Ending::Unreachable(_) | Ending::Broke(_) | Ending::Timeout(_), None) => true,
+        let status = self.response.as_ref().map(|answer| answer.status);
+        match (&self.outcome, status) {
+            (Outcome::ClientLeft | Outcome::Recovered, _) => false,
+            (Outcome::Unreachable(_) | Outcome::Broke(_) | Outcome::Timeout(_), None) => true,
             // A stream's break reaches the program; only a whole reply is asked for again.
-            (Ending::Broke(_), Some(status)) if status.is_success() => !self.is_streamed(),
+            (Outcome::Broke(_), Some(status)) if status.is_success() => !self.is_streamed(),
             (_, Some(status)) => match self.response_header("x-should-retry") {
                 Some("true") => true,
                 Some("false") => false,

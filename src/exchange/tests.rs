@@ -2,13 +2,13 @@
 
 use http::Method;
 
-use super::{ExchangeId, Opening};
+use super::{ExchangeId, RequestMeta};
 use crate::identity::Identity;
 use crate::openai::Media;
 
 /// Of a call of the model at this path, of which everything is kept.
-pub(crate) fn opening(path: &str) -> Opening {
-    Opening {
+pub(crate) fn meta(path: &str) -> RequestMeta {
+    RequestMeta {
         id: ExchangeId::new(),
         identity: Identity::default(),
         method: Method::POST,

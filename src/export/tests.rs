@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 use crate::span::{Span, SpanId, Status, TraceId};
 use crate::store::{Counts, DropReason};
 
@@ -182,7 +182,7 @@ impl Scene {
     fn add(&self, numbers: impl IntoIterator<Item = u8>) {
         numbers
             .into_iter()
-            .for_each(|number| self.store.add(Made::from(span(number))));
+            .for_each(|number| self.store.add(FinishedSpan::from(span(number))));
     }
 
     async fn post(&mut self) -> Post {

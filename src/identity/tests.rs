@@ -39,7 +39,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn told_trace(identity: &Identity) -> Option<(String, ToldBy)> {
+fn explicit_trace(identity: &Identity) -> Option<(String, TraceSource)> {
     identity.trace.map(|trace| (hex(&trace.id.0), trace.by))
 }
 
@@ -134,8 +134,8 @@ fn every_documented_parameter_of_the_base64_object_is_read() {
         assert_eq!(identity.metadata["team"], "support");
         assert_eq!(identity.environment.as_deref(), Some("staging"));
         assert_eq!(
-            told_trace(&identity),
-            Some((TRACE.to_owned(), ToldBy::Params))
+            explicit_trace(&identity),
+            Some((TRACE.to_owned(), TraceSource::Params))
         );
         assert_eq!(
             identity.parent,

@@ -14,16 +14,16 @@ const DERIVATION: &[u8] = b"spangate trace id 1\0";
 
 /// A trace the request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToldTrace {
+pub struct ExplicitTrace {
     /// Its id.
     pub id: TraceId,
     /// Where it was named.
-    pub by: ToldBy,
+    pub by: TraceSource,
 }
 
 /// What named a trace; the first that is there counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ToldBy {
+pub enum TraceSource {
     /// `X-Respan-Trace-Id`
     Header,
     /// `trace_unique_id` of a params header.

@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::openai::Usage;
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 use crate::span::{Span, SpanId, Status, TraceId};
 use crate::store::Settled;
 
@@ -47,7 +47,7 @@ fn the_spans_of_a_scrape_add_up() {
         Arc::new(Store::volatile(4 * span().weight())),
     );
     for _ in 0..9 {
-        store.add(Made::from(span()));
+        store.add(FinishedSpan::from(span()));
     }
     let two = store.take(2, usize::MAX).unwrap();
     two.load()

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-pub use mark::Mark;
+pub use mark::ContentHash;
 pub(super) use mark::SECRETS;
 pub use quoted::Quoted;
 pub(crate) use skeleton::Skeleton;
@@ -143,7 +143,7 @@ pub enum Content<'a> {
 }
 
 impl Content<'_> {
-    fn lasting(&self) -> Option<(&str, Mark)> {
+    fn lasting(&self) -> Option<(&str, ContentHash)> {
         match self {
             Content::Text(text) => Some((text.written(), text.mark()?)),
             Content::Json(json) => marked(json),
@@ -151,8 +151,8 @@ impl Content<'_> {
     }
 }
 
-fn marked(json: &str) -> Option<(&str, Mark)> {
-    Some((json, Mark::of(json)?))
+fn marked(json: &str) -> Option<(&str, ContentHash)> {
+    Some((json, ContentHash::of(json)?))
 }
 
 /// The body of a request is not the beginning of a JSON object.
@@ -189,7 +189,7 @@ impl<'a> ChatRequest<'a> {
     }
 
     /// Long texts that the next request of the same conversation is likely to have again, as they were written.
-    pub fn lasting(&self) -> impl Iterator<Item = (&str, Mark)> {
+    pub fn lasting(&self) -> impl Iterator<Item = (&str, ContentHash)> {
         let said = self.messages.iter().flat_map(|message| {
             let content = message.content.as_ref().and_then(Content::lasting);
             [content, message.tool_calls.as_deref().and_then(marked)]

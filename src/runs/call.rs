@@ -47,7 +47,7 @@ pub(super) struct Call {
     /// What they were without the last, where those are results of tools: for others the reply takes their place.
     pub(super) before_results: Option<Hash>,
     /// The first of them.
-    pub(super) opening: Hash,
+    pub(super) meta: Hash,
     /// The last of them, but for results of tools at the end.
     pub(super) last: Hash,
     /// What will stand before the results of its tools.
@@ -294,7 +294,7 @@ impl PassedText {
 }
 
 /// What a reply says after the thoughts before it, which clients leave out of the history: AutoGen's of the family `r1` (autogen-ext 0.7,
-/// `parse_r1_content`), and others. Some servers leave out the opening tag.
+/// `parse_r1_content`), and others. Some servers leave out the meta tag.
 fn without_thoughts(text: &str) -> &str {
     const QUOTES: [char; 3] = ['`', '"', '\''];
     match text.split_once("</think>") {

@@ -1,7 +1,7 @@
 //! What grouping wants to know of a long text, worked out once. A history comes again with every call of its run, to each agent of a team;
-//! reading, taking apart and hashing all of it anew would be most of the work there is.
+//! reply, taking apart and hashing all of it anew would be most of the work there is.
 //!
-//! Texts are known again by their [`Mark`].
+//! Texts are known again by their [`ContentHash`].
 
 use std::borrow::Cow;
 use std::mem;
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use super::hash::{Hash, Map};
 use super::said::Said;
-use crate::openai::Mark;
+use crate::openai::ContentHash;
 
 /// What a text is to grouping.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Remembered {
     /// About how many bytes it takes at most, with its place in a table.
     fn weight(&self) -> usize {
         // Two places: the table may have just grown.
-        2 * size_of::<(Mark, Self)>() + 32 + self.digest.most_lines * size_of::<Hash>()
+        2 * size_of::<(ContentHash, Self)>() + 32 + self.digest.most_lines * size_of::<Hash>()
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Digests {
 
 #[derive(Debug, Default)]
 struct Generation {
-    digests: Map<Mark, Remembered>,
+    digests: Map<ContentHash, Remembered>,
     weight: usize,
 }
 
@@ -74,7 +74,7 @@ impl Digests {
     /// The digest of the text with this mark: remembered, or made, where `make` makes one.
     pub(super) fn of(
         &mut self,
-        mark: Mark,
+        mark: ContentHash,
         make: impl FnOnce() -> Option<Digest>,
     ) -> Option<Digest> {
         if let Some(remembered) = self.recent.digests.get(&mark) {
@@ -101,7 +101,7 @@ impl Digests {
     }
 
     /// The lines of `said`, as [`Said::lines`] has them; they are remembered if the digest under its mark is.
-    pub(super) fn lines(&self, mark: Option<Mark>, said: &Said<'_>) -> Cow<'_, [Hash]> {
+    pub(super) fn lines(&self, mark: Option<ContentHash>, said: &Said<'_>) -> Cow<'_, [Hash]> {
         let remembered = mark.and_then(|mark| {
             let recent = self.recent.digests.get(&mark);
             recent.or_else(|| self.before.digests.get(&mark))
@@ -122,7 +122,7 @@ impl Digests {
 
 impl Generation {
     /// Takes one out. Its place in the table stays until the generation goes.
-    fn take(&mut self, mark: Mark) -> Option<Remembered> {
+    fn take(&mut self, mark: ContentHash) -> Option<Remembered> {
         let remembered = self.digests.remove(&mark)?;
         self.weight -= remembered.weight();
         Some(remembered)
@@ -134,8 +134,8 @@ mod tests {
     use super::*;
 
     /// Short texts have none.
-    fn mark(written: &str) -> Mark {
-        Mark::of(&format!("{written:>1000}")).unwrap()
+    fn mark(written: &str) -> ContentHash {
+        ContentHash::of(&format!("{written:>1000}")).unwrap()
     }
 
     fn plain(text: &str) -> Said<'_> {

@@ -87,7 +87,7 @@ impl<'s> Scene<'s> {
         if same(call.length, call.beginning) {
             call.length
         } else {
-            usize::from(call.length > 0 && same(1, call.opening))
+            usize::from(call.length > 0 && same(1, call.meta))
         }
     }
 

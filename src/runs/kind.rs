@@ -65,7 +65,7 @@ impl Kind {
         let orchestrates = |text: &str| {
             ORCHESTRATOR_OPENINGS
                 .iter()
-                .any(|opening| text.starts_with(opening))
+                .any(|meta| text.starts_with(meta))
         };
         if transcript.system.is_empty()
             && last.agent() == Some(ORCHESTRATOR)
@@ -100,8 +100,8 @@ fn asks_again(transcript: &Transcript<'_>) -> bool {
 
 /// Whether a prompt lists who can be chosen, as a program's own `selector_prompt` may: `{participants}` becomes a list of Python's.
 pub(super) fn lists_participants(prompt: &str) -> bool {
-    prompt.match_indices("['").any(|(at, opening)| {
-        let mut rest = &prompt[at + opening.len()..];
+    prompt.match_indices("['").any(|(at, meta)| {
+        let mut rest = &prompt[at + meta.len()..];
         let mut names = 0;
         // No name is longer, so that no part of the prompt is looked at for each bracket in it.
         while let Some(end) = rest

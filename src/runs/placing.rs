@@ -17,7 +17,7 @@ use super::selector::SELECTORS;
 use super::society;
 use super::tool::{self, Over, came, shows_handoffs, takes_a_task};
 use super::transcript::{NOTHING, Transcript};
-use super::{Made, Shared};
+use super::{FinishedSpan, Shared};
 use crate::openai::ChatRequest;
 use crate::span::exchange::own_trace;
 use crate::span::operation::{Came, Operation, agent_id, inner_workflow_id, tool_id, workflow_id};
@@ -49,9 +49,9 @@ impl Scope {
         &mut self,
         arrival: &Arrival,
         shared: &mut Shared,
-        made: &mut Vec<Made>,
+        made: &mut Vec<FinishedSpan>,
     ) -> Vec<RunId> {
-        arrival.body.asks(&arrival.opening, |request| {
+        arrival.body.asks(&arrival.meta, |request| {
             request.map_or_else(Vec::new, |request| {
                 self.place_request(arrival, request, shared, made)
             })
@@ -63,7 +63,7 @@ impl Scope {
         arrival: &Arrival,
         request: &ChatRequest<'_>,
         shared: &mut Shared,
-        made: &mut Vec<Made>,
+        made: &mut Vec<FinishedSpan>,
     ) -> Vec<RunId> {
         let transcript = Transcript::of(request, &mut shared.digests);
         let decision = self.decide(arrival, &transcript, shared);
@@ -89,15 +89,15 @@ impl Scope {
         {
             shared.prompts.learn(prompt, text);
         }
-        self.began(arrival.opening.id, call.id);
+        self.began(arrival.meta.id, call.id);
         self.known.insert(call);
         shared.capped += u64::from(self.known.work.take_exceeded());
         before.into_iter().collect()
     }
 
     fn decide(&self, arrival: &Arrival, transcript: &Transcript<'_>, shared: &Shared) -> Decision {
-        let identity = &arrival.opening.identity;
-        let kind = match Kind::of(transcript, arrival.opening.may_be_agent) {
+        let identity = &arrival.meta.identity;
+        let kind = match Kind::of(transcript, arrival.meta.may_be_agent) {
             Kind::Bare if identity.agent_name.is_some() => Kind::Agent,
             kind => kind,
         };
@@ -219,13 +219,13 @@ impl Scope {
         state.is_swarm |= shows_handoffs(transcript);
         state.in_flight += 1;
         state.last_ns = state.last_ns.max(arrival.started_ns);
-        state.exchanges.push(arrival.opening.id);
+        state.exchanges.push(arrival.meta.id);
         state.calls.push(self.next_call);
         state.systems.insert(decision.system);
         state.levels[level].calls.push(self.next_call);
-        if state.told_name.is_none() {
-            let told = &arrival.opening.identity.workflow_name;
-            state.told_name.clone_from(told);
+        if state.explicit_name.is_none() {
+            let told = &arrival.meta.identity.workflow_name;
+            state.explicit_name.clone_from(told);
         }
         if decision.kind == Kind::Society {
             state.sum_up(&decision.members, level, arrival, &self.known);
@@ -256,13 +256,13 @@ impl Scope {
         self.next_call += 1;
         let length = transcript.entries.len();
         let input = turn.and_then(|turn| self.runs.get(&run)?.turns[turn].input.as_ref());
-        let identity = &arrival.opening.identity;
+        let identity = &arrival.meta.identity;
         // Its turn has the agent's name, its speaker too; its run may have the workflow's.
         let names = 2 * identity.agent_name.as_ref().map_or(0, String::len)
             + identity.workflow_name.as_ref().map_or(0, String::len);
         Call {
             id,
-            exchange: arrival.opening.id,
+            exchange: arrival.meta.id,
             started_ns: arrival.started_ns,
             ended_ns: None,
             kind: decision.kind,
@@ -272,7 +272,7 @@ impl Scope {
             before_results: transcript
                 .reflects
                 .then(|| transcript.beginning(length - 1)),
-            opening: transcript.beginning(1),
+            meta: transcript.beginning(1),
             last: transcript.entries[..transcript.length_before_results()]
                 .last()
                 .map_or(NOTHING, |last| last.hash),
@@ -283,7 +283,7 @@ impl Scope {
             prompt: (decision.kind == Kind::Selector).then(|| transcript.whole().into()),
             heard: transcript.heard().to_vec(),
             hands_over: shows_handoffs(transcript),
-            content: arrival.opening.content,
+            content: arrival.meta.content,
             known_by: decision.known_by,
             speaker: decision.speaker,
             rule: decision.link.rule,
@@ -311,11 +311,11 @@ impl Scope {
 
     /// A run begins with this request.
     fn begin(&mut self, arrival: &Arrival) -> RunId {
-        let opening = &arrival.opening;
-        let identity = &opening.identity;
+        let meta = &arrival.meta;
+        let identity = &meta.identity;
         let trace_id = identity
             .trace
-            .map_or_else(|| own_trace(opening.id), |told| told.id);
+            .map_or_else(|| own_trace(meta.id), |told| told.id);
         let root = workflow_id(trace_id, &identity.credential, identity.thread.as_deref());
         let id = self.next_run;
         self.next_run += 1;
@@ -323,8 +323,8 @@ impl Scope {
         let run = Run {
             id,
             trace_id,
-            opening: Arc::clone(opening),
-            told_name: None,
+            meta: Arc::clone(meta),
+            explicit_name: None,
             calls: Vec::new(),
             systems: Set::default(),
             turns: Vec::new(),
@@ -386,13 +386,19 @@ impl Scope {
         if decision.kind != Kind::Bare {
             let began = Extent::at(arrival.started_ns);
             run.levels[level].span.cover(began);
-            run.levels[level].content &= arrival.opening.content;
+            run.levels[level].content &= arrival.meta.content;
         }
         level
     }
 
     /// A tool's result was seen: its span is complete.
-    fn tool_is_over(&mut self, over: &Over, run: RunId, arrival: &Arrival, made: &mut Vec<Made>) {
+    fn tool_is_over(
+        &mut self,
+        over: &Over,
+        run: RunId,
+        arrival: &Arrival,
+        made: &mut Vec<FinishedSpan>,
+    ) {
         let Some(call) = self.known.get_mut(over.call) else {
             return;
         };
@@ -422,8 +428,8 @@ impl Scope {
             parent_span_id: Some(turn.span_id),
             start_ns: ended_ns,
             end_ns,
-            opening: &state.opening,
-            content: call.content && arrival.opening.content,
+            meta: &state.meta,
+            content: call.content && arrival.meta.content,
             rule: Some("tool_result"),
             failure: None,
         };
@@ -432,8 +438,8 @@ impl Scope {
             None => Came::Together,
         };
         let span = span.tool(&asked.call.name, &asked.call.arguments, &what);
-        made.push(Made::from(span));
-        if turn.output.is_none() && arrival.opening.content {
+        made.push(FinishedSpan::from(span));
+        if turn.output.is_none() && arrival.meta.content {
             turn.output = over.text.as_deref().map(kept);
         }
     }
@@ -475,21 +481,21 @@ impl Run {
         speaker: &Speaker,
         transcript: &Transcript<'_>,
     ) -> usize {
-        let identity = &arrival.opening.identity;
+        let identity = &arrival.meta.identity;
         let input = transcript.entries.last().map(|last| kept(last.text()));
         self.levels[level].turns.push(self.turns.len());
         self.turns.push(Turn {
-            span_id: agent_id(arrival.opening.id),
+            span_id: agent_id(arrival.meta.id),
             speaker: speaker.clone(),
-            told_name: identity.agent_name.clone(),
+            explicit_name: identity.agent_name.clone(),
             level,
             society: None,
             calls: Vec::new(),
             span: Extent::at(arrival.started_ns),
             input,
             output: None,
-            content: arrival.opening.content,
-            told_parent: identity.parent.filter(|_| identity.trace.is_some()),
+            content: arrival.meta.content,
+            explicit_parent: identity.parent.filter(|_| identity.trace.is_some()),
             told: false,
         });
         self.turns.len() - 1

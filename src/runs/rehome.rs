@@ -75,7 +75,7 @@ impl Scope {
         old.told = true;
         let moved = Turn {
             speaker: old.speaker.clone(),
-            told_name: old.told_name.take(),
+            explicit_name: old.explicit_name.take(),
             calls: std::mem::take(&mut old.calls),
             input: old.input.take(),
             output: None,

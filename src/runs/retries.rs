@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Made;
+use super::FinishedSpan;
 use super::hash::Map;
-use crate::exchange::{CallKey, Exchange, ExchangeId, Retrying};
+use crate::exchange::{CallKey, Exchange, ExchangeId, RetryAttempt};
 use crate::span::exchange::span;
-use crate::span::{Event, Key, Place, Status, Value, key};
+use crate::span::{Event, Key, Placement, Status, Value, key};
 
 /// How much longer than an announced delay its repetition may take to come.
 const GRACE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub(super) struct Retries {
 struct Held {
     exchange: Arc<Exchange>,
     /// Where it would stand if it was the last attempt.
-    place: Place,
+    place: Placement,
     /// The attempts before it.
     earlier: Vec<ExchangeId>,
     attempt: u32,
@@ -59,7 +59,7 @@ impl Retries {
     }
 
     /// The attempt before is no longer waited for: it is being repeated. Telling it twice is telling it once.
-    pub(super) fn claim(&mut self, retrying: &Retrying) {
+    pub(super) fn claim(&mut self, retrying: &RetryAttempt) {
         if self.claimed.contains_key(&retrying.id) {
             return;
         }
@@ -85,20 +85,19 @@ impl Retries {
     pub(super) fn settle(
         &mut self,
         exchange: Arc<Exchange>,
-        mut place: Place,
+        mut place: Placement,
         now: Instant,
-    ) -> Option<Made> {
+    ) -> Option<FinishedSpan> {
         let mut earlier = Vec::new();
-        if let Some(before) = self.claimed.remove(&exchange.opening.id) {
+        if let Some(before) = self.claimed.remove(&exchange.meta.id) {
             self.bytes = self.bytes.saturating_sub(before.exchange.weight());
             (place, earlier) = joined(before, place);
         }
         let fits = self.bytes + exchange.weight() <= MAX_HELD;
-        let (Some(attempt), true) = (exchange.opening.retry, fits && exchange.is_repeatable())
-        else {
+        let (Some(attempt), true) = (exchange.meta.retry, fits && exchange.is_repeatable()) else {
             self.released.extend(earlier);
-            self.released.push(exchange.opening.id);
-            return Some(Made::Call { exchange, place });
+            self.released.push(exchange.meta.id);
+            return Some(FinishedSpan::Call { exchange, place });
         };
         self.bytes += exchange.weight();
         let until = now
@@ -119,7 +118,7 @@ impl Retries {
         None
     }
 
-    pub(super) fn expired(&mut self, now: Instant) -> Vec<Made> {
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<FinishedSpan> {
         if self.next_expiry.is_none_or(|next| next > now) {
             return Vec::new();
         }
@@ -148,7 +147,7 @@ impl Retries {
         self.next_expiry
     }
 
-    pub(super) fn close(&mut self) -> Vec<Made> {
+    pub(super) fn close(&mut self) -> Vec<FinishedSpan> {
         self.bytes = 0;
         self.next_expiry = None;
         let held = std::mem::take(&mut self.held).into_values().flatten();
@@ -164,10 +163,10 @@ impl Retries {
 }
 
 impl Held {
-    fn made(self, released: &mut Vec<ExchangeId>) -> Made {
+    fn made(self, released: &mut Vec<ExchangeId>) -> FinishedSpan {
         released.extend(self.earlier);
-        released.push(self.exchange.opening.id);
-        Made::Call {
+        released.push(self.exchange.meta.id);
+        FinishedSpan::Call {
             exchange: self.exchange,
             place: self.place,
         }
@@ -175,14 +174,14 @@ impl Held {
 }
 
 /// Where a call stands whose earlier attempts were `before`, and which they are.
-fn joined(before: Held, mut place: Place) -> (Place, Vec<ExchangeId>) {
+fn joined(before: Held, mut place: Placement) -> (Placement, Vec<ExchangeId>) {
     let event = failed_attempt(&before);
     place.start_ns = place.start_ns.min(before.place.start_ns);
     place.wall_offset_ns = before.place.wall_offset_ns;
     place.events = before.place.events;
     place.events.push(event);
     let mut earlier = before.earlier;
-    earlier.push(before.exchange.opening.id);
+    earlier.push(before.exchange.meta.id);
     (place, earlier)
 }
 

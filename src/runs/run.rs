@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::call::{CallId, RunId, Speaker};
 use super::hash::{Hash, Map, Set};
-use crate::exchange::{ExchangeId, Opening};
+use crate::exchange::{ExchangeId, RequestMeta};
 use crate::span::{SpanId, TraceId};
 
 /// A run.
@@ -13,9 +13,9 @@ pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) trace_id: TraceId,
     /// What its first request said of itself.
-    pub(super) opening: Arc<Opening>,
+    pub(super) meta: Arc<RequestMeta>,
     /// A name for its root, when a request told one.
-    pub(super) told_name: Option<String>,
+    pub(super) explicit_name: Option<String>,
     pub(super) calls: Vec<CallId>,
     /// System messages of those who made them.
     pub(super) systems: Set<Hash>,
@@ -41,8 +41,8 @@ pub(super) struct Run {
 impl Run {
     /// About how many bytes it takes without its calls; never changes. Its scope has the thread once more.
     pub(super) fn weight(&self) -> usize {
-        let thread = self.opening.identity.thread.as_ref();
-        2048 + self.opening.weight() + thread.map_or(0, String::len)
+        let thread = self.meta.identity.thread.as_ref();
+        2048 + self.meta.weight() + thread.map_or(0, String::len)
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Turn {
     pub(super) span_id: SpanId,
     pub(super) speaker: Speaker,
     /// Its name by a header.
-    pub(super) told_name: Option<String>,
+    pub(super) explicit_name: Option<String>,
     pub(super) level: usize,
     /// Which of the run's societies it is a member of.
     pub(super) society: Option<usize>,
@@ -63,7 +63,7 @@ pub(super) struct Turn {
     /// What was said may be told.
     pub(super) content: bool,
     /// The span that its first request named as its parent.
-    pub(super) told_parent: Option<SpanId>,
+    pub(super) explicit_parent: Option<SpanId>,
     pub(super) told: bool,
 }
 

@@ -13,17 +13,17 @@ use super::known::Known;
 use super::prompts::Prompts;
 use super::run::{Extent, Run};
 use super::tree;
-use super::{Asker, Made, Shared};
-use crate::exchange::{CallKey, Exchange, ExchangeId, Kept, Opening, Retrying};
+use super::{Asker, FinishedSpan, Shared};
+use crate::exchange::{CallKey, CapturedBody, Exchange, ExchangeId, RequestMeta, RetryAttempt};
 use crate::span::exchange::failure;
-use crate::span::{Key, Place, Value, key};
+use crate::span::{Key, Placement, Value, key};
 
 /// A request that is whole.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
-    pub(super) opening: Arc<Opening>,
+    pub(super) meta: Arc<RequestMeta>,
     pub(super) started_ns: u64,
-    pub(super) body: Kept,
+    pub(super) body: CapturedBody,
 }
 
 /// The runs of one asker.
@@ -71,7 +71,7 @@ impl Scope {
 
     /// A request has come. Telling it twice is telling it once.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
-        let id = arrival.opening.id;
+        let id = arrival.meta.id;
         if !self.attempts.contains_key(&id) {
             self.pending
                 .insert((arrival.started_ns, *id.as_bytes()), arrival);
@@ -84,7 +84,7 @@ impl Scope {
         &mut self,
         started_ns: u64,
         shared: &mut Shared,
-        made: &mut Vec<Made>,
+        made: &mut Vec<FinishedSpan>,
         placed: &mut Vec<ExchangeId>,
     ) -> Vec<RunId> {
         let mut over = Vec::new();
@@ -92,7 +92,7 @@ impl Scope {
             && entry.key().0 <= started_ns
         {
             let arrival = entry.remove();
-            let id = arrival.opening.id;
+            let id = arrival.meta.id;
             if !self.is_repeated(&arrival) {
                 over.extend(self.place(&arrival, shared, made));
             }
@@ -105,7 +105,7 @@ impl Scope {
 
     /// An attempt of a call that is known: it goes on.
     fn is_repeated(&mut self, arrival: &Arrival) -> bool {
-        let repeats = Retrying::of(&arrival.opening, arrival.started_ns, &arrival.body);
+        let repeats = RetryAttempt::of(&arrival.meta, arrival.started_ns, &arrival.body);
         let Some(call) = repeats.and_then(|repeats| self.take_failed(&repeats)) else {
             return false;
         };
@@ -120,13 +120,13 @@ impl Scope {
             self.open += 1;
         }
         run.in_flight += 1;
-        run.exchanges.push(arrival.opening.id);
-        self.attempts.insert(arrival.opening.id, call);
+        run.exchanges.push(arrival.meta.id);
+        self.attempts.insert(arrival.meta.id, call);
         true
     }
 
     /// The call whose failed attempt is repeated, by the rule of [`super::retries`].
-    fn take_failed(&mut self, repeats: &Retrying) -> Option<CallId> {
+    fn take_failed(&mut self, repeats: &RetryAttempt) -> Option<CallId> {
         let waiting = self.failed.get_mut(&repeats.key)?;
         let place = waiting.iter().position(|(_, attempt, ended_ns)| {
             attempt + 1 == repeats.attempt && *ended_ns <= repeats.started_ns
@@ -147,16 +147,16 @@ impl Scope {
     }
 
     /// An exchange is over. Gives its run, and where its span stands; none where the request could not be read.
-    pub(super) fn settle(&mut self, exchange: &Exchange) -> Option<(RunId, Place)> {
-        let id = self.attempts.remove(&exchange.opening.id)?;
-        let reading = exchange.reading.as_ref();
-        let mut reply = reading
-            .map(|reading| Reply::of(&reading.reply))
+    pub(super) fn settle(&mut self, exchange: &Exchange) -> Option<(RunId, Placement)> {
+        let id = self.attempts.remove(&exchange.meta.id)?;
+        let reply = exchange.reply.as_ref();
+        let mut reply = reply
+            .map(|reply| Reply::of(&reply.chat))
             .unwrap_or_default();
         reply.failure = failure(exchange).map(Arc::from);
         let ended_ns = exchange.ended_ns();
         let failed = exchange
-            .opening
+            .meta
             .retry
             .filter(|_| exchange.is_repeatable())
             .map(|attempt| (exchange.call_key(), attempt));
@@ -194,7 +194,7 @@ impl Scope {
         let output = Some(&call.reply.text)
             .filter(|text| !text.is_empty() && call.reply.failure.is_none())
             .cloned();
-        let identity = &exchange.opening.identity;
+        let identity = &exchange.meta.identity;
         let parent_span_id = match (call.kind, call.turn.map(|turn| &mut run.turns[turn])) {
             (_, Some(turn)) => {
                 turn.span.cover(extent);
@@ -204,7 +204,7 @@ impl Scope {
                 }
                 Some(turn.span_id)
             }
-            (Kind::Bare, None) if call.level == 0 && run.told_name.is_none() => {
+            (Kind::Bare, None) if call.level == 0 && run.explicit_name.is_none() => {
                 identity.parent.filter(|_| identity.trace.is_some())
             }
             (Kind::Bare, None) if level.above.is_some() => {
@@ -233,11 +233,11 @@ impl Scope {
                 notes.push((key::AMBIGUOUS.into(), Value::Text("true".to_owned())));
             }
         }
-        let place = Place {
+        let place = Placement {
             trace_id: run.trace_id,
             parent_span_id,
             start_ns: exchange.started_ns,
-            wall_offset_ns: run.opening.wall_offset_ns,
+            wall_offset_ns: run.meta.wall_offset_ns,
             events: Vec::new(),
             notes,
             model: call.model.clone(),
@@ -251,7 +251,7 @@ impl Scope {
         &mut self,
         id: RunId,
         prompts: &mut Prompts,
-        made: &mut Vec<Made>,
+        made: &mut Vec<FinishedSpan>,
     ) -> Vec<ExchangeId> {
         let Some(run) = self.runs.get_mut(&id).filter(|run| !run.closed) else {
             return Vec::new();
@@ -265,7 +265,7 @@ impl Scope {
         made.extend(
             tree::close(run, &mut self.known, prompts)
                 .into_iter()
-                .map(Made::from),
+                .map(FinishedSpan::from),
         );
         std::mem::take(&mut run.exchanges)
     }

@@ -29,7 +29,7 @@ struct SelectorPrompt<'p> {
     work: &'p WorkBudget,
     /// By their hashes, whether it shows them.
     tasks: RefCell<Map<Hash, bool>>,
-    /// What each line would be as the opening of a conversation.
+    /// What each line would be as the meta of a conversation.
     openings: OnceCell<Set<Hash>>,
 }
 
@@ -37,7 +37,7 @@ impl SelectorPrompt<'_> {
     /// Whether it shows what the conversation of `call` began with: a task, or what another agent said.
     fn shows_opening_of(&self, call: &Call) -> bool {
         let Some(task) = &call.task else {
-            return call.length == 0 || self.openings().contains(&call.opening);
+            return call.length == 0 || self.openings().contains(&call.meta);
         };
         let mut tasks = self.tasks.borrow_mut();
         *tasks

@@ -148,10 +148,10 @@ fn open(span: Span) -> Sketch {
 /// The attempt that is under way.
 fn of_call(run: &Run, call: &Call, exchange: ExchangeId) -> Span {
     let level = &run.levels[call.level];
-    let identity = &run.opening.identity;
+    let identity = &run.meta.identity;
     let parent_span_id = match (call.kind, call.turn) {
         (_, Some(turn)) => Some(run.turns[turn].span_id),
-        (Kind::Bare, None) if call.level == 0 && run.told_name.is_none() => {
+        (Kind::Bare, None) if call.level == 0 && run.explicit_name.is_none() => {
             identity.parent.filter(|_| identity.trace.is_some())
         }
         (Kind::Bare, None) if level.above.is_some() => level.above,
@@ -194,7 +194,7 @@ fn operation<'r>(
         parent_span_id,
         start_ns,
         end_ns: start_ns,
-        opening: &run.opening,
+        meta: &run.meta,
         content: call.content,
         rule: None,
         failure: None,

@@ -51,7 +51,7 @@ impl Run {
             }
         }
         self.societies.push(Society {
-            span_id: inner_workflow_id(arrival.opening.id, None),
+            span_id: inner_workflow_id(arrival.meta.id, None),
             level,
             span,
             told: false,

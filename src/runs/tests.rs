@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::exchange::{Answer, Ending, Reading};
+use crate::exchange::{Outcome, ParsedReply, ResponseHead};
 use crate::identity;
 use crate::openai::{ChatReply, Choice, Failure, ToolCall};
 use crate::span::exchange::span_id;
@@ -93,7 +93,7 @@ impl Call {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        let opening = Opening {
+        let meta = RequestMeta {
             id: ExchangeId::new(),
             identity: identity::read(&headers, &identity::Defaults::default()),
             method: Method::POST,
@@ -126,24 +126,24 @@ impl Call {
         };
         let is_left = matches!(self.came, Came::Left);
         Arc::new(Exchange {
-            opening: Arc::new(opening),
+            meta: Arc::new(meta),
             started_ns: EPOCH_NS + self.began_us * 1000,
             duration: Duration::from_micros(self.ended_us - self.began_us),
-            request: Kept::new(self.request.to_string().into(), false),
-            answer: Some(Answer {
+            request: CapturedBody::new(self.request.to_string().into(), false),
+            response: Some(ResponseHead {
                 status: StatusCode::from_u16(status).unwrap(),
                 first_byte: Duration::ZERO,
                 content_type: None,
                 content_encoding: None,
                 headers: Arc::default(),
             }),
-            ending: if is_left {
-                Ending::ClientLeft
+            outcome: if is_left {
+                Outcome::ClientLeft
             } else {
-                Ending::Complete
+                Outcome::Complete
             },
-            reading: Some(Reading {
-                reply: ChatReply {
+            reply: Some(ParsedReply {
+                chat: ChatReply {
                     model: Some("m".to_owned()),
                     choices: vec![choice],
                     error: error.map(|message| Failure {
@@ -199,9 +199,9 @@ impl Play {
         match event {
             Event::Asked(exchange) => {
                 let now = self.now(exchange.started_ns);
-                let opening = Arc::clone(&exchange.opening);
+                let meta = Arc::clone(&exchange.meta);
                 let body = exchange.request.clone();
-                self.runs.asked(opening, exchange.started_ns, body, now);
+                self.runs.asked(meta, exchange.started_ns, body, now);
             }
             Event::Settled(exchange) => {
                 let now = self.now(exchange.ended_ns());
@@ -227,8 +227,8 @@ impl Play {
         self.later(Duration::from_hours(10));
     }
 
-    fn take(&mut self, made: &[Made]) {
-        self.spans.extend(made.iter().map(Made::span));
+    fn take(&mut self, made: &[FinishedSpan]) {
+        self.spans.extend(made.iter().map(FinishedSpan::span));
         self.released.extend(self.runs.released());
     }
 

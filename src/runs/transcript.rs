@@ -16,7 +16,7 @@ use super::hash::{self, Hash, Set};
 use super::rounds::{Round, ShownCall};
 use super::said::{Said, without_prefix, words};
 use super::tool::{self, hands_over_to, is_handoff_text};
-use crate::openai::{ChatRequest, Content, Mark, Message};
+use crate::openai::{ChatRequest, Content, ContentHash, Message};
 
 /// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
 const MEMORY: &str = "Relevant memory content";
@@ -48,7 +48,7 @@ pub(super) struct Transcript<'a> {
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
     said: Said<'a>,
-    mark: Option<Mark>,
+    mark: Option<ContentHash>,
     pub(super) hash: Hash,
     /// Whether a `Handoff` tells of itself so.
     pub(super) tells_of_handoff: bool,

@@ -65,14 +65,14 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
     for (at, found) in levels.iter().enumerate() {
         let level = &run.levels[at];
         if let Some(workflow) = found.workflow.filter(|_| !level.told) {
-            let told = run.told_name.as_deref().filter(|_| at == 0);
+            let told = run.explicit_name.as_deref().filter(|_| at == 0);
             let operation = Operation {
                 trace_id: run.trace_id,
                 span_id: workflow,
                 parent_span_id: found.above,
                 start_ns: level.span.start_ns,
                 end_ns: level.span.end_ns,
-                opening: &run.opening,
+                meta: &run.meta,
                 content: level.content,
                 rule: told.is_none().then_some("team"),
                 failure: failure(on_level(run, known, at)),
@@ -94,7 +94,7 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
             parent_span_id: level.workflow.or(level.above),
             start_ns: society.span.start_ns,
             end_ns: society.span.end_ns,
-            opening: &run.opening,
+            meta: &run.meta,
             content: run.levels[society.level].content,
             rule: Some("society"),
             failure: None,
@@ -112,14 +112,17 @@ fn operations(run: &Run, known: &Known, prompts: &Prompts, levels: &[Found]) -> 
             Some((_, rule)) => rule.map(NameRule::word),
             None => Some("turn"),
         };
-        let told_parent = turn.told_parent.filter(|_| turn.level == 0);
+        let explicit_parent = turn.explicit_parent.filter(|_| turn.level == 0);
         let operation = Operation {
             trace_id: run.trace_id,
             span_id: turn.span_id,
-            parent_span_id: society.or(level.workflow).or(told_parent).or(level.above),
+            parent_span_id: society
+                .or(level.workflow)
+                .or(explicit_parent)
+                .or(level.above),
             start_ns: turn.span.start_ns,
             end_ns: turn.span.end_ns,
-            opening: &run.opening,
+            meta: &run.meta,
             content: turn.content,
             rule,
             failure: failure(turn.calls.iter().filter_map(|call| known.get(*call))),
@@ -246,7 +249,7 @@ fn names(run: &Run, known: &Known, levels: &[Found], prompts: &Prompts) -> Vec<N
     run.turns
         .iter()
         .map(|turn| {
-            if let Some(told) = &turn.told_name {
+            if let Some(told) = &turn.explicit_name {
                 return Some((told.clone(), None));
             }
             if let Some(name) = spoken.name(turn) {
@@ -288,10 +291,10 @@ fn levels(run: &Run, known: &Known) -> Vec<Found> {
             let is_first_look = !(level.told || at == 0 && run.is_lone);
             let team = level.told || level.is_parent || is_first_look && is_team(run, known, at);
             let parent = run
-                .opening
+                .meta
                 .identity
                 .parent
-                .filter(|_| run.opening.identity.trace.is_some());
+                .filter(|_| run.meta.identity.trace.is_some());
             let above = level.above.or_else(|| parent.filter(|_| team && at == 0));
             Found {
                 workflow: team.then_some(level.span_id),
@@ -315,7 +318,7 @@ fn failure<'k>(calls: impl Iterator<Item = &'k Call>) -> Option<&'k str> {
 
 fn is_team(run: &Run, known: &Known, level: usize) -> bool {
     let calls = || on_level(run, known, level);
-    let told = level == 0 && run.told_name.is_some();
+    let told = level == 0 && run.explicit_name.is_some();
     let who = |call: &Call| match call.speaker.name() {
         Some(name) => hash::of(&name.text),
         None => call.system,
@@ -420,7 +423,7 @@ fn tools(run: &mut Run, known: &mut Known, spans: &mut Vec<Span>) {
                     parent_span_id: Some(run.turns[turn].span_id),
                     start_ns: ended_ns,
                     end_ns,
-                    opening: &run.opening,
+                    meta: &run.meta,
                     content: call.content,
                     rule: Some("tool_unanswered"),
                     failure: None,

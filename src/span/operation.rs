@@ -11,7 +11,7 @@ use super::exchange::plain;
 use super::identity;
 use super::json::Json;
 use super::{Key, Span, SpanId, Status, TraceId, Value, key};
-use crate::exchange::{ExchangeId, Opening};
+use crate::exchange::{ExchangeId, RequestMeta};
 use crate::identity::Credential;
 
 /// The name of an agent that is not known.
@@ -31,7 +31,7 @@ pub struct Operation<'o> {
     /// Nanoseconds of [`crate::clock`], never before `start_ns`.
     pub end_ns: u64,
     /// The first request of its run: for whom it was, and how the wall's clock stood.
-    pub opening: &'o Opening,
+    pub meta: &'o RequestMeta,
     /// What was said may be told.
     pub content: bool,
     /// How it was found.
@@ -106,7 +106,7 @@ impl Operation<'_> {
     /// A call of the model that is under way: what is known of it before its reply.
     pub fn call(self, model: Option<&str>) -> Span {
         let mut attributes = Vec::with_capacity(16);
-        chat::kind_attributes(self.opening.system, &mut attributes);
+        chat::kind_attributes(self.meta.system, &mut attributes);
         if let Some(model) = model {
             set(&mut attributes, key::REQUEST_MODEL, model.to_owned());
         }
@@ -130,11 +130,11 @@ impl Operation<'_> {
     }
 
     fn span(self, name: String, status: Status, mut attributes: Vec<(Key, Value)>) -> Span {
-        identity::attributes_of_run(&self.opening.identity, &mut attributes);
+        identity::attributes_of_run(&self.meta.identity, &mut attributes);
         if let Some(rule) = self.rule {
             set(&mut attributes, key::RULE, rule.to_owned());
         }
-        let offset = self.opening.wall_offset_ns;
+        let offset = self.meta.wall_offset_ns;
         let wall_ns = |steady_ns: u64| steady_ns.saturating_add_signed(offset);
         Span {
             trace_id: self.trace_id,

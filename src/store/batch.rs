@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Store, Taken};
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 
 /// Spans that were taken from the store and are not settled yet. Never empty.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Batch {
 pub struct Loaded {
     batch: Batch,
     /// One for each that was taken, in the same order.
-    spans: Vec<Arc<Made>>,
+    spans: Vec<Arc<FinishedSpan>>,
 }
 
 /// How a batch ended at Respan.
@@ -62,7 +62,7 @@ impl Batch {
     pub async fn load(mut self) -> Option<Loaded> {
         self.taken.sort_unstable_by_key(|taken| taken.seq);
         let here = |taken: &Taken| Some(Arc::clone(&taken.waiting.here.as_ref()?.made));
-        let mut spans: Vec<Option<Arc<Made>>> = self.taken.iter().map(here).collect();
+        let mut spans: Vec<Option<Arc<FinishedSpan>>> = self.taken.iter().map(here).collect();
         let there = self
             .taken
             .iter()
@@ -76,11 +76,11 @@ impl Batch {
             }
             self.lose_those_without(&spans);
         }
-        let spans: Vec<Arc<Made>> = spans.into_iter().flatten().collect();
+        let spans: Vec<Arc<FinishedSpan>> = spans.into_iter().flatten().collect();
         (!spans.is_empty()).then_some(Loaded { batch: self, spans })
     }
 
-    fn lose_those_without(&mut self, spans: &[Option<Arc<Made>>]) {
+    fn lose_those_without(&mut self, spans: &[Option<Arc<FinishedSpan>>]) {
         let (kept, lost): (Vec<_>, Vec<_>) = std::mem::take(&mut self.taken)
             .into_iter()
             .zip(spans)
@@ -95,7 +95,7 @@ impl Batch {
 
 impl Loaded {
     /// The spans, oldest first.
-    pub fn spans(&self) -> impl Iterator<Item = &Made> + Clone {
+    pub fn spans(&self) -> impl Iterator<Item = &FinishedSpan> + Clone {
         self.spans.iter().map(Arc::as_ref)
     }
 

@@ -44,7 +44,7 @@ impl DropReason {
 /// How many spans there were and what became of them, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Made, found at the start or brought back to be sent, the dropped ones included.
+    /// FinishedSpan, found at the start or brought back to be sent, the dropped ones included.
     pub created: u64,
     /// Accepted by Respan.
     pub exported: u64,
@@ -52,7 +52,7 @@ pub struct Counts {
     pub rejected: u64,
     /// Waiting or under way in a post.
     pub pending: u64,
-    /// Made without a destination, or found so at the start. None of the others has them, unless they are replayed: then they are created.
+    /// FinishedSpan without a destination, or found so at the start. None of the others has them, unless they are replayed: then they are created.
     pub kept: u64,
     pub(super) dropped: [u64; DropReason::ALL.len()],
 }

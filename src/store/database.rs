@@ -240,7 +240,7 @@ impl Database {
                 let rows = Rows {
                     id: ExchangeId::from_bytes(row.get(0)?),
                     started_ns: unsigned(row.get(1)?),
-                    opening: row.get(2)?,
+                    meta: row.get(2)?,
                     request: None,
                     end: None,
                 };

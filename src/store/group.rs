@@ -17,8 +17,8 @@ use super::record;
 use super::summary::Summary;
 use super::values::{Among, Owner, Values};
 use crate::capture::Begun;
-use crate::exchange::{Exchange, ExchangeId, Kept, Opening};
-use crate::runs::{Made, Prompt};
+use crate::exchange::{CapturedBody, Exchange, ExchangeId, RequestMeta};
+use crate::runs::{FinishedSpan, Prompt};
 use columns::{BODIES, ENDS, RECORDS, REQUESTS};
 
 /// Spans that are replayed in one transaction: the journal waits for it.
@@ -72,30 +72,30 @@ impl<'a> Group<'a> {
 
     /// Writes down that an exchange began. No span of it has a number below `first_seq`.
     pub(super) fn begun(&mut self, begun: &Begun, first_seq: u64) -> Outcome<()> {
-        let (opening, body) = (&begun.opening, begun.body());
-        let n = self.insert_begun(opening, begun.started_ns, body.as_ref(), first_seq)?;
-        self.is_open(opening.id, n, false);
+        let (meta, body) = (&begun.meta, begun.body());
+        let n = self.insert_begun(meta, begun.started_ns, body.as_ref(), first_seq)?;
+        self.is_open(meta.id, n, false);
         Ok(())
     }
 
     fn insert_begun(
         &mut self,
-        opening: &Opening,
+        meta: &RequestMeta,
         started_ns: u64,
-        body: Option<&Kept>,
+        body: Option<&CapturedBody>,
         first_seq: u64,
     ) -> Outcome<u64> {
         self.book.last_n += 1;
         let n = self.book.last_n;
         let request = match body {
-            Some(body) => self.hold_request(n, opening, body)?,
+            Some(body) => self.hold_request(n, meta, body)?,
             None => None,
         };
         self.insert_begun.execute(params![
             signed(n),
-            opening.id.as_bytes(),
+            meta.id.as_bytes(),
             signed(started_ns),
-            record::opening(opening),
+            record::meta(meta),
             request,
             signed(first_seq),
         ])?;
@@ -112,11 +112,11 @@ impl<'a> Group<'a> {
     }
 
     /// Writes the body of a request that had none when its exchange was written.
-    pub(super) fn asked(&mut self, opening: &Opening, body: &Kept) -> Outcome<()> {
-        let row = self.book.open.get(&opening.id).filter(|row| !row.ended);
+    pub(super) fn asked(&mut self, meta: &RequestMeta, body: &CapturedBody) -> Outcome<()> {
+        let row = self.book.open.get(&meta.id).filter(|row| !row.ended);
         if let Some(&Row { n, .. }) = row
             && !self.has("SELECT 1 FROM asked WHERE n = ?1", n)?
-            && let Some(body) = self.hold_request(n, opening, body)?
+            && let Some(body) = self.hold_request(n, meta, body)?
         {
             self.connection
                 .prepare_cached("INSERT INTO asked VALUES (?1, ?2)")?
@@ -127,7 +127,7 @@ impl<'a> Group<'a> {
 
     /// Writes how an exchange ended, and all of it where its beginning is not there. `first_seq` as for [`Self::begun`].
     pub(super) fn ended(&mut self, exchange: &Exchange, first_seq: u64) -> Outcome<()> {
-        let id = exchange.opening.id;
+        let id = exchange.meta.id;
         match self.book.open.get_mut(&id) {
             Some(row) if row.ended => Ok(()),
             Some(row) => {
@@ -144,8 +144,8 @@ impl<'a> Group<'a> {
     }
 
     fn insert_whole(&mut self, exchange: &Exchange, first_seq: u64) -> Outcome<u64> {
-        let (opening, body) = (&exchange.opening, &exchange.request);
-        let n = self.insert_begun(opening, exchange.started_ns, Some(body), first_seq)?;
+        let (meta, body) = (&exchange.meta, &exchange.request);
+        let n = self.insert_begun(meta, exchange.started_ns, Some(body), first_seq)?;
         self.insert_ended(n, exchange)?;
         Ok(n)
     }
@@ -174,11 +174,11 @@ impl<'a> Group<'a> {
             return Ok(());
         }
         let (n, trace_id, record) = match made {
-            Made::Call { exchange, place } => {
+            FinishedSpan::Call { exchange, place } => {
                 let n = self.row_of(exchange, seq)?;
                 (Some(signed(n)), place.trace_id, Blob::facts(place))
             }
-            Made::Span(span) => (None, span.trace_id, Blob::facts(&**span)),
+            FinishedSpan::Span(span) => (None, span.trace_id, Blob::facts(&**span)),
         };
         let record = self.hold(Among::New, Owner::Span(seq), &record)?;
         let summary = Summary::of(made);
@@ -205,7 +205,7 @@ impl<'a> Group<'a> {
     }
 
     fn row_of(&mut self, exchange: &Exchange, seq: u64) -> Outcome<u64> {
-        let open = self.book.open.get(&exchange.opening.id).copied();
+        let open = self.book.open.get(&exchange.meta.id).copied();
         if let Some(row) = open
             && row.ended
             // It went with its span, which is written again.
@@ -215,7 +215,7 @@ impl<'a> Group<'a> {
                 has_span: true,
                 ..row
             };
-            self.book.open.insert(exchange.opening.id, row);
+            self.book.open.insert(exchange.meta.id, row);
             return Ok(row.n);
         }
         // Its journal was lost on the way, or it was done with before the span could be written.

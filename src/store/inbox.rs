@@ -11,7 +11,7 @@ use super::database::{Database, Found, Refused};
 use super::queue::NewSpan;
 use super::record::Rows;
 use crate::capture::Begun;
-use crate::exchange::{Exchange, ExchangeId, Kept, Opening};
+use crate::exchange::{CapturedBody, Exchange, ExchangeId, RequestMeta};
 use crate::runs::Prompt;
 
 /// How long messages gather, from the first on: a commit for each would cost more than all of the writing. Short enough for a beginning to be
@@ -25,7 +25,7 @@ const MOST: usize = 64 << 20;
 /// What the writer is to write.
 pub(super) enum Note {
     Begun(Begun),
-    Asked(Arc<Opening>, Kept),
+    Asked(Arc<RequestMeta>, CapturedBody),
     Ended(Arc<Exchange>),
     Span(NewSpan),
     Settled(Vec<u64>),
@@ -205,8 +205,8 @@ fn weight(note: &Note) -> usize {
     const SMALL: usize = 256;
     SMALL
         + match note {
-            Note::Begun(begun) => 1024 + begun.opening.weight(),
-            Note::Asked(opening, body) => opening.weight() + body.weight(),
+            Note::Begun(begun) => 1024 + begun.meta.weight(),
+            Note::Asked(meta, body) => meta.weight() + body.weight(),
             Note::Ended(exchange) => exchange.weight(),
             // The queue of spans holds it anyway.
             Note::Span(_) | Note::Destination(_) => 0,

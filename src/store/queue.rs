@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Counts, DropReason};
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -26,7 +26,7 @@ pub(super) struct Queue {
     /// Those of them that the database let go of: they are not written to it again while it has no room.
     pub(super) let_go: BTreeSet<u64>,
     /// Spans that were taken: their weight, and what is in memory of them.
-    away: BTreeMap<u64, (u32, Option<Arc<Made>>)>,
+    away: BTreeMap<u64, (u32, Option<Arc<FinishedSpan>>)>,
     /// Bytes of the spans in memory: waiting, aside and under way.
     held: usize,
     waiting_bytes: usize,
@@ -51,7 +51,7 @@ pub(super) struct Waiting {
 
 #[derive(Debug)]
 pub(super) struct Here {
-    pub(super) made: Arc<Made>,
+    pub(super) made: Arc<FinishedSpan>,
     pub(super) since: Instant,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Here {
 #[derive(Debug)]
 pub(super) struct NewSpan {
     pub(super) seq: u64,
-    pub(super) made: Arc<Made>,
+    pub(super) made: Arc<FinishedSpan>,
     pub(super) weight: usize,
     /// It was made without a destination.
     pub(super) kept: bool,
@@ -86,7 +86,7 @@ impl Queue {
     /// One that began while there was no destination is kept, whenever it ends: what was said then does not leave by itself.
     pub(super) fn add(
         &mut self,
-        made: Arc<Made>,
+        made: Arc<FinishedSpan>,
         weight: usize,
         now: Instant,
         max: usize,
@@ -200,7 +200,7 @@ impl Queue {
     }
 
     /// A span that is in memory, wherever it is, and its weight.
-    fn in_memory(&self, seq: u64) -> Option<(&Arc<Made>, u32)> {
+    fn in_memory(&self, seq: u64) -> Option<(&Arc<FinishedSpan>, u32)> {
         if let Some((weight, made)) = self.away.get(&seq) {
             return Some((made.as_ref()?, *weight));
         }

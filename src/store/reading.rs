@@ -15,7 +15,7 @@ use super::database::{Database, Outcome, Trouble, signed, unsigned};
 use super::inbox::Question;
 use super::summary::Summary;
 use super::{Store, read};
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 use crate::span::TraceId;
 
 /// How long the writer may take to answer: it may be making room, or waiting for a disk.
@@ -166,7 +166,7 @@ impl Reader {
     ///
     /// # Errors
     /// The disk gives nothing now.
-    pub fn made(&mut self, seq: u64, content: bool) -> Result<Option<Made>, Unavailable> {
+    pub fn made(&mut self, seq: u64, content: bool) -> Result<Option<FinishedSpan>, Unavailable> {
         let found = self.step(move |database| {
             if content {
                 database.find(seq)

@@ -11,7 +11,9 @@ use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::capture::kept_header;
-use crate::exchange::{Answer, Ending, Exchange, ExchangeId, Kept, Opening, Reading};
+use crate::exchange::{
+    CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta, ResponseHead,
+};
 use crate::identity::Identity;
 use crate::openai::{ChatReply, ChatRequest, Media};
 
@@ -47,33 +49,33 @@ struct StoredOpening<'a> {
 }
 
 /// What was known of an exchange when it began.
-pub(super) fn opening(opening: &Opening) -> String {
+pub(super) fn meta(meta: &RequestMeta) -> String {
     let stored = StoredOpening {
-        identity: Cow::Borrowed(&opening.identity),
-        method: opening.method.as_str().into(),
-        path: opening.path.as_str().into(),
-        retry: opening.retry,
+        identity: Cow::Borrowed(&meta.identity),
+        method: meta.method.as_str().into(),
+        path: meta.path.as_str().into(),
+        retry: meta.retry,
         // A request without its content is written anew, without a coding.
-        coding: opening
+        coding: meta
             .content_encoding
             .as_deref()
-            .filter(|_| opening.content)
+            .filter(|_| meta.content)
             .map(Cow::Borrowed),
-        chat: opening.chat,
-        content: opening.content,
-        entity_content: opening.entity_content,
-        may_be_agent: opening.may_be_agent,
-        full_media: opening.media == Media::Full,
-        max_body: opening.max_body,
-        system: opening.system.into(),
-        wall_offset_ns: Some(opening.wall_offset_ns).filter(|offset| *offset != 0),
+        chat: meta.chat,
+        content: meta.content,
+        entity_content: meta.entity_content,
+        may_be_agent: meta.may_be_agent,
+        full_media: meta.media == Media::Full,
+        max_body: meta.max_body,
+        system: meta.system.into(),
+        wall_offset_ns: Some(meta.wall_offset_ns).filter(|offset| *offset != 0),
     };
     serde_json::to_string(&stored).unwrap_or_default()
 }
 
-pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unreadable> {
+pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<RequestMeta, Unreadable> {
     let stored: StoredOpening<'_> = serde_json::from_str(json).map_err(|_| Unreadable)?;
-    Ok(Opening {
+    Ok(RequestMeta {
         id,
         identity: stored.identity.into_owned(),
         method: Method::from_bytes(stored.method.as_bytes()).map_err(|_| Unreadable)?,
@@ -100,14 +102,14 @@ pub(super) fn read_opening(id: ExchangeId, json: &str) -> Result<Opening, Unread
 }
 
 /// A request's body; none where there is nothing to keep.
-pub(super) fn request<'a>(opening: &Opening, kept: &'a Kept) -> Option<Blob<'a>> {
+pub(super) fn request<'a>(meta: &RequestMeta, kept: &'a CapturedBody) -> Option<Blob<'a>> {
     if kept.bytes().is_empty() {
         return None;
     }
-    if opening.content {
+    if meta.content {
         return Some(Blob::of(kept.bytes()));
     }
-    let bare = kept.asks(opening, |request| request.map(ChatRequest::without_content))?;
+    let bare = kept.asks(meta, |request| request.map(ChatRequest::without_content))?;
     Some(Blob::of(bare.into_bytes()))
 }
 
@@ -118,9 +120,10 @@ struct StoredEnd<'a> {
     request_cut: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<StoredAnswer<'a>>,
-    ending: StoredEnding<'a>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    reading: Option<StoredReading<'a>>,
+    #[serde(rename = "ending")]
+    outcome: StoredEnding<'a>,
+    #[serde(default, rename = "reading", skip_serializing_if = "Option::is_none")]
+    reply: Option<StoredReading<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -149,7 +152,8 @@ enum StoredEnding<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct StoredReading<'a> {
-    reply: Cow<'a, ChatReply>,
+    #[serde(rename = "reply")]
+    chat: Cow<'a, ChatReply>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ended: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,55 +162,55 @@ struct StoredReading<'a> {
 
 /// How an exchange ended, and what came back.
 pub(super) fn end(exchange: &Exchange) -> Blob<'static> {
-    let reading = exchange.reading.as_ref().map(|reading| StoredReading {
-        reply: if exchange.opening.content {
-            Cow::Borrowed(&reading.reply)
+    let reply = exchange.reply.as_ref().map(|reply| StoredReading {
+        chat: if exchange.meta.content {
+            Cow::Borrowed(&reply.chat)
         } else {
-            let mut reply = reading.reply.clone();
+            let mut reply = reply.chat.clone();
             reply.drop_content();
             Cow::Owned(reply)
         },
-        ended: reading.ended,
-        first_token_ns: reading.first_token.map(nanoseconds),
+        ended: reply.ended,
+        first_token_ns: reply.first_token.map(nanoseconds),
     });
-    written_end(exchange, reading)
+    written_end(exchange, reply)
 }
 
 /// The same without content, which had to go to make room.
 pub(super) fn end_without_content(exchange: &Exchange) -> Blob<'static> {
-    let reading = exchange.reading.as_ref().map(|reading| {
-        let mut reply = reading.reply.clone();
-        reply.drop_content();
-        reply.cut = true;
+    let reply = exchange.reply.as_ref().map(|reply| {
+        let mut chat = reply.chat.clone();
+        chat.drop_content();
+        chat.cut = true;
         StoredReading {
-            reply: Cow::Owned(reply),
-            ended: reading.ended,
-            first_token_ns: reading.first_token.map(nanoseconds),
+            chat: Cow::Owned(chat),
+            ended: reply.ended,
+            first_token_ns: reply.first_token.map(nanoseconds),
         }
     });
-    written_end(exchange, reading)
+    written_end(exchange, reply)
 }
 
-fn written_end(exchange: &Exchange, reading: Option<StoredReading<'_>>) -> Blob<'static> {
+fn written_end(exchange: &Exchange, reply: Option<StoredReading<'_>>) -> Blob<'static> {
     let stored = StoredEnd {
         duration_ns: nanoseconds(exchange.duration),
         request_cut: exchange.request.is_cut(),
-        answer: exchange.answer.as_ref().map(stored_answer),
-        ending: match &exchange.ending {
-            Ending::Complete => StoredEnding::Complete,
-            Ending::ClientLeft => StoredEnding::ClientLeft,
-            Ending::Refused(status, why) => StoredEnding::Refused(status.as_u16(), why.into()),
-            Ending::Broke(why) => StoredEnding::Broke(why.into()),
-            Ending::Unreachable(why) => StoredEnding::Unreachable(why.into()),
-            Ending::Timeout(why) => StoredEnding::Timeout(why.into()),
-            Ending::Recovered => StoredEnding::Recovered,
+        answer: exchange.response.as_ref().map(stored_answer),
+        outcome: match &exchange.outcome {
+            Outcome::Complete => StoredEnding::Complete,
+            Outcome::ClientLeft => StoredEnding::ClientLeft,
+            Outcome::Refused(status, why) => StoredEnding::Refused(status.as_u16(), why.into()),
+            Outcome::Broke(why) => StoredEnding::Broke(why.into()),
+            Outcome::Unreachable(why) => StoredEnding::Unreachable(why.into()),
+            Outcome::Timeout(why) => StoredEnding::Timeout(why.into()),
+            Outcome::Recovered => StoredEnding::Recovered,
         },
-        reading,
+        reply,
     };
     Blob::facts(&stored)
 }
 
-fn stored_answer(answer: &Answer) -> StoredAnswer<'_> {
+fn stored_answer(answer: &ResponseHead) -> StoredAnswer<'_> {
     StoredAnswer {
         status: answer.status.as_u16(),
         first_byte_ns: nanoseconds(answer.first_byte),
@@ -224,7 +228,7 @@ fn stored_answer(answer: &Answer) -> StoredAnswer<'_> {
 pub(super) struct Rows {
     pub(super) id: ExchangeId,
     pub(super) started_ns: u64,
-    pub(super) opening: String,
+    pub(super) meta: String,
     pub(super) request: Option<Vec<u8>>,
     /// None of one that has not ended.
     pub(super) end: Option<Vec<u8>>,
@@ -233,7 +237,7 @@ pub(super) struct Rows {
 impl Rows {
     /// The exchange; one that has not ended is one that was cut off at `last_seen_ns`, when the gateway is last known to have lived.
     pub(super) fn exchange(&self, last_seen_ns: u64) -> Result<Exchange, Unreadable> {
-        let opening = Arc::new(read_opening(self.id, &self.opening)?);
+        let meta = Arc::new(read_opening(self.id, &self.meta)?);
         let (body, lost) = match self.request.as_deref().map(blob::read) {
             Some(Ok(Some(body))) => (body, false),
             // The span is worth keeping without it.
@@ -241,46 +245,46 @@ impl Rows {
             None => (Vec::new(), false),
         };
         let Some(end) = &self.end else {
-            let missing = opening.chat && self.request.is_none();
+            let missing = meta.chat && self.request.is_none();
             return Ok(Exchange {
-                opening,
+                meta,
                 started_ns: self.started_ns,
                 duration: Duration::from_nanos(last_seen_ns.saturating_sub(self.started_ns)),
-                request: Kept::new(body.into(), lost || missing),
-                answer: None,
-                ending: Ending::Recovered,
-                reading: None,
+                request: CapturedBody::new(body.into(), lost || missing),
+                response: None,
+                outcome: Outcome::Recovered,
+                reply: None,
             });
         };
         let end: StoredEnd<'_> = blob::read_facts(end)?;
         Ok(Exchange {
-            opening,
+            meta,
             started_ns: self.started_ns,
             duration: Duration::from_nanos(end.duration_ns),
-            request: Kept::new(body.into(), lost || end.request_cut),
-            answer: end.answer.map(read_answer).transpose()?,
-            ending: match end.ending {
-                StoredEnding::Complete => Ending::Complete,
-                StoredEnding::ClientLeft => Ending::ClientLeft,
+            request: CapturedBody::new(body.into(), lost || end.request_cut),
+            response: end.answer.map(read_answer).transpose()?,
+            outcome: match end.outcome {
+                StoredEnding::Complete => Outcome::Complete,
+                StoredEnding::ClientLeft => Outcome::ClientLeft,
                 StoredEnding::Refused(code, why) => {
-                    Ending::Refused(status(code)?, why.into_owned())
+                    Outcome::Refused(status(code)?, why.into_owned())
                 }
-                StoredEnding::Broke(why) => Ending::Broke(why.into_owned()),
-                StoredEnding::Unreachable(why) => Ending::Unreachable(why.into_owned()),
-                StoredEnding::Timeout(why) => Ending::Timeout(why.into_owned()),
-                StoredEnding::Recovered => Ending::Recovered,
+                StoredEnding::Broke(why) => Outcome::Broke(why.into_owned()),
+                StoredEnding::Unreachable(why) => Outcome::Unreachable(why.into_owned()),
+                StoredEnding::Timeout(why) => Outcome::Timeout(why.into_owned()),
+                StoredEnding::Recovered => Outcome::Recovered,
             },
-            reading: end.reading.map(|reading| Reading {
-                reply: reading.reply.into_owned(),
-                ended: reading.ended,
-                first_token: reading.first_token_ns.map(Duration::from_nanos),
+            reply: end.reply.map(|reply| ParsedReply {
+                chat: reply.chat.into_owned(),
+                ended: reply.ended,
+                first_token: reply.first_token_ns.map(Duration::from_nanos),
             }),
         })
     }
 }
 
-fn read_answer(stored: StoredAnswer<'_>) -> Result<Answer, Unreadable> {
-    Ok(Answer {
+fn read_answer(stored: StoredAnswer<'_>) -> Result<ResponseHead, Unreadable> {
+    Ok(ResponseHead {
         status: status(stored.status)?,
         first_byte: Duration::from_nanos(stored.first_byte_ns),
         content_type: stored.content_type.as_deref().map(Arc::from),

@@ -13,7 +13,7 @@ use super::writer::Writer;
 use super::{Store, lock, unix_nanoseconds};
 use crate::clock::Moment;
 use crate::exchange::{Exchange, ExchangeId};
-use crate::runs::{Made, Prompt};
+use crate::runs::{FinishedSpan, Prompt};
 use crate::span::SpanId;
 
 /// What a crash left behind.
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Whether this span was made before a crash.
-    pub(super) fn is_present(&self, made: &Made) -> bool {
+    pub(super) fn is_present(&self, made: &FinishedSpan) -> bool {
         let unfinished = lock(&self.unfinished);
         !unfinished.present.is_empty() && unfinished.present.contains(&made.span_id())
     }
@@ -155,7 +155,7 @@ impl Database {
             [],
             |row| row.get(0),
         )?;
-        let opening = self
+        let meta = self
             .connection()
             .query_row(
                 "SELECT id, opening FROM begun ORDER BY n DESC LIMIT 1",
@@ -163,10 +163,10 @@ impl Database {
                 |row| Ok((ExchangeId::from_bytes(row.get(0)?), row.get(1)?)),
             )
             .optional()?;
-        let opening = opening.and_then(|(id, json): (_, String)| read_opening(id, &json).ok());
+        let meta = meta.and_then(|(id, json): (_, String)| read_opening(id, &json).ok());
         Ok(Moment {
             steady_ns: unsigned(last),
-            wall_offset_ns: opening.map_or(0, |opening| opening.wall_offset_ns),
+            wall_offset_ns: meta.map_or(0, |meta| meta.wall_offset_ns),
         })
     }
 }

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::Exchange;
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 use crate::span::exchange::{name, span_id, went_wrong};
 use crate::span::json::Json;
-use crate::span::{Place, Span, SpanId, Status, Value, key};
+use crate::span::{Placement, Span, SpanId, Status, Value, key};
 
 /// Characters of a preview.
 const PREVIEW: usize = 200;
@@ -101,31 +101,31 @@ pub struct Summary<'a> {
 
 impl<'a> Summary<'a> {
     /// Of a span that is complete, without reading any request.
-    pub fn of(made: &'a Made) -> Self {
+    pub fn of(made: &'a FinishedSpan) -> Self {
         match made {
-            Made::Call { exchange, place } => Self::of_call(exchange, place),
-            Made::Span(span) => Self::of_span(span),
+            FinishedSpan::Call { exchange, place } => Self::of_call(exchange, place),
+            FinishedSpan::Span(span) => Self::of_span(span),
         }
     }
 
-    fn of_call(exchange: &'a Exchange, place: &'a Place) -> Self {
-        let opening = &exchange.opening;
-        let identity = &opening.identity;
+    fn of_call(exchange: &'a Exchange, place: &'a Placement) -> Self {
+        let meta = &exchange.meta;
+        let identity = &meta.identity;
         let reply = exchange
-            .reading
+            .reply
             .as_ref()
-            .map(|reading| &reading.reply)
-            .filter(|_| opening.chat);
+            .map(|reply| &reply.chat)
+            .filter(|_| meta.chat);
         let answered = reply.and_then(|reply| reply.model.as_deref());
         let usage = reply.and_then(|reply| reply.usage.as_ref());
-        let asked = place.model.as_deref().filter(|_| opening.chat);
+        let asked = place.model.as_deref().filter(|_| meta.chat);
         let short = |text: &'a Option<String>| text.as_deref().map(short);
         Summary {
-            kind: if opening.chat { Kind::Chat } else { Kind::Task },
-            span: span_id(opening.id),
+            kind: if meta.chat { Kind::Chat } else { Kind::Task },
+            span: span_id(meta.id),
             parent: place.parent_span_id,
-            name: owned(name(opening, answered.or(asked))),
-            entity: (!opening.chat).then(|| owned(format!("{} {}", opening.method, opening.path))),
+            name: owned(name(meta, answered.or(asked))),
+            entity: (!meta.chat).then(|| owned(format!("{} {}", meta.method, meta.path))),
             start: place.wall_ns(place.start_ns),
             end: place.wall_ns(exchange.ended_ns()),
             failed: went_wrong(exchange),
@@ -137,11 +137,7 @@ impl<'a> Summary<'a> {
             answered: answered.map(self::short),
             input: usage.and_then(|usage| usage.prompt),
             output: usage.and_then(|usage| usage.completion),
-            preview: place
-                .task
-                .as_deref()
-                .filter(|_| opening.content)
-                .map(preview),
+            preview: place.task.as_deref().filter(|_| meta.content).map(preview),
         }
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
-use crate::exchange::{Answer, Ending, Reading};
+use crate::exchange::{Outcome, ParsedReply, ResponseHead};
 use crate::identity;
 use crate::openai::{ChatReply, Choice};
 use crate::span::SpanId;
@@ -36,8 +36,8 @@ fn span(number: u8, text: usize) -> Span {
     }
 }
 
-fn made(number: u8, text: usize) -> Made {
-    Made::from(span(number, text))
+fn made(number: u8, text: usize) -> FinishedSpan {
+    FinishedSpan::from(span(number, text))
 }
 
 /// An exchange that asks `question` and is answered with `answer`, unlike any other.
@@ -55,7 +55,7 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         .collect();
     let body =
         format!(r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"{question}"}}]}}"#);
-    let opening = Opening {
+    let meta = RequestMeta {
         id: ExchangeId::new(),
         identity: identity::read(&headers, &identity::Defaults::default()),
         method: Method::POST,
@@ -80,28 +80,28 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         ..ChatReply::default()
     };
     Arc::new(Exchange {
-        opening: Arc::new(opening),
+        meta: Arc::new(meta),
         started_ns: 1_000_000_000 + number,
         duration: Duration::from_millis(7),
-        request: Kept::new(body.into(), false),
-        answer: Some(Answer {
+        request: CapturedBody::new(body.into(), false),
+        response: Some(ResponseHead {
             status: StatusCode::OK,
             first_byte: Duration::from_micros(3),
             content_type: Some("application/json".into()),
             content_encoding: None,
             headers: [("x-request-id", "req_1".to_owned())].into(),
         }),
-        ending: Ending::Complete,
-        reading: Some(Reading {
-            reply,
+        outcome: Outcome::Complete,
+        reply: Some(ParsedReply {
+            chat: reply,
             ended: true,
             first_token: Some(Duration::from_micros(5)),
         }),
     })
 }
 
-pub(super) fn call(exchange: &Arc<Exchange>) -> Made {
-    Made::Call {
+pub(super) fn call(exchange: &Arc<Exchange>) -> FinishedSpan {
+    FinishedSpan::Call {
         exchange: Arc::clone(exchange),
         place: told_place(exchange),
     }

@@ -434,7 +434,7 @@ fn write(database: &mut Database, notes: &[Note], first_seq: u64) -> Outcome<Vec
     for note in notes {
         match note {
             Note::Begun(begun) => group.begun(begun, first_seq)?,
-            Note::Asked(opening, body) => group.asked(opening, body)?,
+            Note::Asked(meta, body) => group.asked(meta, body)?,
             Note::Ended(exchange) => group.ended(exchange, first_seq)?,
             Note::Span(span) => {
                 group.span(span, now)?;

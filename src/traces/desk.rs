@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::facts::Facts;
-use super::index::{Index, Place, Trace};
+use super::index::{Index, PageCursor, Trace};
 use super::live::Live;
 use super::query::{Cursor, Filter, Query};
 use super::search::{is_in_facts, is_in_span};
@@ -106,7 +106,7 @@ impl Desk {
             next: None,
         };
         let mut cursor = query.cursor.unwrap_or(Cursor {
-            place: Place {
+            place: PageCursor {
                 as_of: self.seen,
                 below: u64::MAX,
             },

@@ -1,6 +1,6 @@
 //! All traces that the store holds, in memory: what each amounts to, and in which order they were last heard of.
 //!
-//! A trace stands where its latest span stands. A page that was begun goes on as things stood when it began ([`Place::as_of`]): a trace that
+//! A trace stands where its latest span stands. A page that was begun goes on as things stood when it began ([`PageCursor::as_of`]): a trace that
 //! has grown meanwhile is found where it was, one that is new is not found. So paging neither leaves out nor repeats.
 //!
 //! The work of any change is that of a few spans, however many its trace has. A trace keeps its spans in blocks of [`BLOCK`], each with its own
@@ -77,7 +77,7 @@ pub(super) struct Entry {
 
 /// How far a list has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PageCursor {
     /// The last number that there was when it was begun.
     pub as_of: u64,
     /// It goes on below this number.
@@ -267,8 +267,8 @@ impl Index {
     }
 
     /// The traces from there on, the latest first, each with where it stands.
-    pub(super) fn from(&self, place: Place) -> impl Iterator<Item = (u64, TraceId)> {
-        let Place { as_of, below } = place;
+    pub(super) fn from(&self, place: PageCursor) -> impl Iterator<Item = (u64, TraceId)> {
+        let PageCursor { as_of, below } = place;
         // Those that have grown since stand further up by now.
         let grown = (Bound::Excluded(as_of), Bound::Unbounded);
         let grown = self.by_last.range(grown).filter_map(|(_, id)| {

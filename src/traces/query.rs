@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::facts::Facts;
-use super::index::Place;
+use super::index::PageCursor;
 
 /// Traces of a page, unless it says otherwise, and at most.
 pub const LIMIT: usize = 50;
@@ -54,7 +54,7 @@ pub enum Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The last of what was there, and below what it goes on.
-    pub place: Place,
+    pub place: PageCursor,
     /// So many spans of the trace at the next place were read in vain.
     pub read: usize,
 }
@@ -104,7 +104,7 @@ impl FromStr for Status {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { as_of, below } = self.place;
+        let PageCursor { as_of, below } = self.place;
         write!(formatter, "{as_of:x}.{below:x}.{:x}", self.read)
     }
 }
@@ -115,7 +115,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut numbers = text.split('.').map(|part| u64::from_str_radix(part, 16));
         let mut next = || numbers.next().ok_or(())?.map_err(|_| ());
-        let place = Place {
+        let place = PageCursor {
             as_of: next()?,
             below: next()?,
         };

@@ -94,7 +94,7 @@ pin_project! {
         limit: Duration,
         says_its_end: bool,
         last: Instant,
-        // Made when the body first has nothing to give, moved on only when it fires: most frames cost no timer.
+        // FinishedSpan when the body first has nothing to give, moved on only when it fires: most frames cost no timer.
         alarm: Option<Pin<Box<Sleep>>>,
         keep: K,
     }

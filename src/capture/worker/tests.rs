@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::*;
 use crate::capture::Begun;
 use crate::clock::Moment;
-use crate::exchange::tests::opening;
-use crate::exchange::{Ending, Opening};
+use crate::exchange::tests::meta;
+use crate::exchange::{Outcome, RequestMeta};
 use crate::redact::KnownSecrets;
 use crate::tap::{End, Observer};
 
@@ -25,7 +25,7 @@ fn started(budget: usize) -> (Capture, Worker, Seen) {
         Budget::new(budget),
         Arc::new(()),
         move |exchange: Exchange| {
-            assert_ne!(exchange.opening.path, "/panics", "as this test wants");
+            assert_ne!(exchange.meta.path, "/panics", "as this test wants");
             sink.lock().unwrap().push(exchange);
         },
     )
@@ -46,7 +46,7 @@ fn event(content: &str) -> Bytes {
 #[test]
 fn a_reply_that_came_in_many_pieces_is_put_together() {
     let (capture, worker, seen) = started(1 << 24);
-    let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    let (asked, mut answered) = capture.open(meta("/v1/chat/completions"), None);
     answered.head(StatusCode::OK, &events());
     let word = "x".repeat(1000);
     for _ in 0..100 {
@@ -60,16 +60,16 @@ fn a_reply_that_came_in_many_pieces_is_put_together() {
     let [exchange] = seen.as_slice() else {
         panic!("{seen:?}")
     };
-    let reading = exchange.reading.as_ref().unwrap();
-    assert_eq!(exchange.ending, Ending::Complete);
-    assert!(reading.ended && !reading.reply.cut);
+    let reply = exchange.reply.as_ref().unwrap();
+    assert_eq!(exchange.outcome, Outcome::Complete);
+    assert!(reply.ended && !reply.chat.cut);
     assert!(
-        reading
+        reply
             .first_token
             .is_some_and(|first| first <= exchange.duration)
     );
     assert!(
-        format!("{:?}", reading.reply).contains(&word.repeat(100)),
+        format!("{:?}", reply.chat).contains(&word.repeat(100)),
         "all of the content, in order"
     );
 }
@@ -78,7 +78,7 @@ fn a_reply_that_came_in_many_pieces_is_put_together() {
 fn once_the_first_token_was_seen_no_frame_is_timed() {
     let budget = Budget::new(1 << 24);
     let capture = Capture::new(Arc::clone(&budget), Arc::new(()));
-    let (_asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    let (_asked, mut answered) = capture.open(meta("/v1/chat/completions"), None);
     answered.head(StatusCode::OK, &events());
     let mut next_piece = |content: &str| {
         // Longer than a piece: each goes by itself.
@@ -92,7 +92,7 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
     let mut handled = |content| {
         let event = next_piece(content);
         let Event::Piece {
-            ref opening,
+            ref meta,
             ref saw_token,
             ref piece,
             ..
@@ -101,7 +101,7 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
             unreachable!()
         };
         let times: Vec<Duration> = piece.marks.iter().map(|(_, at)| *at).collect();
-        let (id, seen) = (opening.id, Arc::clone(saw_token));
+        let (id, seen) = (meta.id, Arc::clone(saw_token));
         handle(event, &mut open, &budget, &mut sink);
         let first_token = open[&id].first_token;
         (times, seen.load(Ordering::Relaxed), first_token)
@@ -119,7 +119,7 @@ fn once_the_first_token_was_seen_no_frame_is_timed() {
 #[test]
 fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same() {
     let (capture, worker, seen) = started(10_000);
-    let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    let (asked, mut answered) = capture.open(meta("/v1/chat/completions"), None);
     answered.head(StatusCode::OK, &events());
     answered.data(&event(&"x".repeat(10_000)));
     answered.end(End::Complete);
@@ -127,7 +127,7 @@ fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same()
     worker.finish();
     let seen = seen.lock().unwrap();
     assert!(
-        matches!(seen.as_slice(), [Exchange { reading: Some(reading), .. }] if reading.reply.cut),
+        matches!(seen.as_slice(), [Exchange { reply: Some(reply), .. }] if reply.chat.cut),
         "{seen:?}"
     );
 }
@@ -135,11 +135,11 @@ fn beyond_the_budget_content_is_left_out_and_the_exchange_is_told_all_the_same()
 #[test]
 fn an_exchange_without_an_answer_has_no_reading() {
     let (capture, worker, seen) = started(10_000);
-    drop(capture.open(opening("/v1/chat/completions"), None));
+    drop(capture.open(meta("/v1/chat/completions"), None));
     worker.finish();
     let seen = seen.lock().unwrap();
     assert!(
-        matches!(seen.as_slice(), [exchange] if exchange.reading.is_none() && exchange.ending == Ending::ClientLeft),
+        matches!(seen.as_slice(), [exchange] if exchange.reply.is_none() && exchange.outcome == Outcome::ClientLeft),
         "{seen:?}"
     );
 }
@@ -147,12 +147,12 @@ fn an_exchange_without_an_answer_has_no_reading() {
 #[test]
 fn a_sink_that_panics_over_one_exchange_gets_the_next() {
     let (capture, worker, seen) = started(10_000);
-    drop(capture.open(opening("/panics"), None));
-    drop(capture.open(opening("/v1/models"), None));
+    drop(capture.open(meta("/panics"), None));
+    drop(capture.open(meta("/v1/models"), None));
     worker.finish();
     let seen = seen.lock().unwrap();
     assert!(
-        matches!(seen.as_slice(), [exchange] if exchange.reading.is_none() && exchange.opening.path == "/v1/models"),
+        matches!(seen.as_slice(), [exchange] if exchange.reply.is_none() && exchange.meta.path == "/v1/models"),
         "{seen:?}"
     );
 }
@@ -164,7 +164,7 @@ struct Drops(AtomicUsize);
 impl Journal for Drops {
     fn began(&self, _: Begun) {}
 
-    fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+    fn asked(&self, _: &Arc<RequestMeta>, _: CapturedBody) {}
 
     fn dropped(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -183,10 +183,10 @@ fn while_the_worker_is_busy_exchanges_are_held_within_the_budget_and_each_is_tol
     );
     // Nobody takes anything from the queue. Some with bodies, some with an identity, some with much in their answer's head.
     for number in 0..1000 {
-        let mut opening = opening(["/v1/chat/completions", "/v1/models"][number % 2]);
-        opening.chat = number % 2 == 0;
-        opening.identity.thread = (number % 3 == 0).then(|| "t".repeat(1000));
-        let (mut asked, mut answered) = capture.open(opening, None);
+        let mut meta = meta(["/v1/chat/completions", "/v1/models"][number % 2]);
+        meta.chat = number % 2 == 0;
+        meta.identity.thread = (number % 3 == 0).then(|| "t".repeat(1000));
+        let (mut asked, mut answered) = capture.open(meta, None);
         asked.data(&Bytes::from_static(b"{}"));
         asked.complete();
         answered.head(StatusCode::OK, &headers);
@@ -200,7 +200,7 @@ fn while_the_worker_is_busy_exchanges_are_held_within_the_budget_and_each_is_tol
     assert!(told > 20 && dropped > 100, "{told} {dropped}");
     assert_eq!(budget.held(), 0);
     // Now there is room again.
-    drop(capture.open(opening("/v1/models"), None));
+    drop(capture.open(meta("/v1/models"), None));
     assert_eq!(drops.0.load(Ordering::Relaxed), dropped);
 }
 
@@ -219,14 +219,14 @@ fn work_off(capture: &Capture, budget: &Arc<Budget>) -> Vec<Exchange> {
 #[test]
 fn what_waits_of_a_stream_keeps_to_the_limit_of_a_body_however_much_passes() {
     const MOST: usize = 50_000;
-    let opening = || Opening {
+    let meta = || RequestMeta {
         max_body: MOST,
-        ..opening("/v1/chat/completions")
+        ..meta("/v1/chat/completions")
     };
     for (at_once, is_cut) in [(2000, true), (100, false)] {
         let budget = Budget::new(1 << 24);
         let capture = Capture::new(Arc::clone(&budget), Arc::new(()));
-        let (asked, mut answered) = capture.open(opening(), None);
+        let (asked, mut answered) = capture.open(meta(), None);
         let facts = budget.held();
         let seen = Seen::default();
         let sink = Arc::clone(&seen);
@@ -249,7 +249,7 @@ fn what_waits_of_a_stream_keeps_to_the_limit_of_a_body_however_much_passes() {
             handle(event, &mut open, &budget, &mut sink);
         }
         let seen = seen.lock().unwrap();
-        let reply = &seen[0].reading.as_ref().unwrap().reply;
+        let reply = &seen[0].reply.as_ref().unwrap().chat;
         assert_eq!(reply.cut, is_cut, "{at_once}");
         assert_eq!(budget.held(), 0);
     }
@@ -259,11 +259,11 @@ fn what_waits_of_a_stream_keeps_to_the_limit_of_a_body_however_much_passes() {
 fn of_one_frame_that_is_too_long_as_much_is_kept_as_there_is_room_for() {
     let budget = Budget::new(1 << 24);
     let capture = Capture::new(Arc::clone(&budget), Arc::new(()));
-    let opening = Opening {
+    let meta = RequestMeta {
         max_body: 50_000,
-        ..opening("/v1/chat/completions")
+        ..meta("/v1/chat/completions")
     };
-    let (_asked, mut answered) = capture.open(opening, None);
+    let (_asked, mut answered) = capture.open(meta, None);
     answered.head(StatusCode::OK, &HeaderMap::new());
     let content = "x".repeat(100_000);
     answered.data(&Bytes::from(format!(
@@ -271,7 +271,7 @@ fn of_one_frame_that_is_too_long_as_much_is_kept_as_there_is_room_for() {
     )));
     answered.end(End::Complete);
     let seen = work_off(&capture, &budget);
-    let reply = &seen[0].reading.as_ref().unwrap().reply;
+    let reply = &seen[0].reply.as_ref().unwrap().chat;
     assert_eq!((reply.cut, reply.id.as_deref()), (true, Some("c")));
 }
 
@@ -280,7 +280,7 @@ fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
     struct Before(Moment);
     impl Journal for Before {
         fn began(&self, _: Begun) {}
-        fn asked(&self, _: &Arc<Opening>, _: Kept) {}
+        fn asked(&self, _: &Arc<RequestMeta>, _: CapturedBody) {}
         fn last_moment(&self) -> Option<Moment> {
             Some(self.0)
         }
@@ -298,7 +298,7 @@ fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
     )
     .unwrap();
     for _ in 0..2 {
-        drop(capture.open(opening("/v1/models"), None));
+        drop(capture.open(meta("/v1/models"), None));
     }
     worker.finish();
     let [first, second] = [seen.recv().unwrap(), seen.recv().unwrap()];
@@ -308,7 +308,7 @@ fn the_time_of_an_exchange_goes_on_where_that_of_the_process_before_ended() {
     let shown = u128::from(
         first
             .started_ns
-            .saturating_add_signed(first.opening.wall_offset_ns),
+            .saturating_add_signed(first.meta.wall_offset_ns),
     );
     assert!(now.as_nanos().abs_diff(shown) < Duration::from_hours(1).as_nanos());
 }
@@ -322,7 +322,7 @@ fn cookie(value: &str) -> KnownSecrets {
 fn what_a_request_authenticates_with_counts_until_its_exchange_is_told() {
     let budget = Budget::new(1 << 20);
     let (capture, worker) = start(Arc::clone(&budget), Arc::new(()), |_: Exchange| ()).unwrap();
-    let (asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+    let (asked, mut answered) = capture.open(meta("/v1/chat/completions"), None);
     let held = budget.held();
     answered.hides(cookie(&"long-".repeat(10_000)));
     assert!(budget.held() >= held + 50_000);
@@ -336,7 +336,7 @@ fn beside_an_error_status_no_part_of_the_reply_repeats_a_secret() {
     const SECRET: &str = "words-of-the-cookie";
     for (status, is_hidden) in [(StatusCode::UNAUTHORIZED, true), (StatusCode::OK, false)] {
         let (capture, worker, seen) = started(1 << 20);
-        let (_asked, mut answered) = capture.open(opening("/v1/chat/completions"), None);
+        let (_asked, mut answered) = capture.open(meta("/v1/chat/completions"), None);
         answered.hides(cookie(SECRET));
         let json = HeaderValue::from_static("application/json");
         answered.head(status, &[(CONTENT_TYPE, json)].into_iter().collect());
@@ -346,7 +346,7 @@ fn beside_an_error_status_no_part_of_the_reply_repeats_a_secret() {
         answered.data(&body.into());
         answered.end(End::Complete);
         worker.finish();
-        let seen = format!("{:?}", seen.lock().unwrap()[0].reading);
+        let seen = format!("{:?}", seen.lock().unwrap()[0].reply);
         assert!(seen.contains("refusal: Some"), "{seen}");
         assert_eq!(seen.contains(SECRET), !is_hidden, "{seen}");
     }

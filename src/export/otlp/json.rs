@@ -99,26 +99,26 @@ fn events(body: &mut Vec<u8>, events: &[Event]) {
 pub(super) struct Attributes<'b> {
     body: &'b mut Vec<u8>,
     /// What comes before the list.
-    opening: Option<&'static str>,
+    meta: Option<&'static str>,
 }
 
 impl<'b> Attributes<'b> {
-    fn of(body: &'b mut Vec<u8>, opening: &'static str) -> Self {
+    fn of(body: &'b mut Vec<u8>, meta: &'static str) -> Self {
         Self {
             body,
-            opening: Some(opening),
+            meta: Some(meta),
         }
     }
 
     fn end(self) {
-        if self.opening.is_none() {
+        if self.meta.is_none() {
             self.body.push(b']');
         }
     }
 
     fn name(&mut self, name: Name<'_>) {
-        match self.opening.take() {
-            Some(opening) => add(self.body, opening),
+        match self.meta.take() {
+            Some(meta) => add(self.body, meta),
             None => self.body.push(b','),
         }
         add(self.body, r#"{"key":""#);

@@ -6,10 +6,10 @@ use prost::Message as _;
 use serde_json::json;
 
 use super::*;
-use crate::exchange::{Answer, Ending, Exchange, ExchangeId, Opening, Reading};
+use crate::exchange::{Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta, ResponseHead};
 use crate::identity::{Customer, Identity};
 use crate::openai::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 use crate::span::exchange::told_place;
 use crate::span::{Event, Span, SpanId, Status, TraceId, Value};
 
@@ -324,38 +324,39 @@ fn identities() -> impl Strategy<Value = Identity> {
     )
 }
 
-fn calls() -> impl Strategy<Value = Made> {
-    let ending = prop_oneof![
-        Just(Ending::Complete),
-        Just(Ending::ClientLeft),
-        text().prop_map(Ending::Broke),
-        Just(Ending::Recovered),
+fn calls() -> impl Strategy<Value = FinishedSpan> {
+    let outcome = prop_oneof![
+        Just(Outcome::Complete),
+        Just(Outcome::ClientLeft),
+        text().prop_map(Outcome::Broke),
+        Just(Outcome::Recovered),
     ];
-    let reading = (replies(), any::<bool>()).prop_map(|(reply, ended)| Reading {
-        reply,
+    let reply = (replies(), any::<bool>()).prop_map(|(reply, ended)| ParsedReply {
+        chat: reply,
         ended,
         first_token: Some(std::time::Duration::from_micros(1_234_567)),
     });
-    let answer =
-        (prop_oneof![Just(200_u16), 400..600_u16], text()).prop_map(|(status, header)| Answer {
+    let answer = (prop_oneof![Just(200_u16), 400..600_u16], text()).prop_map(|(status, header)| {
+        ResponseHead {
             status: http::StatusCode::from_u16(status).unwrap(),
             first_byte: std::time::Duration::ZERO,
             content_type: None,
             content_encoding: None,
             headers: [("x-request-id", header)].into(),
-        });
+        }
+    });
     let flags = any::<[bool; 3]>();
     let what = (
         requests(),
-        maybe(reading),
+        maybe(reply),
         maybe(answer),
-        ending,
+        outcome,
         identities(),
     );
     (what, flags, maybe(0..3_u32), spans()).prop_map(|(what, flags, retry, others)| {
-        let (request, reading, answer, ending, identity) = what;
+        let (request, reply, answer, outcome, identity) = what;
         let exchange = Exchange {
-            opening: std::sync::Arc::new(Opening {
+            meta: std::sync::Arc::new(RequestMeta {
                 id: ExchangeId::from_bytes([7; 16]),
                 identity,
                 method: http::Method::POST,
@@ -374,16 +375,16 @@ fn calls() -> impl Strategy<Value = Made> {
             started_ns: 1_700_000_000_000_000_000,
             duration: std::time::Duration::from_millis(1),
             request: (&*request).into(),
-            answer,
-            ending,
-            reading,
+            response: answer,
+            outcome,
+            reply,
         };
         let mut place = told_place(&exchange);
         if let Some(other) = others.into_iter().next() {
             (place.notes, place.events) = (other.attributes, other.events);
             place.parent_span_id = other.parent_span_id;
         }
-        Made::Call {
+        FinishedSpan::Call {
             exchange: std::sync::Arc::new(exchange),
             place,
         }
@@ -410,7 +411,7 @@ proptest! {
 
     #[test]
     fn a_call_tells_each_key_at_most_once(call in calls()) {
-        let Made::Call { exchange, .. } = &call else { unreachable!() };
+        let FinishedSpan::Call { exchange, .. } = &call else { unreachable!() };
         let span = crate::span::exchange::span(exchange);
         let mut keys: Vec<_> = span.attributes.iter().map(|(key, _)| key).collect();
         keys.sort_unstable();

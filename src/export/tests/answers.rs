@@ -57,7 +57,7 @@ async fn a_full_batch_does_not_wait_for_the_interval() {
         name: "x".repeat(BATCH_BYTES),
         ..span(9)
     };
-    scene.store.add(Made::from(big));
+    scene.store.add(FinishedSpan::from(big));
     assert_eq!(scene.post().await.spans(), [9]);
 }
 

@@ -16,8 +16,8 @@ fn traceparent_is_read_as_w3c_asks() {
     for value in &accepted {
         let identity = of(&[("traceparent", value)]);
         assert_eq!(
-            told_trace(&identity),
-            Some((TRACE.to_owned(), ToldBy::Traceparent)),
+            explicit_trace(&identity),
+            Some((TRACE.to_owned(), TraceSource::Traceparent)),
             "{value}"
         );
         assert_eq!(
@@ -57,18 +57,18 @@ fn the_trace_header_wins_over_trace_unique_id_over_traceparent() {
         ("x-respan-trace-id", &header),
     ];
     assert_eq!(
-        told_trace(&of(&pairs)),
-        Some(("a".repeat(32), ToldBy::Header))
+        explicit_trace(&of(&pairs)),
+        Some(("a".repeat(32), TraceSource::Header))
     );
     pairs.pop();
     assert_eq!(
-        told_trace(&of(&pairs)),
-        Some(("b".repeat(32), ToldBy::Params))
+        explicit_trace(&of(&pairs)),
+        Some(("b".repeat(32), TraceSource::Params))
     );
     pairs.pop();
     assert_eq!(
-        told_trace(&of(&pairs)),
-        Some((TRACE.to_owned(), ToldBy::Traceparent))
+        explicit_trace(&of(&pairs)),
+        Some((TRACE.to_owned(), TraceSource::Traceparent))
     );
 }
 
@@ -92,7 +92,7 @@ fn the_span_of_traceparent_is_a_parent_only_in_its_own_trace() {
 
 #[test]
 fn a_text_becomes_the_same_trace_id_on_every_replica() {
-    let id = |pairs: &[(&str, &str)]| told_trace(&of(pairs)).unwrap().0;
+    let id = |pairs: &[(&str, &str)]| explicit_trace(&of(pairs)).unwrap().0;
     let run = ("x-respan-trace-id", "order 4711");
     assert_eq!(id(&[run]), "07bb21fbc1071759386aaa8d5dde6275");
     assert_eq!(

@@ -236,12 +236,12 @@ fn a_finish_reason_with_the_words_does_not_end_a_stream() {
         let data: Vec<&str> = data.iter().map(String::as_str).collect();
         read(EVENTS, &events(&data)).ended
     };
-    let opening = r#""delta":{"role":"assistant","content":""},"finish_reason":"stop""#;
+    let meta = r#""delta":{"role":"assistant","content":""},"finish_reason":"stop""#;
     let word = r#""delta":{"content":"a"},"finish_reason":"stop""#;
     let nothing = r#""delta":{},"finish_reason":"stop""#;
     let plain = r#""delta":{"content":"a"}"#;
-    assert!(!ended(&[opening]));
-    assert!(!ended(&[opening, word, word]));
+    assert!(!ended(&[meta]));
+    assert!(!ended(&[meta, word, word]));
     assert!(!ended(&[word]));
     assert!(!ended(&[word, nothing, plain]));
     assert!(!ended(&[plain, nothing, plain]));

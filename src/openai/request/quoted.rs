@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::mark::Mark;
+use super::mark::ContentHash;
 use crate::openai::json::{self, Escapes, Raw};
 
 /// A string of a body, as it was written.
@@ -12,7 +12,7 @@ pub struct Quoted<'a> {
     /// Between its quotes.
     inner: &'a str,
     escapes: Escapes,
-    mark: Option<Mark>,
+    mark: Option<ContentHash>,
 }
 
 impl<'a> Quoted<'a> {
@@ -22,7 +22,7 @@ impl<'a> Quoted<'a> {
             inner,
             escapes,
             // Now it is at hand: whoever asks later would have to fetch all of it again.
-            mark: Mark::of(inner),
+            mark: ContentHash::of(inner),
         })
     }
 
@@ -32,7 +32,7 @@ impl<'a> Quoted<'a> {
     }
 
     /// By what it is known again, if it is long.
-    pub fn mark(self) -> Option<Mark> {
+    pub fn mark(self) -> Option<ContentHash> {
         self.mark
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::*;
-use crate::exchange::{Answer, Ending, Opening};
+use crate::exchange::{Outcome, RequestMeta, ResponseHead};
 use crate::identity;
 use crate::span::Span;
 use crate::span::exchange::told_place;
@@ -20,7 +20,7 @@ struct Attempt {
     started_ns: u64,
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
-    ending: Ending,
+    outcome: Outcome,
     wall_offset_ns: i64,
 }
 
@@ -30,7 +30,7 @@ const FIRST: Attempt = Attempt {
     started_ns: SECOND,
     status: 500,
     headers: Vec::new(),
-    ending: Ending::Complete,
+    outcome: Outcome::Complete,
     wall_offset_ns: 0,
 };
 
@@ -44,7 +44,7 @@ impl Attempt {
     }
 
     fn exchange(&self) -> Exchange {
-        let opening = Opening {
+        let meta = RequestMeta {
             id: ExchangeId::new(),
             identity: identity::read(&HeaderMap::new(), &identity::Defaults::default()),
             method: Method::POST,
@@ -65,23 +65,23 @@ impl Attempt {
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect();
-        let answer = (self.status != 0).then(|| Answer {
+        let answer = (self.status != 0).then(|| ResponseHead {
             status: StatusCode::from_u16(self.status).unwrap(),
             first_byte: Duration::ZERO,
             content_type: Some("application/json".into()),
             content_encoding: None,
             headers: headers.into(),
         });
-        let opening = Arc::new(opening);
+        let meta = Arc::new(meta);
         let duration = Duration::from_secs(1);
         Exchange {
-            opening,
+            meta,
             started_ns: self.started_ns,
             duration,
             request: self.body.into(),
-            answer,
-            ending: self.ending.clone(),
-            reading: None,
+            response: answer,
+            outcome: self.outcome.clone(),
+            reply: None,
         }
     }
 }
@@ -166,7 +166,11 @@ fn a_failure_that_is_not_repeated_in_time_was_the_last() {
     assert!(settled(&mut retries, &[FIRST, Attempt::next(1)], now).is_empty());
     assert_eq!(retries.next_expiry(), Some(now + IDLE));
     assert!(retries.expired(now + IDLE / 2).is_empty());
-    let spans: Vec<_> = retries.expired(now + IDLE).iter().map(Made::span).collect();
+    let spans: Vec<_> = retries
+        .expired(now + IDLE)
+        .iter()
+        .map(FinishedSpan::span)
+        .collect();
     assert_eq!(spans.iter().map(attempts_of).collect::<Vec<_>>(), [[0]]);
     assert!(matches!(spans[0].status, Status::Error(_)));
     assert_eq!((retries.next_expiry(), retries.bytes), (None, 0));
@@ -207,12 +211,12 @@ fn only_what_an_sdk_repeats_is_waited_for() {
     }
     assert!(waits(Attempt {
         status: 0,
-        ending: Ending::Unreachable(String::new()),
+        outcome: Outcome::Unreachable(String::new()),
         ..FIRST
     }));
     assert!(waits(Attempt {
         status: 200,
-        ending: Ending::Broke(String::new()),
+        outcome: Outcome::Broke(String::new()),
         ..FIRST
     }));
     assert!(waits(Attempt {
@@ -225,7 +229,7 @@ fn only_what_an_sdk_repeats_is_waited_for() {
         ..FIRST
     }));
     assert!(!waits(Attempt {
-        ending: Ending::ClientLeft,
+        outcome: Outcome::ClientLeft,
         ..FIRST
     }));
     assert!(!waits(Attempt {

@@ -25,20 +25,20 @@ fn interleaved(
         let at = order.len() as u64 * 5_000_000;
         match waiting[program].pop_front().unwrap() {
             Event::Asked(exchange) => {
-                order.push((program, false, exchange.opening.id));
-                exchanges.insert(exchange.opening.id, (program, exchange, at));
+                order.push((program, false, exchange.meta.id));
+                exchanges.insert(exchange.meta.id, (program, exchange, at));
             }
             Event::Settled(exchange) => {
-                let id = exchange.opening.id;
+                let id = exchange.meta.id;
                 let (_, known, began) = exchanges.get_mut(&id).unwrap();
                 *known = Arc::new(Exchange {
-                    opening: Arc::clone(&exchange.opening),
+                    meta: Arc::clone(&exchange.meta),
                     started_ns: EPOCH_NS + *began,
                     duration: Duration::from_nanos(at - *began),
                     request: exchange.request.clone(),
-                    answer: exchange.answer.clone(),
-                    ending: exchange.ending.clone(),
-                    reading: exchange.reading.clone(),
+                    response: exchange.response.clone(),
+                    outcome: exchange.outcome.clone(),
+                    reply: exchange.reply.clone(),
                 });
                 order.push((program, true, id));
             }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
 use crate::capture::worker;
-use crate::exchange::{Budget, Opening};
+use crate::exchange::{Budget, RequestMeta};
 use crate::identity::{self, Defaults};
 use crate::span::{Key, Status, Value};
 use crate::tap::{End, Observer};
@@ -49,7 +49,7 @@ enum Ends {
     Broken,
 }
 
-fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
+fn meta(chat: bool, headers: &[(&'static str, &'static str)]) -> RequestMeta {
     let headers: HeaderMap = headers
         .iter()
         .map(|(name, value)| {
@@ -59,7 +59,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
             )
         })
         .collect();
-    Opening {
+    RequestMeta {
         id: ExchangeId::from_bytes(*b"an exchange's id"),
         identity: identity::read(&headers, &Defaults::default()),
         method: Method::POST,
@@ -78,7 +78,7 @@ fn opening(chat: bool, headers: &[(&'static str, &'static str)]) -> Opening {
 }
 
 /// The exchange as the observers and the worker make it, at times that are always the same.
-fn made(opening: Opening, goes: Goes) -> Exchange {
+fn made(meta: RequestMeta, goes: Goes) -> Exchange {
     let seen = Arc::new(Mutex::new(None));
     let sink = Arc::clone(&seen);
     let (capture, worker) = worker::start(
@@ -89,7 +89,7 @@ fn made(opening: Opening, goes: Goes) -> Exchange {
         },
     )
     .unwrap();
-    let (mut asked, mut answered) = capture.open(opening, None);
+    let (mut asked, mut answered) = capture.open(meta, None);
     asked.data(&Bytes::from_static(REQUEST.as_bytes()));
     match goes {
         Goes::Fails(error) => {
@@ -137,17 +137,17 @@ fn made(opening: Opening, goes: Goes) -> Exchange {
     exchange.started_ns = 1_700_000_000_000_000_000;
     exchange.duration = Duration::from_millis(250);
     if let Some(first) = exchange
-        .reading
+        .reply
         .as_mut()
-        .and_then(|reading| reading.first_token.as_mut())
+        .and_then(|reply| reply.first_token.as_mut())
     {
         *first = Duration::from_millis(100);
     }
     exchange
 }
 
-fn span_of(opening: Opening, goes: Goes) -> Span {
-    span(&made(opening, goes))
+fn span_of(meta: RequestMeta, goes: Goes) -> Span {
+    span(&made(meta, goes))
 }
 
 fn text_of(span: &Span, wanted: &str) -> Option<String> {
@@ -184,7 +184,7 @@ fn the_outcome_says_how_an_exchange_truly_ended() {
         (Fails(|| CallError::Silent), "timeout", Some("504")),
         (Fails(|| CallError::ConnectTimeout), "timeout", Some("504")),
     ] {
-        let span = span_of(opening(true, &[]), goes);
+        let span = span_of(meta(true, &[]), goes);
         assert_eq!(
             (
                 text_of(&span, key::OUTCOME).as_deref(),
@@ -203,10 +203,10 @@ fn the_outcome_says_how_an_exchange_truly_ended() {
 
 /// How it ends in a word, also where it is told again without what was written.
 fn outcome_of(goes: Goes) -> &'static str {
-    let mut exchange = made(opening(true, &[]), goes);
+    let mut exchange = made(meta(true, &[]), goes);
     let word = outcome(&exchange);
-    if let Some(reading) = &mut exchange.reading {
-        reading.reply.drop_content();
+    if let Some(reply) = &mut exchange.reply {
+        reply.chat.drop_content();
     }
     assert_eq!(outcome(&exchange), word);
     word
@@ -236,7 +236,7 @@ fn a_success_with_nothing_in_it_is_empty() {
         if !nothing.contains("[DONE]\n") && !nothing.contains('}') {
             assert_eq!(of(200, ClientLeft), "client_left", "{nothing}");
         }
-        let span = span_of(opening(true, &[]), Goes::Answered(200, nothing, Well));
+        let span = span_of(meta(true, &[]), Goes::Answered(200, nothing, Well));
         let message = "the upstream answered with nothing";
         assert_eq!(span.status, Status::Error(message.to_owned()));
         assert_eq!(text_of(&span, key::ERROR_MESSAGE).as_deref(), Some(message));
@@ -283,7 +283,7 @@ fn a_reply_that_holds_an_error_is_never_complete() {
         for (status, word) in [(200, "stream_error"), (400, "refused")] {
             let goes = Goes::Answered(status, body, Ends::Well);
             assert_eq!(outcome_of(goes), word, "{body}");
-            let span = span_of(opening(true, &[]), goes);
+            let span = span_of(meta(true, &[]), goes);
             assert_eq!(span.status, Status::Error("no".to_owned()), "{body}");
             for (name, wanted) in [
                 (key::ERROR_MESSAGE, "no"),
@@ -298,11 +298,11 @@ fn a_reply_that_holds_an_error_is_never_complete() {
 
 #[test]
 fn without_content_an_error_does_not_quote_what_was_sent() {
-    let opening = Opening {
+    let meta = RequestMeta {
         content: false,
-        ..opening(true, &[])
+        ..meta(true, &[])
     };
-    let span = span_of(opening, Goes::Answered(200, FAILED, Ends::Well));
+    let span = span_of(meta, Goes::Answered(200, FAILED, Ends::Well));
     assert!(!format!("{span:?}").contains("Why?"), "{span:?}");
     assert_eq!(
         text_of(&span, key::ERROR_TYPE).as_deref(),
@@ -314,14 +314,14 @@ fn without_content_an_error_does_not_quote_what_was_sent() {
 fn ids_are_functions_of_the_exchange_and_of_what_it_was_told() {
     let goes = Goes::Answered(200, WHOLE, Ends::Well);
     let (first, again) = (
-        span_of(opening(true, &[]), goes),
-        span_of(opening(true, &[]), goes),
+        span_of(meta(true, &[]), goes),
+        span_of(meta(true, &[]), goes),
     );
     assert_eq!(first, again, "made twice it is the same span");
     let other = span_of(
-        Opening {
+        RequestMeta {
             id: ExchangeId::from_bytes(*b"other exchange's"),
-            ..opening(true, &[])
+            ..meta(true, &[])
         },
         goes,
     );
@@ -332,7 +332,7 @@ fn ids_are_functions_of_the_exchange_and_of_what_it_was_told() {
         "traceparent",
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )];
-    let told = span_of(opening(true, &told), goes);
+    let told = span_of(meta(true, &told), goes);
     assert_eq!(
         told.span_id, first.span_id,
         "whoever asks, it is this exchange's span"
@@ -356,7 +356,7 @@ fn each_attribute_is_there_once() {
         Goes::Nowhere,
     ] {
         for chat in [true, false] {
-            let span = span_of(opening(chat, &[]), goes);
+            let span = span_of(meta(chat, &[]), goes);
             let mut keys: Vec<&Key> = span.attributes.iter().map(|(key, _)| key).collect();
             keys.sort_unstable();
             keys.dedup();
@@ -373,25 +373,25 @@ fn a_call_becomes_a_chat_span() {
         ("x-respan-metadata", "{\"plan\":\"pro\"}"),
         ("authorization", "Bearer sk-secret"),
     ];
-    let opening = Opening {
+    let meta = RequestMeta {
         retry: Some(1),
-        ..opening(true, &headers)
+        ..meta(true, &headers)
     };
     insta::assert_snapshot!(lines(&span_of(
-        opening,
+        meta,
         Goes::Answered(200, WHOLE, Ends::Well)
     )));
 }
 
 #[test]
 fn any_other_exchange_becomes_a_task_span() {
-    let opening = Opening {
+    let meta = RequestMeta {
         method: Method::GET,
         path: "/v1/models".to_owned(),
-        ..opening(false, &[])
+        ..meta(false, &[])
     };
     insta::assert_snapshot!(lines(&span_of(
-        opening,
+        meta,
         Goes::Answered(200, r#"{"object":"list"}"#, Ends::Well)
     )));
 }

@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::Group;
-use crate::exchange::{Kept, Opening};
+use crate::exchange::{CapturedBody, RequestMeta};
 use crate::store::blob::Blob;
 use crate::store::database::{Outcome, signed, unsigned};
 use crate::store::record;
@@ -64,21 +64,21 @@ impl Group<'_> {
     pub(super) fn hold_request(
         &mut self,
         n: u64,
-        opening: &Opening,
-        body: &Kept,
+        meta: &RequestMeta,
+        body: &CapturedBody,
     ) -> Outcome<Option<Held>> {
         let owner = Owner::Exchange(n);
         if let Some(values) = &mut self.values
-            && opening.content
+            && meta.content
         {
-            let texts = body.lasting(opening);
+            let texts = body.lasting(meta);
             if !texts.is_empty() {
-                let caller = &opening.identity.credential;
+                let caller = &meta.identity.credential;
                 let held = values.hold_texts(owner, caller, body.bytes(), &texts)?;
                 return Ok(Some(held));
             }
         }
-        let request = record::request(opening, body);
+        let request = record::request(meta, body);
         let held = request.map(|request| self.hold(Among::New, owner, &request));
         held.transpose()
     }

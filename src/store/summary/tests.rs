@@ -26,7 +26,7 @@ fn what_is_at_hand_says_the_same_as_the_span_itself() {
 #[test]
 fn what_the_request_said_is_there_where_it_has_been_read() {
     let exchange = exchange("Why?", "Because.");
-    let Made::Call {
+    let FinishedSpan::Call {
         exchange,
         mut place,
     } = call(&exchange)
@@ -35,7 +35,7 @@ fn what_the_request_said_is_there_where_it_has_been_read() {
     };
     place.model = Some("gpt-4o".into());
     place.task = Some("Why?".into());
-    let made = Made::Call { exchange, place };
+    let made = FinishedSpan::Call { exchange, place };
     let summary = Summary::of(&made);
     assert_eq!(summary.name, "llm.gpt-4o");
     assert_eq!(summary.asked.as_deref(), Some("gpt-4o"));

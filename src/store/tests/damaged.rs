@@ -90,7 +90,7 @@ async fn what_was_done_with_in_a_transaction_that_failed_is_not_told_again() {
         "CREATE TRIGGER full BEFORE INSERT ON ended BEGIN SELECT RAISE(ABORT, 'full'); END",
     )
     .unwrap();
-    store.released(vec![done.opening.id]);
+    store.released(vec![done.meta.id]);
     begin(&store, &other);
     store.ended(&other);
     while store.state().failing.is_none() {
@@ -103,7 +103,7 @@ async fn what_was_done_with_in_a_transaction_that_failed_is_not_told_again() {
     end(&store, writing);
     let (store, writing) = open(settings(dir.path()));
     let told = recovered(&store);
-    assert!(told.iter().all(|told| told.opening.id != done.opening.id));
+    assert!(told.iter().all(|told| told.meta.id != done.meta.id));
     end(&store, writing);
 }
 

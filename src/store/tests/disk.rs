@@ -47,9 +47,9 @@ pub(super) fn crashed(dir: &Path) -> TempDir {
 pub(super) fn begin(store: &Store, exchange: &Arc<Exchange>) {
     let request = exchange.request.bytes();
     store.began(Begun::whole(
-        Arc::clone(&exchange.opening),
+        Arc::clone(&exchange.meta),
         exchange.started_ns,
-        Kept::new(request.to_vec().into(), false),
+        CapturedBody::new(request.to_vec().into(), false),
     ));
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn spans(store: &Arc<Store>) -> Vec<Span> {
             .await
             .unwrap()
             .spans()
-            .map(Made::span)
+            .map(FinishedSpan::span)
             .collect(),
     }
 }
@@ -90,7 +90,7 @@ async fn a_span_that_is_found_again_is_the_same_span() {
     for made in &all {
         store.add(made.clone());
     }
-    let expected: Vec<Span> = all.iter().map(Made::span).collect();
+    let expected: Vec<Span> = all.iter().map(FinishedSpan::span).collect();
     written(&store).await;
     let copy = crashed(dir.path());
     let (again, writing_again) = open(settings(copy.path()));
@@ -170,7 +170,7 @@ async fn what_settles_and_is_released_in_any_order_takes_a_row_in_the_end() {
         written(&store).await;
     }
     for exchange in all.iter().rev() {
-        store.released(vec![exchange.opening.id]);
+        store.released(vec![exchange.meta.id]);
     }
     end(&store, writing);
     let database = Connection::open(dir.path().join("spangate.db")).unwrap();
@@ -201,7 +201,7 @@ async fn an_exchange_without_an_end_is_told_as_recovered_and_one_with_an_end_as_
     store.ended(&held);
     store.ended(&done);
     store.add(call(&done));
-    store.released(vec![done.opening.id]);
+    store.released(vec![done.meta.id]);
     written(&store).await;
     let copy = crashed(dir.path());
     end(&store, writing);
@@ -211,10 +211,10 @@ async fn an_exchange_without_an_end_is_told_as_recovered_and_one_with_an_end_as_
     let last = again
         .last_moment()
         .map(|last| (last.steady_ns, last.wall_offset_ns));
-    assert_eq!(last, Some((done.ended_ns(), done.opening.wall_offset_ns)));
+    assert_eq!(last, Some((done.ended_ns(), done.meta.wall_offset_ns)));
     let told = recovered(&again);
-    let ids: Vec<_> = told.iter().map(|told| told.opening.id).collect();
-    assert_eq!(ids, [held.opening.id, cut.opening.id]);
+    let ids: Vec<_> = told.iter().map(|told| told.meta.id).collect();
+    assert_eq!(ids, [held.meta.id, cut.meta.id]);
     assert_eq!(
         call(&Arc::new(told.into_iter().next().unwrap())).span(),
         call(&held).span()
@@ -233,7 +233,7 @@ async fn a_recovered_exchange_is_the_same_after_the_next_crash() {
 
     let (store, writing) = open(settings(copy.path()));
     let first = Arc::new(recovered(&store).remove(0));
-    assert_eq!(first.ending, Ending::Recovered);
+    assert_eq!(first.outcome, Outcome::Recovered);
     store.ended(&first);
     // Another one moves the time at which the gateway was last seen.
     let later = Arc::new(Exchange {
@@ -280,7 +280,7 @@ async fn an_exchange_that_no_span_tells_leaves_nothing() {
     let exchange = exchange("1", "one");
     begin(&store, &exchange);
     store.ended(&exchange);
-    store.released(vec![exchange.opening.id]);
+    store.released(vec![exchange.meta.id]);
     end(&store, writing);
     let database = Connection::open(dir.path().join("spangate.db")).unwrap();
     for table in ["begun", "asked", "ended", "spans"] {
@@ -299,11 +299,11 @@ async fn a_body_that_came_late_is_written_when_it_is_whole() {
     let (store, writing) = open(settings(dir.path()));
     let exchange = exchange("a late question", "");
     store.began(Begun::growing(
-        Arc::clone(&exchange.opening),
+        Arc::clone(&exchange.meta),
         exchange.started_ns,
     ));
     written(&store).await;
-    store.asked(&exchange.opening, exchange.request.clone());
+    store.asked(&exchange.meta, exchange.request.clone());
     written(&store).await;
     let copy = crashed(dir.path());
     end(&store, writing);
@@ -331,7 +331,7 @@ async fn where_content_may_not_be_recorded_none_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let (store, writing) = open(settings(dir.path()));
     let mut exchange = Arc::try_unwrap(exchange("a secret question", "a secret answer")).unwrap();
-    Arc::get_mut(&mut exchange.opening).unwrap().content = false;
+    Arc::get_mut(&mut exchange.meta).unwrap().content = false;
     let exchange = Arc::new(exchange);
     begin(&store, &exchange);
     store.ended(&exchange);

@@ -11,9 +11,9 @@ fn without_destination(dir: &std::path::Path) -> Settings {
 }
 
 /// A span that begins now.
-fn made_now(number: u8) -> Made {
+fn made_now(number: u8) -> FinishedSpan {
     let start_ns = unix_nanoseconds();
-    Made::from(Span {
+    FinishedSpan::from(Span {
         start_ns,
         end_ns: start_ns,
         ..span(number, 10)
@@ -90,7 +90,7 @@ fn a_call_has_a_destination_by_the_wall_clock_however_that_was_set() {
         let call_now = || {
             let wall_ns = unix_nanoseconds();
             let mut made = call(&exchange("Why?", "because"));
-            if let Made::Call { place, .. } = &mut made {
+            if let FinishedSpan::Call { place, .. } = &mut made {
                 place.start_ns = wall_ns.saturating_add_signed(-offset);
                 place.wall_offset_ns = offset;
             }
@@ -240,7 +240,7 @@ async fn what_is_kept_makes_room_and_is_not_counted_as_dropped() {
     for number in 1..=100 {
         // Nothing that could be compressed.
         let name = std::iter::repeat_with(fastrand::alphanumeric).take(40_000);
-        store.add(Made::from(Span {
+        store.add(FinishedSpan::from(Span {
             name: name.collect(),
             ..span(number, 0)
         }));

@@ -43,7 +43,7 @@ struct Model {
 }
 
 impl Model {
-    fn add(&mut self, made: &Made) {
+    fn add(&mut self, made: &FinishedSpan) {
         let span = made.span();
         self.pending.insert(span.span_id, span);
     }
@@ -87,7 +87,7 @@ async fn run(steps: Vec<Step>) {
                 let exchange = model.ended.remove(which);
                 let made = call(&exchange);
                 store.add(made.clone());
-                store.released(vec![exchange.opening.id]);
+                store.released(vec![exchange.meta.id]);
                 model.add(&made);
             }
             Step::Add(text) => {
@@ -102,7 +102,7 @@ async fn run(steps: Vec<Step>) {
                     continue;
                 };
                 let batch = batch.load().await.unwrap();
-                let spans: Vec<Span> = batch.spans().map(Made::span).collect();
+                let spans: Vec<Span> = batch.spans().map(FinishedSpan::span).collect();
                 match how {
                     0 => batch.settle(&accepted()),
                     1 => batch.settle(&Settled {
@@ -140,12 +140,12 @@ async fn run(steps: Vec<Step>) {
                         told.push(Arc::new(exchange));
                     }
                 });
-                let ids: Vec<_> = told.iter().map(|told| told.opening.id).collect();
+                let ids: Vec<_> = told.iter().map(|told| told.meta.id).collect();
                 let mut expected = model.ended.clone();
                 // At the same moment in the order in which they began.
                 expected.sort_by_key(|exchange| (exchange.ended_ns(), exchange.started_ns));
                 expected.append(&mut model.begun);
-                let expected: Vec<_> = expected.iter().map(|known| known.opening.id).collect();
+                let expected: Vec<_> = expected.iter().map(|known| known.meta.id).collect();
                 assert_eq!(ids, expected);
                 // What was cut off ends now.
                 for exchange in &told {

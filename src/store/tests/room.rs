@@ -98,7 +98,7 @@ async fn what_was_refused_is_kept_although_all_around_it_goes() {
         begin(&store, &exchange);
         store.ended(&exchange);
         store.add(call(&exchange));
-        store.released(vec![exchange.opening.id]);
+        store.released(vec![exchange.meta.id]);
         let batch = store.take(1, usize::MAX).unwrap().load().await.unwrap();
         batch.settle(&Settled {
             rejected: u64::from(number % 20 == 0),
@@ -170,7 +170,7 @@ async fn of_what_waits_no_more_loses_its_content_than_there_is_no_room_for() {
         begin(&store, &exchange);
         store.ended(&exchange);
         store.add(call(&exchange));
-        store.released(vec![exchange.opening.id]);
+        store.released(vec![exchange.meta.id]);
         written(&store).await;
     }
     wait_until(|| size(dir.path()) <= 6 << 20).await;

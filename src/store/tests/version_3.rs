@@ -22,7 +22,7 @@ const LAYOUT: &str = "
 ";
 const OPENING: &str = r#"{"identity":{"customer":{},"thread":"thread","log":"Full","credential":[7,0,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,255]},"method":"POST","path":"/v1/chat/completions","chat":true,"content":true,"entity_content":false,"may_be_agent":true,"max_body":1048576,"system":"openai"}"#;
 const REQUEST: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Why?"}]}"#;
-const ENDING: &str = r#"{"duration_ns":7000000,"answer":{"status":200,"first_byte_ns":3000,"content_type":"application/json","headers":[["x-request-id","req_1"]]},"ending":"complete","reading":{"reply":{"id":"chatcmpl-1","choices":[{"index":0,"content":"because","logprobs":false}],"cut":false,"undecodable":false},"ended":true,"first_token_ns":5000}}"#;
+const ENDING: &str = r#"{"duration_ns":7000000,"answer":{"status":200,"first_byte_ns":3000,"content_type":"application/json","headers":[["x-request-id","req_1"]]},"ending":"complete","reply":{"reply":{"id":"chatcmpl-1","choices":[{"index":0,"content":"because","logprobs":false}],"cut":false,"undecodable":false},"ended":true,"first_token_ns":5000}}"#;
 const PLACE: &str = r#"{"trace_id":"01010101010101010101010101010101","parent_span_id":null,"start_ns":1000000001,"events":[],"notes":[]}"#;
 
 /// Writes a file as it was left by a process that was killed.
@@ -100,19 +100,16 @@ async fn what_waited_waits_and_what_was_open_is_told_again() {
     );
 
     let told: Vec<Arc<Exchange>> = recovered(&store).into_iter().map(Arc::new).collect();
-    let told_ids: Vec<_> = told
-        .iter()
-        .map(|told| told.opening.id.as_bytes()[0])
-        .collect();
+    let told_ids: Vec<_> = told.iter().map(|told| told.meta.id.as_bytes()[0]).collect();
     assert_eq!(told_ids, [3, 5, 4]);
     let mut credential = [0; 32];
     (credential[0], credential[2], credential[31]) = (7, 1, 255);
-    assert_eq!(told[0].opening.identity.credential.0, credential);
+    assert_eq!(told[0].meta.identity.credential.0, credential);
     // The span of the fifth was accepted already.
     for exchange in &told {
         store.ended(exchange);
         store.add(call(exchange));
-        store.released(vec![exchange.opening.id]);
+        store.released(vec![exchange.meta.id]);
     }
     assert_eq!(store.counts().pending, 4);
 

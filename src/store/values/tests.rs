@@ -10,7 +10,7 @@ use super::outline::Outline;
 use super::writing::SHORT;
 use super::*;
 use crate::identity::Credential;
-use crate::openai::Mark;
+use crate::openai::ContentHash;
 use crate::store::schema;
 
 const NAME: &str = "spangate.db";
@@ -73,12 +73,12 @@ fn long(fill: u8) -> Vec<u8> {
 }
 
 /// A value that consists of these texts, with a little before, between and behind them, and where they are.
-fn of_texts(texts: &[String]) -> (Vec<u8>, Vec<(Range<usize>, Mark)>) {
+fn of_texts(texts: &[String]) -> (Vec<u8>, Vec<(Range<usize>, ContentHash)>) {
     let (mut value, mut marked) = (b"[".to_vec(), Vec::new());
     for text in texts {
         let start = value.len();
         value.extend_from_slice(text.as_bytes());
-        marked.extend(Mark::of(text).map(|mark| (start..value.len(), mark)));
+        marked.extend(ContentHash::of(text).map(|mark| (start..value.len(), mark)));
         value.extend_from_slice(b", ");
     }
     (value, marked)

@@ -9,7 +9,7 @@ use super::known::Segment;
 use super::outline::{self, Outline, Part};
 use super::{Among, Held, Owner, Position, Values};
 use crate::identity::Credential;
-use crate::openai::Mark;
+use crate::openai::ContentHash;
 use crate::store::blob::{self, Blob};
 use crate::store::database::{Outcome, Trouble};
 
@@ -38,7 +38,7 @@ impl Values {
         owner: Owner,
         caller: &Credential,
         value: &[u8],
-        texts: &[(Range<usize>, Mark)],
+        texts: &[(Range<usize>, ContentHash)],
     ) -> Outcome<Held> {
         let mut current = self.current(Among::New)?;
         let (mut outline, mut done, mut shrinks) = (Outline::default(), 0, None);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Desk;
 use crate::export::{Encoding, otlp};
-use crate::runs::{Made, Sketch};
+use crate::runs::{FinishedSpan, Sketch};
 use crate::span::{Span, SpanId, TraceId, Value, key};
 use crate::store::{Summary, Unavailable};
 use crate::traces::index::Trace;
@@ -148,12 +148,12 @@ impl Desk {
     }
 
     /// The span of a call whose request was not read, with what is known of that all the same.
-    fn without_request(&mut self, seq: u64, made: &Made) -> Result<Span, Unavailable> {
+    fn without_request(&mut self, seq: u64, made: &FinishedSpan) -> Result<Span, Unavailable> {
         let mut span = made.span();
-        let Made::Call { exchange, .. } = made else {
+        let FinishedSpan::Call { exchange, .. } = made else {
             return Ok(span);
         };
-        if !exchange.opening.chat {
+        if !exchange.meta.chat {
             return Ok(span);
         }
         let rows = self.reader.these(vec![seq])?;
@@ -168,10 +168,7 @@ impl Desk {
         let streams = exchange.is_streamed();
         span.attributes
             .push((key::IS_STREAMING.into(), Value::Bool(streams)));
-        let first = exchange
-            .reading
-            .as_ref()
-            .and_then(|reading| reading.first_token);
+        let first = exchange.reply.as_ref().and_then(|reply| reply.first_token);
         if let Some(first) = first.filter(|_| streams) {
             let first = Value::Double(first.as_secs_f64());
             span.attributes

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::*;
-use crate::runs::Made;
+use crate::runs::FinishedSpan;
 use crate::span::{Span, Status, Value, key};
 use crate::store::{Settings, Store, Writing};
 use crate::traces::pages::{MOST_SPANS, SpanQuery};
@@ -25,8 +25,8 @@ fn desk(store: &Arc<Store>) -> Desk {
     Desk::new(Reader::new(Arc::clone(store)), Arc::default())
 }
 
-fn span(trace: u8, number: u8, said: &str) -> Made {
-    Made::from(plain(trace, number, said))
+fn span(trace: u8, number: u8, said: &str) -> FinishedSpan {
+    FinishedSpan::from(plain(trace, number, said))
 }
 
 fn plain(trace: u8, number: u8, said: &str) -> Span {
@@ -178,7 +178,7 @@ fn a_long_trace_is_given_in_pages_and_listed_as_a_whole() {
         SpanId(id)
     };
     for number in 0..many {
-        store.add(Made::from(Span {
+        store.add(FinishedSpan::from(Span {
             span_id: id(number),
             // The root is written last, as that of a run is.
             parent_span_id: (number + 1 < many).then(|| id(many - 1)),

@@ -88,7 +88,7 @@ fn said(index: &Index) -> BTreeMap<TraceId, (Facts, Vec<Entry>)> {
     said
 }
 
-fn all(index: &Index, mut place: Place, limit: usize) -> Vec<TraceId> {
+fn all(index: &Index, mut place: PageCursor, limit: usize) -> Vec<TraceId> {
     let mut seen = Vec::new();
     loop {
         let page: Vec<_> = index.from(place).take(limit).collect();
@@ -117,7 +117,7 @@ proptest! {
     fn pages_hold_every_trace_once_though_traces_grow_and_come(rows in rows(), cut in 0..60usize, limit in 1..4usize) {
         let cut = cut.min(rows.len());
         let before = index(&rows[..cut], true);
-        let place = Place { as_of: cut as u64, below: u64::MAX };
+        let place = PageCursor { as_of: cut as u64, below: u64::MAX };
         let then = all(&before, place, limit);
         let unique: BTreeSet<_> = then.iter().collect();
         prop_assert_eq!(unique.len(), then.len());

@@ -6,25 +6,25 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::budget::{Copied, Reservation};
-use super::meta::Opening;
-use super::question::Question;
+use super::budget::{BudgetedBuffer, Reservation};
+use super::meta::RequestMeta;
+use super::parsed_request::ParsedRequestCache;
 use crate::encoding::Decoder;
-use crate::openai::{ChatRequest, Mark, Media, Skeleton, without_media};
+use crate::openai::{ChatRequest, ContentHash, Media, Skeleton, without_media};
 
 /// A coded body is decoded up to so many times of what is kept of one.
 const DECODED: usize = 4;
 
 /// The copy of a body. Clones share its bytes.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct CapturedBody {
     /// As they came, or without media where `media` is [`MediaState::Gone`].
     bytes: Bytes,
     media: MediaState,
     cut: bool,
     broken_off: bool,
     reserved: Option<Arc<Reservation>>,
-    question: Question,
+    question: ParsedRequestCache,
 }
 
 /// What becomes of the media in a body.
@@ -46,11 +46,11 @@ struct Lean {
     _reserved: Option<Reservation>,
 }
 
-impl Kept {
+impl CapturedBody {
     /// A copy that counts against no budget, and of which nothing is taken out.
     pub fn new(bytes: Bytes, cut: bool) -> Self {
-        Kept {
-            question: Question::of(&bytes),
+        CapturedBody {
+            question: ParsedRequestCache::of(&bytes),
             bytes,
             media: MediaState::Stays,
             cut,
@@ -60,11 +60,11 @@ impl Kept {
     }
 
     /// What was copied. Media is taken out where it does not `stay`.
-    pub(crate) fn of(copied: Copied, stay: bool) -> Self {
+    pub(crate) fn of(copied: BudgetedBuffer, stay: bool) -> Self {
         let (bytes, cut, mut reserved) = copied.into_parts();
-        let mut kept = Kept::new(bytes.into(), cut);
+        let mut kept = CapturedBody::new(bytes.into(), cut);
         if !reserved.grow(kept.weight()) {
-            kept.question = Question::NOT_KEPT;
+            kept.question = ParsedRequestCache::NOT_KEPT;
         }
         kept.reserved = Some(Arc::new(reserved));
         if !stay && !kept.bytes.is_empty() {
@@ -141,10 +141,14 @@ impl Kept {
     }
 }
 
-impl Kept {
+impl CapturedBody {
     /// Calls `see` with what is asked; with none where the body is not the beginning of a JSON object.
-    pub fn asks<T>(&self, opening: &Opening, see: impl FnOnce(Option<&ChatRequest<'_>>) -> T) -> T {
-        match self.plain(opening) {
+    pub fn asks<T>(
+        &self,
+        meta: &RequestMeta,
+        see: impl FnOnce(Option<&ChatRequest<'_>>) -> T,
+    ) -> T {
+        match self.plain(meta) {
             Cow::Borrowed(_) => self.question.answer(self.shared(), see),
             Cow::Owned(plain) => see(ChatRequest::parse(&plain).ok().as_ref()),
         }
@@ -152,11 +156,11 @@ impl Kept {
 
     /// Where long texts stand that the next request of the same conversation is likely to have again, in their order. None where they are less
     /// than two thirds of the bytes, or these are short or coded.
-    pub(crate) fn lasting(&self, opening: &Opening) -> Vec<(Range<usize>, Mark)> {
-        if !self.question.is_kept() || opening.content_encoding.is_some() {
+    pub(crate) fn lasting(&self, meta: &RequestMeta) -> Vec<(Range<usize>, ContentHash)> {
+        if !self.question.is_kept() || meta.content_encoding.is_some() {
             return Vec::new();
         }
-        let mut texts: Vec<_> = self.asks(opening, |request| {
+        let mut texts: Vec<_> = self.asks(meta, |request| {
             let texts = request.into_iter().flat_map(ChatRequest::lasting);
             texts
                 .filter_map(|(text, mark)| Some((place(text, self.bytes())?, mark)))
@@ -173,21 +177,21 @@ impl Kept {
     }
 
     /// Without its coding, and then as one that has none is kept.
-    fn plain(&self, opening: &Opening) -> Cow<'_, [u8]> {
-        if opening.content_encoding.is_none() {
+    fn plain(&self, meta: &RequestMeta) -> Cow<'_, [u8]> {
+        if meta.content_encoding.is_none() {
             return Cow::Borrowed(self.bytes());
         }
         let mut plain = Vec::new();
-        let limit = opening.max_body.saturating_mul(DECODED);
-        let mut decoder = Decoder::new(opening.content_encoding.as_deref(), limit);
+        let limit = meta.max_body.saturating_mul(DECODED);
+        let mut decoder = Decoder::new(meta.content_encoding.as_deref(), limit);
         decoder.push(self.bytes(), |decoded| plain.extend_from_slice(decoded));
-        if plain.len() > opening.max_body {
-            match Skeleton::of(&plain, opening.max_body) {
+        if plain.len() > meta.max_body {
+            match Skeleton::of(&plain, meta.max_body) {
                 Some(skeleton) => plain = skeleton.finish(),
-                None => plain.truncate(opening.max_body),
+                None => plain.truncate(meta.max_body),
             }
         }
-        if opening.media == Media::Size
+        if meta.media == Media::Size
             && let Some(without) = without_media(&plain)
         {
             plain = without.json;
@@ -211,14 +215,14 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
-    use super::super::question::LONG;
+    use super::super::parsed_request::LONG;
     use super::*;
-    use crate::exchange::tests::opening;
+    use crate::exchange::tests::meta;
     use crate::exchange::{Budget, CallKey};
     use crate::openai::Content;
 
-    fn copied(budget: &Arc<Budget>, text: &str) -> Copied {
-        let mut copied = Copied::new(text.len(), Arc::clone(budget));
+    fn copied(budget: &Arc<Budget>, text: &str) -> BudgetedBuffer {
+        let mut copied = BudgetedBuffer::new(text.len(), Arc::clone(budget));
         copied.push(text.as_bytes());
         copied
     }
@@ -233,7 +237,7 @@ mod tests {
         let long = " ".repeat(100_000);
         for (limit, held) in [(150_000, 150_000), (149_999, 100_000)] {
             let budget = Budget::new(limit);
-            let kept = Kept::of(copied(&budget, &long), true);
+            let kept = CapturedBody::of(copied(&budget, &long), true);
             assert_eq!(budget.held(), held);
             assert_eq!((kept.weight(), kept.is_cut()), (held, false));
         }
@@ -245,14 +249,14 @@ mod tests {
             r#"{"messages":[{"content":[{"image_url":{"url":"[image image/png, 3 kB]"}}]}]}"#;
         let budget = Budget::new(1 << 20);
         let [first, other] =
-            ["aZ0+", "aZ0-"].map(|data| Kept::of(copied(&budget, &body(data)), false));
+            ["aZ0+", "aZ0-"].map(|data| CapturedBody::of(copied(&budget, &body(data)), false));
         let clone = first.clone();
         let held = budget.held();
         assert_eq!(first.bytes(), LEAN.as_bytes());
         assert_eq!(clone.bytes().as_ptr(), first.bytes().as_ptr(), "made once");
         assert_eq!(budget.held(), held + LEAN.len(), "and counted");
         assert_eq!(other.bytes(), first.bytes());
-        let key = |kept: &Kept| CallKey::of(&opening("/"), kept);
+        let key = |kept: &CapturedBody| CallKey::of(&meta("/"), kept);
         assert_ne!(key(&first), key(&other), "one does not repeat the other");
         let mut last = first.clone();
         last.leave_budget();
@@ -260,7 +264,7 @@ mod tests {
         assert_eq!(key(&last), key(&first));
         drop((first, clone, other));
         assert_eq!(budget.held(), 0, "nothing holds what it was made of");
-        let whole = Kept::of(copied(&budget, &body("aZ0+")), true);
+        let whole = CapturedBody::of(copied(&budget, &body("aZ0+")), true);
         assert_eq!(
             (whole.bytes(), whole.media_hash()),
             (body("aZ0+").as_bytes(), None)
@@ -275,25 +279,23 @@ mod tests {
         asking(&format!(r#"{{"content":"{}"}}"#, "long ".repeat(LONG)))
     }
 
-    fn model(kept: &Kept, opening: &Opening) -> Option<String> {
-        kept.asks(opening, |request| {
-            Some(request?.model.as_deref()?.to_owned())
-        })
+    fn model(kept: &CapturedBody, meta: &RequestMeta) -> Option<String> {
+        kept.asks(meta, |request| Some(request?.model.as_deref()?.to_owned()))
     }
 
     #[test]
     fn a_long_body_is_read_once_for_all_who_share_it() {
-        let (opening, kept) = (opening("/v1/chat/completions"), Kept::from(&*long()));
+        let (meta, kept) = (meta("/v1/chat/completions"), CapturedBody::from(&*long()));
         assert!(!kept.question.was_kept());
-        let first = kept.clone().asks(&opening, |request| {
+        let first = kept.clone().asks(&meta, |request| {
             request.map(|request| ptr::from_ref(request).addr())
         });
         assert!(kept.question.was_kept());
-        let again = kept.asks(&opening, |request| {
+        let again = kept.asks(&meta, |request| {
             request.map(|request| ptr::from_ref(request).addr())
         });
         assert_eq!(again, first);
-        assert_eq!(model(&kept, &opening).as_deref(), Some("gpt-4o"));
+        assert_eq!(model(&kept, &meta).as_deref(), Some("gpt-4o"));
     }
 
     #[test]
@@ -310,8 +312,8 @@ mod tests {
             (asking("{}"), true),
             ("x".repeat(LONG), false),
         ] {
-            let kept = Kept::from(&*text);
-            assert_eq!(model(&kept, &opening("/")).is_some(), says);
+            let kept = CapturedBody::from(&*text);
+            assert_eq!(model(&kept, &meta("/")).is_some(), says);
             assert!(!kept.question.was_kept(), "{}", &text[..40]);
         }
     }
@@ -320,12 +322,12 @@ mod tests {
     fn a_compressed_body_is_read_without_its_coding() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
         encoder.write_all(long().as_bytes()).unwrap();
-        let kept = Kept::new(encoder.finish().unwrap().into(), false);
-        let opening = Opening {
+        let kept = CapturedBody::new(encoder.finish().unwrap().into(), false);
+        let meta = RequestMeta {
             content_encoding: Some("gzip".to_owned()),
-            ..opening("/")
+            ..meta("/")
         };
-        assert_eq!(model(&kept, &opening).as_deref(), Some("gpt-4o"));
+        assert_eq!(model(&kept, &meta).as_deref(), Some("gpt-4o"));
         assert!(!kept.question.was_kept());
     }
 
@@ -338,13 +340,13 @@ mod tests {
         ));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text.as_bytes()).unwrap();
-        let kept = Kept::new(encoder.finish().unwrap().into(), false);
-        let opening = Opening {
+        let kept = CapturedBody::new(encoder.finish().unwrap().into(), false);
+        let meta = RequestMeta {
             content_encoding: Some("gzip".to_owned()),
             max_body: 50_000,
-            ..opening("/")
+            ..meta("/")
         };
-        kept.asks(&opening, |request| {
+        kept.asks(&meta, |request| {
             let request = request.unwrap();
             assert!(!request.incomplete);
             let said: Vec<_> = request
@@ -368,35 +370,35 @@ mod tests {
         let body = format!(
             r#"{{"tools":["{tools}"],"messages":[{{"content":"{system}"}},{{"content":"short"}},{{"content":{parts}}},{{"content":"{said}"}}]}}"#
         );
-        let kept = Kept::from(&*body);
-        let found = kept.lasting(&opening("/"));
+        let kept = CapturedBody::from(&*body);
+        let found = kept.lasting(&meta("/"));
         let texts: Vec<_> = found
             .iter()
             .map(|(range, _)| &body[range.clone()])
             .collect();
         assert_eq!(texts, [&*format!(r#"["{tools}"]"#), &system, &parts, &said]);
         for (range, mark) in found {
-            assert_eq!(Mark::of(&body[range]), Some(mark));
+            assert_eq!(ContentHash::of(&body[range]), Some(mark));
         }
     }
 
     #[test]
     fn nothing_lasts_in_a_body_that_is_short_coded_or_mostly_something_else() {
         let long = long();
-        let coded = Opening {
+        let coded = RequestMeta {
             content_encoding: Some("gzip".to_owned()),
-            ..opening("/")
+            ..meta("/")
         };
-        assert_eq!(Kept::from(&*long).lasting(&opening("/")).len(), 1);
+        assert_eq!(CapturedBody::from(&*long).lasting(&meta("/")).len(), 1);
         let other = long.replace("]}", &format!(r#"],"user":"{}"}}"#, "x".repeat(6 * LONG)));
         let short = asking(r#"{"content":"short"}"#);
-        for (text, opening) in [
+        for (text, meta) in [
             (&long, &coded),
-            (&other, &opening("/")),
-            (&short, &opening("/")),
-            (&"x".repeat(2 * LONG), &opening("/")),
+            (&other, &meta("/")),
+            (&short, &meta("/")),
+            (&"x".repeat(2 * LONG), &meta("/")),
         ] {
-            assert_eq!(Kept::from(&**text).lasting(opening), []);
+            assert_eq!(CapturedBody::from(&**text).lasting(meta), []);
         }
     }
 }

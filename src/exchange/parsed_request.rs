@@ -12,7 +12,7 @@ use crate::openai::{ChatRequest, NotAnObject};
 /// Shortest body, in bytes, of which it is kept what was read.
 pub(super) const LONG: usize = 16 << 10;
 
-/// Kept is what takes no more memory than this part of the body: not what was read of a million empty messages.
+/// CapturedBody is what takes no more memory than this part of the body: not what was read of a million empty messages.
 const SHARE: usize = 2;
 
 self_cell!(
@@ -28,15 +28,15 @@ self_cell!(
 
 /// What a body asks, as soon as it was read; none where it is not kept. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Question(Option<Arc<OnceLock<Option<Read>>>>);
+pub(super) struct ParsedRequestCache(Option<Arc<OnceLock<Option<Read>>>>);
 
-impl Question {
+impl ParsedRequestCache {
     /// Of a body that is read anew each time.
-    pub(super) const NOT_KEPT: Question = Question(None);
+    pub(super) const NOT_KEPT: ParsedRequestCache = ParsedRequestCache(None);
 
     /// Of this body, which nobody has read yet.
     pub(super) fn of(body: &Bytes) -> Self {
-        Question((body.len() >= LONG).then(Arc::default))
+        ParsedRequestCache((body.len() >= LONG).then(Arc::default))
     }
 
     /// Whether what is read is kept.
