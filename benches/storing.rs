@@ -3,24 +3,28 @@
 //! The rule: a group is told as the capture and the exporter would tell it, and is over when the disk has all of it. The store is small
 //! enough to be full soon, so that making room is part of it, as it is in a gateway that has run for a day.
 //!
-//! `cargo bench --bench storing` runs all; `-- 1KB` after it, those with that in their name.
+//! Two lines behind the criterion part say how long a start takes with 1 GiB in the store: of long requests, and of very many small ones.
+//!
+//! `cargo bench --bench storing` runs all; `-- 1KB` after it, those with that in their name; `-- start`, the starts alone.
 
 #![expect(
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a bench that cannot go on says why and stops"
 )]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use spangate::capture::worker::{self, Sink, Worker};
-use spangate::capture::{Begun, Capture, Journal};
-use spangate::exchange::{Budget, CapturedBody, Exchange, ExchangeId, RequestMeta};
-use spangate::runs::FinishedSpan;
-use spangate::span::{Placement, TraceId};
-use spangate::store::{Settings, Settled, Store};
+use spangate::internals::capture::{Capture, CaptureSettings, ExchangeSink};
+use spangate::internals::exchange::{Budget, CapturedBody, Exchange, ExchangeId, RequestMeta};
+use spangate::internals::runs::FinishedSpan;
+use spangate::internals::span::{Placement, TraceId};
+use spangate::internals::store::{Replay, Settings, Settled, Store};
+use tokio::runtime::Runtime;
 
 use samples::{exchange, meta, request};
 use words::Words;
@@ -35,59 +39,44 @@ const SIZES: [(&str, usize); 3] = [("1KB", 1 << 10), ("20KB", 20 << 10), ("200KB
 /// Exchanges that are told together: what gathers while the writer lingers, at some thousands a second.
 const GROUP: u64 = 32;
 
-/// Keeps what the capture tells a store.
-#[derive(Default)]
-struct Beginnings(Mutex<Vec<Begun>>);
+/// Keeps the meta that the capture gives a store.
+#[derive(Clone, Default)]
+struct Beginnings(Arc<Mutex<Option<Started>>>);
 
-impl Journal for Beginnings {
-    fn began(&self, begun: Begun) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(begun);
-    }
-
-    fn asked(&self, _: &Arc<RequestMeta>, _: CapturedBody) {}
-}
+type Started = (Arc<RequestMeta>, u64, CapturedBody);
 
 /// Exchanges are made by hand here, so nothing is done with the ones that the capture makes.
-struct Nobody;
+impl ExchangeSink for Beginnings {
+    fn recover(&self) {}
 
-impl Sink for Nobody {
-    fn begin(&mut self) {}
+    fn started(&self, meta: &Arc<RequestMeta>, started_ns: u64, body: Option<CapturedBody>) {
+        if let Some(body) = body {
+            let started = (Arc::clone(meta), started_ns, body);
+            *self.0.lock().unwrap() = Some(started);
+        }
+    }
 
-    fn asked(&mut self, _: Arc<RequestMeta>, _: u64, _: CapturedBody) {}
+    fn settled(&self, _: Exchange) {}
 
-    fn settled(&mut self, _: Exchange) {}
-
-    fn rest(&mut self) -> Option<Instant> {
+    fn on_idle(&self, _: usize) -> Option<Instant> {
         None
     }
 
-    fn close(&mut self) {}
+    fn close(&self) {}
 }
 
 /// Makes groups of exchanges that begin with a capture of their own.
 struct Source {
-    beginnings: Arc<Beginnings>,
-    capture: Capture,
-    _worker: Worker,
     body: Bytes,
     number: u64,
 }
 
 /// An exchange from both its ends.
-type Told = (Begun, Arc<Exchange>);
+type Told = (Started, Arc<Exchange>);
 
 impl Source {
     fn new(size: usize) -> Self {
-        let beginnings = Arc::new(Beginnings::default());
-        let journal = Arc::clone(&beginnings) as Arc<dyn Journal>;
-        let (capture, worker) = worker::start(Budget::new(1 << 30), journal, Nobody).unwrap();
         Source {
-            beginnings,
-            capture,
-            _worker: worker,
             body: request(&mut Words::new(), size).into(),
             number: 0,
         }
@@ -99,28 +88,39 @@ impl Source {
 
     fn one(&mut self) -> Told {
         self.number += 1;
-        let (mut asked, _answered) = self.capture.open(meta(), Some(self.body.len() as u64));
+        let beginnings = Beginnings::default();
+        let settings = CaptureSettings {
+            budget: Budget::new(1 << 30),
+            workers: 1,
+            partition: |_| 0,
+            last_moment: None,
+            on_dropped: Box::new(|| ()),
+        };
+        let (capture, workers) = Capture::start(settings, beginnings.clone()).unwrap();
+        let (mut asked, answered) = capture.open(meta(), Some(self.body.len() as u64));
         asked.data(&self.body);
         asked.complete();
-        let begun = self.beginnings.0.lock().unwrap().pop().unwrap();
+        drop(answered);
+        workers.finish();
+        let started = beginnings.0.lock().unwrap().take().unwrap();
         let text = String::from_utf8(self.body.to_vec()).unwrap();
         let mut exchange = Arc::into_inner(exchange(self.number, text)).unwrap();
-        exchange.meta = Arc::clone(&begun.meta);
-        (begun, Arc::new(exchange))
+        exchange.meta = Arc::clone(&started.0);
+        (started, Arc::new(exchange))
     }
 }
 
-/// Tells the store all of a group, and waits until it is written.
-async fn tell(store: &Arc<Store>, group: Vec<Told>) {
+/// Tells the store all of a group, and waits until it is written and, where it `is_posted`, accepted.
+async fn tell(store: &Arc<Store>, group: Vec<Told>, is_posted: bool) {
     let mut ids: Vec<ExchangeId> = Vec::with_capacity(group.len());
-    for (begun, exchange) in group {
-        store.began(begun);
+    for ((meta, started_ns, body), exchange) in group {
+        store.started(&meta, started_ns, Some(body));
         store.ended(&exchange);
         ids.push(exchange.meta.id);
         let place = Placement {
             trace_id: TraceId([1; 16]),
             parent_span_id: None,
-            start_ns: exchange.started_ns,
+            start_steady_ns: exchange.started_ns,
             wall_offset_ns: 0,
             events: Vec::new(),
             notes: Vec::new(),
@@ -129,9 +129,9 @@ async fn tell(store: &Arc<Store>, group: Vec<Told>) {
         };
         store.add(FinishedSpan::Call { exchange, place });
     }
-    store.released(ids);
+    store.finished(ids);
     written(store).await;
-    while let Some(batch) = store.take(512, 1 << 20) {
+    while is_posted && let Some(batch) = store.take(512, 1 << 20) {
         if let Some(loaded) = batch.load().await {
             loaded.settle(&Settled::default());
         }
@@ -139,33 +139,39 @@ async fn tell(store: &Arc<Store>, group: Vec<Told>) {
     written(store).await;
 }
 
-/// Questions are answered after everything that was told before is written.
+/// A replay of nothing waits until everything that was told before is written.
 async fn written(store: &Store) {
-    store.refused(1).await.unwrap();
+    while store.replay(Replay::Refused).await.is_none() {}
+}
+
+fn settings(dir: &Path, max_size: u64) -> Settings {
+    Settings {
+        dir: Some(dir.to_owned()),
+        max_size,
+        max_age: Duration::from_hours(24),
+        max_memory: 64 << 20,
+        exports: true,
+    }
+}
+
+fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().build().unwrap()
 }
 
 fn groups(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let mut group = criterion.benchmark_group("store");
     group.sample_size(20);
     for (name, size) in SIZES {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            dir: Some(dir.path().to_owned()),
-            max_size: 256 << 20,
-            max_age: Duration::from_hours(24),
-            max_memory: 64 << 20,
-            exports: true,
-        };
-        let (store, writing) = Store::open(settings).unwrap();
+        let (store, writing) = Store::open(&settings(dir.path(), 256 << 20)).unwrap();
         let mut source = Source::new(size);
         group.throughput(Throughput::Elements(GROUP));
         group.bench_function(BenchmarkId::new("32_exchanges", name), |bencher| {
             bencher.iter_batched(
                 || source.group(),
-                |group| runtime.block_on(tell(&store, group)),
+                |group| runtime.block_on(tell(&store, group, true)),
                 BatchSize::PerIteration,
             );
         });
@@ -180,5 +186,34 @@ fn groups(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(storing, groups);
+/// Starts with a full store whose spans wait: one run to fill it, and the best of three starts.
+fn starts(_: &mut Criterion) {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    if !wanted.starts_with("--") && !wanted.is_empty() && !"start".contains(&wanted) {
+        return;
+    }
+    for (name, size) in [SIZES[0], SIZES[2]] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = || settings(dir.path(), 1 << 30);
+        let (store, writing) = Store::open(&settings()).unwrap();
+        let mut source = Source::new(size);
+        while store.state().bytes < 1000 << 20 {
+            runtime().block_on(tell(&store, source.group(), false));
+        }
+        store.close();
+        writing.finish();
+        let mut best = (Duration::MAX, 0);
+        for _ in 0..3 {
+            let began = Instant::now();
+            let (store, writing) = Store::open(&settings()).unwrap();
+            best = best.min((began.elapsed(), store.counts().pending));
+            store.close();
+            writing.finish();
+        }
+        let (time, spans) = best;
+        println!("start with 1 GiB, {name}: {time:.1?}, {spans} spans wait");
+    }
+}
+
+criterion_group!(storing, groups, starts);
 criterion_main!(storing);

@@ -1,122 +1,145 @@
 //! What must not be lost: exchanges under way, spans that Respan has not yet accepted, and the account of all spans ever made.
 //!
-//! Whoever tells the store something never waits. Spans are in memory, counted, and on their way to the exporter at once; behind that, one
-//! thread writes everything into SQLite (`writer`, `database`), so that a crash loses nothing, and memory need not hold what waits for long.
+//! Callers never wait for the store. Spans are in memory, counted, and on their way to the exporter at once; behind that, one thread (`writer`)
+//! appends everything to a log of records, so that a crash loses nothing, and memory need not hold what waits for long.
 //!
 //! ```text
-//!  capture ──began, asked──► inbox ──► writer ──► spangate.db, and what is long beside it
-//!  runs ──ended, released──►   ▲          │
-//!    └──────add──► queue ──span┘   saved  │ found again
-//!                    ▲ │ ◄────────────────┘
-//!               settle │ take
-//!                    export
+//!  pipeline ──started, ended, span, finished──► commands ──► writer ──► log: segment files, each with an index file
+//!                      │                            ▲           │ saved       ▲ positions from the index, then `pread`
+//!                      └──► queue ──take──► export ─┘ acked     ▼             │
+//!                             ▲ ◄────────────────────────────── queue       reader (export, viewer, recovery)
 //! ```
-//!
-//! Whoever wants to see what is stored reads the rows beside all this (`reading`): over a connection of its own where there is a file.
 //!
 //! At every moment, to the last span, `created = exported + rejected + dropped (by reason) + pending`: queue and account live behind one lock.
 //! Spans found at the start count as created. Spans that began while there was no destination are none of these: they are counted as kept, and
-//! leave only when they are replayed, which creates them. A span is sent once it is written down, as long as the disk takes anything in time; it leaves
-//! memory only then, and the newest first. Where the disk takes nothing, spans stay in memory, bounded, the oldest dropped and counted, and
+//! leave only when they are replayed, which creates them. A span is sent once its record is written, or a second after it was taken to be sent. It leaves
+//! memory only once it is written, the newest first. Where the disk takes nothing, spans stay in memory, bounded, the oldest dropped and counted, and
 //! are written as soon as it does.
 //!
-//! # Layout
+//! # Files
 //!
-//! | table | a row is | written | gone |
-//! |---|---|---|---|
-//! | `begun` | an exchange: its id, when it began, what was known then (JSON), the request's body (V) if it was whole by then; and a number below which no span of it is | within 20 ms | with its span |
-//! | `asked` | the body (V) of a request that was not whole by then | when it is | with its span |
-//! | `ended` | how an exchange ended, and the reply (V) | when it did | with its span |
-//! | `released` | numbers of exchanges, from the first to the last, that are done with; any other is told again at the start (without `ended`, as recovered) | when they are | when it becomes part of another, or its exchanges are gone |
-//! | `spans` | a span: a call's place (V), its content being its exchange's; any other span whole (V); a summary for lists (JSON), and its weight in bytes | when it is made | when room is needed, or it is too old |
-//! | `settled` | numbers of spans, from the first to the last, that were accepted, refused or dropped; any other is yet to be sent | when they are | when it becomes part of another, or its spans are gone; divided by a span that is sent again |
-//! | `kept` | numbers of spans, from the first to the last, that were made while there was no destination; they count as settled, and as accepted where room is needed | when the span is made | on a replay, or with the span |
-//! | `refused` | a span that Respan refused for good, and why | when it is | when room is needed, it is too old, or on a replay |
-//! | `agents` | the name of the agents that have a system message, by its hash; none where several have it | when it is learned | never |
-//! | `segments` | a file of values beside the database: what is known of it | with the values | with the last of its values |
-//! | `meta` | which file this is; and since when spans have a destination (`exports_since`, nanoseconds, null while they have none) | once; when that changes | never |
+//! `store.dir` holds `lock`, which the process that uses it holds, and the directory `log-1` of this layout. Segments are called by a number that
+//! grows and a random mark; `record` has the form of a record, `index_file` that of an index file. Only the last segment is written to.
 //!
-//! What is marked V is a value that may be long: `blob` has its form. A long one is not in its row, but beside the database, in a file of many:
-//! `values` tells how. Bodies are written once, and texts that come again in them once for many. `user_version` of the file is the layout's version, `application_id` says that it is
-//! spangate's. `lock` in the same directory is held by the process that uses it.
+//! | record | holds | written |
+//! |---|---|---|
+//! | `Started` | what is known of an exchange when it begins, and its request | within 20 ms, once the request is whole; before that without it, if it takes longer |
+//! | `Ended` | how it ended, when, and the reply as it was read | when it settled |
+//! | `Span`, `KeptSpan` | a finished span: of an exchange its placement, and where the records of the exchange are; any other one whole | when it is made |
+//! | `Text` | a text of the requests behind it | before the first of them |
+//! | `Change` | what became of spans and exchanges, names that were learned | with the next group |
+//! | `Checkpoint` | the sum of all changes | at the head of each segment |
+//!
+//! 1. A record is valid by itself, and the bytes of a written record never change.
+//! 2. A record refers to records before it only: a `Span` to its exchange in any segment, a request to texts in its own.
+//! 3. A span goes with its home, the oldest segment that has a part of it. Segments go whole, the oldest first. A span that waits in memory, too,
+//!    stays there when its home makes room.
+//! 4. An exchange is finished once its run is closed and all of its spans are written. Any other is told again at the next start.
+//! 5. A span is pending unless a change says otherwise, or it is a `KeptSpan` that was not requeued.
+//! 6. What a group of records changes is seen by readers only after the group is written.
+//! 7. A segment gets its index file once it is synced, so that no index speaks of bytes that a power cut took.
+//! 8. A segment is written on only where its checkpoint is whole.
+//! 9. Numbers of spans and exchanges are not given again, also where their records are damaged: changes speak of them.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc,
+};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 
-use crate::capture::{Begun, Journal};
-use crate::clock::Moment;
 use crate::exchange::{CapturedBody, Exchange, ExchangeId, RequestMeta};
-use crate::runs::{FinishedSpan, Prompt};
-use crate::span::Span;
+use crate::runs::FinishedSpan;
 
 mod batch;
-mod blob;
-mod book;
-mod checkpoint;
+mod codec;
+mod commands;
 mod counts;
-mod database;
-mod directory;
-mod group;
-mod inbox;
-mod kept;
+mod disk;
+mod index;
+mod index_file;
+mod ledger;
+mod log;
+mod open;
 mod queue;
 mod ranges;
-mod reading;
-mod record;
+mod reader;
+pub(crate) mod record;
 mod recovery;
-mod retention;
-mod schema;
+mod replay;
+mod segment;
 mod settings;
 mod summary;
+mod sync;
 #[cfg(test)]
 mod tests;
-mod values;
+mod texts;
 mod writer;
+mod writer_reports;
 
-pub use batch::{Batch, Loaded, Settled};
-pub use counts::{Counts, DropReason};
-pub use database::Refused;
-pub use kept::Replay;
-pub use reading::{Position, Reader, Row, Unavailable};
-pub use recovery::Recovered;
-pub use settings::{OpenError, Settings, StoreState};
-pub use summary::{Kind, Summary};
+pub use batch::Settled;
+pub(crate) use batch::{Batch, Loaded};
+pub use counts::DropReason;
+pub(crate) use counts::SpanCounts;
+pub(crate) use ledger::RefusedSpan;
+pub(crate) use reader::{SpanReader, SpanRow, StorePosition, Unavailable};
+pub(crate) use recovery::Recovered;
+pub use replay::Replay;
+pub use settings::Settings;
+pub(crate) use settings::{OpenError, StoreState};
+pub(crate) use summary::SpanKind;
+pub use summary::SpanSummary;
 
-use blob::Unreadable;
-use database::Found;
-use directory::Directory;
-use inbox::{Inbox, Note, Question};
-use queue::{NewSpan, Queue, Taken};
-use reading::News;
+use commands::{CommandQueue, WriteCommand};
+use disk::{Directory, Disk, MemoryDisk};
+use index::{ReadError, RecordIndex};
+use ledger::Ledger;
+use log::Log;
+use queue::{SpanQueue, TakenSpan};
 use recovery::Unfinished;
-use writer::Writer;
+use sync::Syncer;
+use writer::{OpenOutcome, Writer};
 
 /// Of the spans that wait, so many bytes stay in memory although they are written down.
 const KEEP: usize = 16 << 20;
+/// How long a start waits for the disk. After that, it goes on as with one that takes nothing.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+/// A disk that has not answered for so long takes nothing.
+const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+/// The same of syncs, which a busy disk answers late.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the exporter waits for spans to be read.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What must not be lost.
 pub struct Store {
-    queue: Mutex<Queue>,
-    inbox: Inbox,
+    queue: Mutex<SpanQueue>,
+    commands: CommandQueue,
+    index: Arc<RwLock<RecordIndex>>,
     state: Mutex<StoreState>,
+    disk_calls: Mutex<DiskCalls>,
     unfinished: Mutex<Unfinished>,
-    agents: Mutex<Vec<(Prompt, Option<String>)>>,
+    agents: Mutex<Vec<(crate::runs::PromptHash, Option<String>)>>,
     /// Rung when as much waits as the exporter asked for.
     enough: Notify,
     /// Rung when a span is set aside.
     set_aside: Notify,
-    /// What readers have to know of the rows.
-    news: News,
-    /// The database's file; none in memory.
-    file: Option<PathBuf>,
+    /// Counts how often spans were written.
+    written: watch::Sender<u64>,
+    /// What is written outlives the process.
+    is_durable: bool,
     max_memory: usize,
     keep: usize,
+}
+
+/// Since when calls to the disk are under way.
+#[derive(Debug, Default)]
+struct DiskCalls {
+    write: Option<std::time::Instant>,
+    sync: Option<std::time::Instant>,
 }
 
 /// The thread that writes.
@@ -124,7 +147,8 @@ pub struct Store {
 pub struct Writing(JoinHandle<()>);
 
 impl Writing {
-    /// Waits until everything that was told is written, as far as the disk lets it, and the database is closed. Call [`Store::close`] before.
+    /// Waits until everything that was told is written and synced, as far as the disk lets it. Call [`Store::close`] before. A disk that does not
+    /// answer holds it up for ever.
     pub fn finish(self) {
         if self.0.join().is_err() {
             tracing::error!("the store's thread ended by a panic; please report this");
@@ -133,65 +157,94 @@ impl Writing {
 }
 
 impl Store {
-    /// Opens the store, or makes it where there is none, and starts its thread. A disk that takes nothing does not stop it: then everything
+    /// Opens the store, or makes it where there is none, and starts its threads. A disk that takes nothing does not stop it: then everything
     /// stays in memory until the disk does.
     ///
     /// # Errors
     /// When another process uses the directory, or the system gives no thread.
-    pub fn open(settings: Settings) -> Result<(Arc<Self>, Writing), OpenError> {
-        let directory = match &settings.dir {
-            Some(dir) => Some(
-                Directory::take(dir).map_err(|directory::Taken| OpenError::Taken(dir.clone()))?,
-            ),
-            None => None,
+    pub fn open(settings: &Settings) -> Result<(Arc<Self>, Writing), OpenError> {
+        let disk: Arc<dyn Disk> = match &settings.dir {
+            Some(dir) => Arc::new(Directory::new(dir)),
+            None => Arc::<MemoryDisk>::default(),
         };
-        let mut store = Self::with(Inbox::default(), settings.max_memory);
-        store.file = directory.as_ref().map(Directory::database);
+        let (store, writing) = Self::open_on(disk, settings)?;
+        Ok((store, writing))
+    }
+
+    fn open_on(
+        disk: Arc<dyn Disk>,
+        settings: &Settings,
+    ) -> Result<(Arc<Self>, Writing), OpenError> {
+        let mut store = Self::with(CommandQueue::default(), settings.max_memory);
+        store.is_durable = settings.dir.is_some();
         store.lock().exports_since = settings.exports.then_some(0);
         let store = Arc::new(store);
-        let writer = Writer::new(Arc::clone(&store), settings, directory);
-        if let Err(trouble) = store.look_back(&writer) {
-            tracing::warn!(
-                ?trouble,
-                "what was unfinished cannot be read now and is told at the next start"
-            );
+        let syncer = Syncer::start(Arc::clone(&disk)).map_err(OpenError::Thread)?;
+        let log = Log::new(disk, Arc::clone(&store.index), settings.bounds());
+        let writer = Writer::new(Arc::clone(&store), log, syncer);
+        let (opened, outcome) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run(&opened))
+            .map_err(OpenError::Thread)?;
+        match outcome.recv_timeout(START_PATIENCE) {
+            Ok(OpenOutcome::Taken) => {
+                return Err(OpenError::Taken(settings.dir.clone().unwrap_or_default()));
+            }
+            Ok(OpenOutcome::Opened) => {}
+            Err(_) => store.fails("the disk does not answer".to_owned()),
         }
-        let thread = writer.start().map_err(OpenError::Thread)?;
+        if store.lock().is_readable {
+            return Ok((store, Writing(thread)));
+        }
+        store.number_above_files();
         Ok((store, Writing(thread)))
     }
 
     /// A store in memory alone, of at most about `max_memory` bytes of spans: nothing is written down, and nothing found again.
     pub fn volatile(max_memory: usize) -> Self {
-        let store = Self::with(Inbox::deaf(), max_memory);
-        store.gives();
+        let store = Self::with(CommandQueue::unread(), max_memory);
+        store.lock().is_readable = true;
         store
     }
 
-    fn with(inbox: Inbox, max_memory: usize) -> Self {
+    fn with(commands: CommandQueue, max_memory: usize) -> Self {
         Store {
-            queue: Mutex::new(Queue::new()),
-            inbox,
+            queue: Mutex::new(SpanQueue::new()),
+            commands,
+            index: Arc::new(RwLock::new(RecordIndex::new(Ledger::new(Some(0))))),
             state: Mutex::default(),
+            disk_calls: Mutex::default(),
             unfinished: Mutex::default(),
             agents: Mutex::default(),
             enough: Notify::new(),
             set_aside: Notify::new(),
-            news: News::default(),
-            file: None,
+            written: watch::Sender::default(),
+            is_durable: false,
             max_memory,
             keep: KEEP.min(max_memory / 2),
         }
     }
 
-    /// An exchange is over.
-    pub fn ended(&self, exchange: &Arc<Exchange>) {
-        self.inbox.tell(Note::Ended(Arc::clone(exchange)));
+    /// An exchange began; `body` is its request, if that is whole. Say it again when it is whole later.
+    pub fn started(&self, meta: &Arc<RequestMeta>, started_ns: u64, body: Option<CapturedBody>) {
+        self.commands.send(WriteCommand::Started {
+            meta: Arc::clone(meta),
+            started_ns,
+            body,
+        });
     }
 
-    /// These exchanges are done with: a start need not tell them again. Say so after the last of their spans was added.
-    pub fn released(&self, exchanges: Vec<ExchangeId>) {
+    /// An exchange is over.
+    pub fn ended(&self, exchange: &Arc<Exchange>) {
+        self.commands
+            .send(WriteCommand::Ended(Arc::clone(exchange)));
+    }
+
+    /// The runs of these exchanges are closed: a start need not tell them again. Say so after the last of their spans was added.
+    pub fn finished(&self, exchanges: Vec<ExchangeId>) {
         if !exchanges.is_empty() {
-            self.inbox.tell(Note::Released(exchanges));
+            self.commands.send(WriteCommand::Finished(exchanges));
         }
     }
 
@@ -204,20 +257,44 @@ impl Store {
         let mut queue = self.lock();
         let added = queue.add(made, weight, Instant::now(), self.max_memory);
         self.ring_when_enough(&mut queue);
-        drop(queue);
+        // Under the lock, so that spans are written in the order of their numbers.
         if let Some(span) = added {
-            self.inbox.tell(Note::Span(span));
+            self.commands.send(WriteCommand::Span(span));
         }
     }
 
+    /// An exchange began that is not observed, for capture has no room for it: its span counts as made and dropped.
+    pub fn dropped(&self) {
+        self.lock().never_made(DropReason::Capture);
+    }
+
     /// The account, all of it from one moment.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> SpanCounts {
         self.lock().counts
     }
 
     /// How the store is doing.
     pub fn state(&self) -> StoreState {
-        lock(&self.state).clone()
+        let mut state = lock(&self.state).clone();
+        state.kept = self.kept();
+        let calls = lock(&self.disk_calls);
+        let stuck = |since: Option<std::time::Instant>, patience| {
+            since
+                .map(|since| since.elapsed())
+                .filter(|time| *time > patience)
+        };
+        let stuck = stuck(calls.write, WRITE_PATIENCE).or(stuck(calls.sync, SYNC_PATIENCE));
+        if let (None, Some(time)) = (&state.failing, stuck) {
+            let since = SystemTime::now().checked_sub(time);
+            let why = format!("the disk has not answered for {} s", time.as_secs());
+            state.failing = Some((since.unwrap_or(SystemTime::UNIX_EPOCH), why));
+        }
+        state
+    }
+
+    /// Changes whenever spans were written.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
     }
 
     /// When the span that waits longest became waiting; none when nothing waits.
@@ -263,26 +340,43 @@ impl Store {
 
     /// Nothing more will be told: the thread ends once everything is written.
     pub fn close(&self) {
-        self.inbox.close();
+        self.commands.close();
     }
 
-    /// What was taken from the database alone, read; none of what it does not give any more.
-    async fn find(&self, seqs: &[u64]) -> Option<Vec<Option<FinishedSpan>>> {
-        let mut made = Vec::with_capacity(seqs.len());
-        for seqs in seqs.chunks(inbox::AT_ONCE) {
-            let (reply, answer) = oneshot::channel();
-            self.inbox.ask(Question::Find(seqs.to_vec(), reply));
-            let found = answer.await.ok().flatten()?.into_iter();
-            made.extend(found.map(|found| found.and_then(|found| read(&found).ok())));
+    /// Spans that only the log has, read; none of what it does not give any more. Nothing where the disk gives nothing now.
+    async fn find(&self, seqs: Vec<u64>) -> Option<Vec<Option<FinishedSpan>>> {
+        let index = Arc::clone(&self.index);
+        let reading = tokio::task::spawn_blocking(move || {
+            let find = |seq: &u64| {
+                let entry = index.read().unwrap_or_else(PoisonError::into_inner);
+                let Some(entry) = entry.spans().get(seq).copied() else {
+                    return Ok(None);
+                };
+                match reader::read_span(&index, entry, true) {
+                    Ok(span) => Ok(Some(span)),
+                    Err(ReadError::Damaged) => Ok(None),
+                    Err(ReadError::Disk(error)) => Err(error),
+                }
+            };
+            seqs.iter().map(find).collect::<Result<Vec<_>, _>>()
+        });
+        match timeout(READ_PATIENCE, reading).await {
+            Ok(Ok(Ok(found))) => Some(found),
+            Ok(Ok(Err(error))) => {
+                self.gives_nothing(error.to_string());
+                None
+            }
+            Ok(Err(_)) => None,
+            Err(_) => {
+                self.gives_nothing("the disk does not answer".to_owned());
+                None
+            }
         }
-        Some(made)
     }
 
-    /// Returns when what was told before is written, or some of what there is to catch up with. False where the disk takes nothing.
-    async fn is_writing(&self) -> bool {
-        let (reply, answer) = oneshot::channel();
-        self.inbox.ask(Question::IsWriting(reply));
-        answer.await.unwrap_or(false)
+    /// Whether what is told is written, as far as anybody knows.
+    fn is_writing(&self) -> bool {
+        self.state().failing.is_none() && self.commands.is_read()
     }
 
     /// How many spans only memory has.
@@ -292,33 +386,44 @@ impl Store {
 
     /// Whether all that waits outlives this process.
     pub fn is_on_disk(&self) -> bool {
-        self.file.is_some() && self.unsaved_count() == 0
+        self.is_durable && self.unsaved_count() == 0
     }
 
-    fn settle(&self, taken: &[Taken], settled: &Settled) {
+    fn settle(&self, taken: &[TakenSpan], spans: &[Arc<FinishedSpan>], settled: &Settled) {
         self.lock().settle(taken, settled.rejected);
-        let seqs = taken.iter().map(|taken| taken.seq).collect();
         let all = settled.rejected >= taken.len() as u64;
-        self.inbox.tell(if all {
-            Note::Refused(seqs, settled.reason.clone().unwrap_or_default())
-        } else {
-            Note::Settled(seqs)
+        if !all {
+            return self.ack(taken);
+        }
+        let reason = settled.reason.as_deref().unwrap_or_default();
+        let at = unix_nanoseconds() / 1_000_000_000;
+        let refused = taken.iter().zip(spans).map(|(taken, span)| RefusedSpan {
+            seq: taken.seq,
+            trace_id: span.trace_id(),
+            span_id: span.span_id(),
+            at,
+            reason: reason.to_owned(),
         });
+        self.commands.send(WriteCommand::Refused(refused.collect()));
     }
 
-    fn lose(&self, taken: &[Taken]) {
-        self.lock().lose(taken, DropReason::Unreadable);
+    fn ack(&self, taken: &[TakenSpan]) {
         let seqs = taken.iter().map(|taken| taken.seq).collect();
-        self.inbox.tell(Note::Settled(seqs));
+        self.commands.send(WriteCommand::Acked(seqs));
     }
 
-    fn put_back(&self, taken: Vec<Taken>) {
+    fn lose(&self, taken: &[TakenSpan]) {
+        self.lock().lose(taken, DropReason::Unreadable);
+        self.ack(taken);
+    }
+
+    fn put_back(&self, taken: Vec<TakenSpan>) {
         let mut queue = self.lock();
         queue.put_back(taken);
         self.ring_when_enough(&mut queue);
     }
 
-    fn put_aside(&self, taken: Vec<Taken>) {
+    fn put_aside(&self, taken: Vec<TakenSpan>) {
         self.lock().put_aside(taken);
         self.set_aside.notify_one();
     }
@@ -329,7 +434,7 @@ impl Store {
         self.ring_when_enough(&mut queue);
     }
 
-    fn ring_when_enough(&self, queue: &mut Queue) {
+    fn ring_when_enough(&self, queue: &mut SpanQueue) {
         if queue
             .wanted
             .is_some_and(|(spans, bytes)| queue.holds(spans, bytes))
@@ -340,131 +445,20 @@ impl Store {
     }
 
     /// Nothing that can panic runs under the lock, so a poisoned one is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, SpanQueue> {
         lock(&self.queue)
+    }
+
+    fn read_index(&self) -> RwLockReadGuard<'_, RecordIndex> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_index(&self) -> RwLockWriteGuard<'_, RecordIndex> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state_of(&self, change: impl FnOnce(&mut StoreState)) {
         change(&mut lock(&self.state));
-    }
-}
-
-/// What the writer has to say.
-impl Store {
-    fn last_seq(&self) -> u64 {
-        self.lock().next_seq - 1
-    }
-
-    fn next_seq_at_least(&self, seq: u64) {
-        let mut queue = self.lock();
-        queue.next_seq = queue.next_seq.max(seq);
-    }
-
-    fn found(&self, spans: Vec<(u64, usize)>) {
-        let mut queue = self.lock();
-        queue.found(spans);
-        self.ring_when_enough(&mut queue);
-    }
-
-    fn saved(&self, seqs: &[u64]) {
-        self.lock().saved(seqs, self.keep);
-        if !seqs.is_empty() {
-            self.news.written();
-        }
-    }
-
-    fn unsaved(&self, last: u64, bytes: usize) -> Vec<NewSpan> {
-        self.lock().unsaved(last, bytes)
-    }
-
-    fn forget_saved(&self) {
-        self.lock().forget_saved();
-    }
-
-    fn only_stored(&self) -> Vec<u64> {
-        self.lock().only_stored()
-    }
-
-    fn waits_in_database_alone(&self, seq: u64) -> bool {
-        self.lock().is_only_stored(seq)
-    }
-
-    fn evict(&self, seqs: &[u64], reason: DropReason) -> Vec<u64> {
-        self.lock().evict(seqs, reason)
-    }
-
-    fn let_go(&self, seqs: &[u64]) -> Vec<u64> {
-        self.lock().let_go(seqs, DropReason::StoreFull)
-    }
-
-    /// There is room again for what was let go of.
-    fn take_back(&self) {
-        self.lock().let_go.clear();
-    }
-
-    fn content_went(&self, spans: u64) {
-        self.state_of(|state| state.content_shed += spans);
-    }
-
-    fn skipped(&self) {
-        self.state_of(|state| state.journal_skipped += 1);
-    }
-
-    fn uses(&self, bytes: u64) {
-        self.state_of(|state| state.bytes = bytes);
-    }
-
-    /// What only the database has can be read.
-    fn gives(&self) {
-        let mut queue = self.lock();
-        queue.readable = true;
-        self.ring_when_enough(&mut queue);
-        drop(queue);
-        self.set_aside.notify_one();
-    }
-
-    fn takes_nothing(&self, why: String) {
-        let mut state = lock(&self.state);
-        if state.failing.is_none() {
-            tracing::error!(
-                why,
-                "the store takes nothing now; spans are kept in memory until it does"
-            );
-        }
-        let since = state
-            .failing
-            .as_ref()
-            .map_or_else(SystemTime::now, |(since, _)| *since);
-        state.failing = Some((since, why));
-    }
-
-    fn gives_and_takes_nothing(&self, why: String) {
-        self.lock().readable = false;
-        self.takes_nothing(why);
-    }
-
-    fn takes(&self) {
-        if lock(&self.state).failing.take().is_some() {
-            tracing::info!("the store works again");
-        }
-    }
-}
-
-impl Journal for Store {
-    fn began(&self, begun: Begun) {
-        self.inbox.tell(Note::Begun(begun));
-    }
-
-    fn asked(&self, meta: &Arc<RequestMeta>, body: CapturedBody) {
-        self.inbox.tell(Note::Asked(Arc::clone(meta), body));
-    }
-
-    fn dropped(&self) {
-        self.lock().never_made(DropReason::Capture);
-    }
-
-    fn last_moment(&self) -> Option<Moment> {
-        Store::last_moment(self)
     }
 }
 
@@ -487,21 +481,10 @@ fn unix_nanoseconds() -> u64 {
         .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0))
 }
 
-/// A span as the database has it.
-fn read(found: &Found) -> Result<FinishedSpan, Unreadable> {
-    match &found.rows {
-        Some(rows) => Ok(FinishedSpan::Call {
-            exchange: Arc::new(rows.exchange(0)?),
-            place: blob::read_facts(&found.record)?,
-        }),
-        None => blob::read_facts::<Span>(&found.record).map(FinishedSpan::from),
-    }
-}
-
 /// What a span weighs, in bytes: about what it takes in memory. On the wire it is longer, as what was asked goes out twice.
 fn weight(made: &FinishedSpan) -> usize {
     match made {
-        FinishedSpan::Call { exchange, .. } => exchange.weight(),
-        FinishedSpan::Span(span) => span.weight(),
+        FinishedSpan::Call { exchange, .. } => exchange.size_estimate(),
+        FinishedSpan::Span(span) => span.size_estimate(),
     }
 }

@@ -4,15 +4,21 @@
 //! does, so no path out of the exporter, a cancelled one included, can lose a span.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Store, Taken};
+use tokio::time::timeout;
+
+use super::{Store, TakenSpan};
 use crate::runs::FinishedSpan;
+
+/// How long a span waits to be written before it is sent.
+const DISK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Spans that were taken from the store and are not settled yet. Never empty.
 #[derive(Debug)]
 pub struct Batch {
     store: Arc<Store>,
-    taken: Vec<Taken>,
+    taken: Vec<TakenSpan>,
     was_aside: bool,
 }
 
@@ -34,7 +40,7 @@ pub struct Settled {
 }
 
 impl Batch {
-    pub(super) fn new(store: Arc<Store>, taken: Vec<Taken>, was_aside: bool) -> Self {
+    pub(super) fn new(store: Arc<Store>, taken: Vec<TakenSpan>, was_aside: bool) -> Self {
         Self {
             store,
             taken,
@@ -47,30 +53,39 @@ impl Batch {
         self.taken.len()
     }
 
-    /// Returns once the database has all of it, so that a crash does not make other spans of it than those that are about to be sent; or the
-    /// disk takes nothing.
+    /// Returns once the log has all of it, so that a crash does not make other spans of it than those that are about to be sent; at the latest
+    /// after a second, or where the disk takes nothing.
     pub async fn written(&self) {
-        while self.is_unsaved() && self.store.is_writing().await {}
+        let mut written = self.store.written();
+        let all_written = async {
+            while self.is_unsaved() && self.store.is_writing() {
+                if written.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        drop(timeout(DISK_PATIENCE, all_written).await);
     }
 
     fn is_unsaved(&self) -> bool {
         self.store.lock().are_unsaved(&self.taken)
     }
 
-    /// Reads what only the database has. What it does not give any more is dropped and counted; when it gives nothing now, the batch goes
+    /// Reads what only the log has. What it does not give any more is dropped and counted; when it gives nothing now, the batch goes
     /// back. None when nothing is left of it.
     pub async fn load(mut self) -> Option<Loaded> {
         self.taken.sort_unstable_by_key(|taken| taken.seq);
-        let here = |taken: &Taken| Some(Arc::clone(&taken.waiting.here.as_ref()?.made));
+        let here = |taken: &TakenSpan| Some(Arc::clone(&taken.waiting.here.as_ref()?.made));
         let mut spans: Vec<Option<Arc<FinishedSpan>>> = self.taken.iter().map(here).collect();
-        let there = self
+        let there: Vec<u64> = self
             .taken
             .iter()
-            .filter(|taken| taken.waiting.here.is_none());
-        let there: Vec<u64> = there.map(|taken| taken.seq).collect();
+            .filter(|taken| taken.waiting.here.is_none())
+            .map(|taken| taken.seq)
+            .collect();
         if !there.is_empty() {
             // They stay in the batch, so that a cancelled task puts them back.
-            let mut found = self.store.find(&there).await?.into_iter();
+            let mut found = self.store.find(there).await?.into_iter();
             for span in spans.iter_mut().filter(|span| span.is_none()) {
                 *span = found.next().flatten().map(Arc::new);
             }
@@ -87,7 +102,7 @@ impl Batch {
             .partition(|(_, span)| span.is_some());
         self.taken = kept.into_iter().map(|(taken, _)| taken).collect();
         if !lost.is_empty() {
-            let lost: Vec<Taken> = lost.into_iter().map(|(taken, _)| taken).collect();
+            let lost: Vec<TakenSpan> = lost.into_iter().map(|(taken, _)| taken).collect();
             self.store.lose(&lost);
         }
     }
@@ -99,20 +114,25 @@ impl Loaded {
         self.spans.iter().map(Arc::as_ref)
     }
 
+    /// The same, for a thread that outlives the batch.
+    pub fn shared_spans(&self) -> Vec<Arc<FinishedSpan>> {
+        self.spans.clone()
+    }
+
     /// How many spans there are.
     pub fn count(&self) -> usize {
         self.spans.len()
     }
 
     #[cfg(test)]
-    pub(super) fn taken(&self) -> &[Taken] {
+    pub(super) fn taken(&self) -> &[TakenSpan] {
         &self.batch.taken
     }
 
     /// Ends the batch: its spans are accepted or refused.
     pub fn settle(mut self, settled: &Settled) {
         let taken = std::mem::take(&mut self.batch.taken);
-        self.batch.store.settle(&taken, settled);
+        self.batch.store.settle(&taken, &self.spans, settled);
         if self.batch.was_aside && settled.rejected == 0 {
             self.batch.store.bring_back_aside();
         }

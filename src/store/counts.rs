@@ -43,7 +43,7 @@ impl DropReason {
 
 /// How many spans there were and what became of them, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct SpanCounts {
     /// FinishedSpan, found at the start or brought back to be sent, the dropped ones included.
     pub created: u64,
     /// Accepted by Respan.
@@ -57,7 +57,7 @@ pub struct Counts {
     pub(super) dropped: [u64; DropReason::ALL.len()],
 }
 
-impl Counts {
+impl SpanCounts {
     /// Spans dropped for this reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]

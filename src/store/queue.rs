@@ -9,22 +9,22 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Counts, DropReason};
+use super::{DropReason, SpanCounts};
 use crate::runs::FinishedSpan;
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    waiting: BTreeMap<u64, Waiting>,
+pub(super) struct SpanQueue {
+    waiting: BTreeMap<u64, WaitingSpan>,
     /// Spans made without a destination, as long as only memory has them. They are not to be sent.
-    kept: BTreeMap<u64, Waiting>,
+    kept: BTreeMap<u64, WaitingSpan>,
     /// Spans that begin at this time or later have a destination, in nanoseconds since the Unix epoch; none has while this is none.
     pub(super) exports_since: Option<u64>,
     /// Spans that failed alone; they count as waiting.
-    aside: BTreeMap<u64, Waiting>,
+    aside: BTreeMap<u64, WaitingSpan>,
     /// Numbers of spans that only memory has, wherever they are.
     unsaved: BTreeSet<u64>,
-    /// Those of them that the database let go of: they are not written to it again while it has no room.
-    pub(super) let_go: BTreeSet<u64>,
+    /// Numbers of spans that memory alone has again, for what had them made room.
+    evicted: BTreeSet<u64>,
     /// Spans that were taken: their weight, and what is in memory of them.
     away: BTreeMap<u64, (u32, Option<Arc<FinishedSpan>>)>,
     /// Bytes of the spans in memory: waiting, aside and under way.
@@ -32,30 +32,30 @@ pub(super) struct Queue {
     waiting_bytes: usize,
     /// How many of those that wait are in memory.
     here: usize,
-    pub(super) counts: Counts,
+    pub(super) counts: SpanCounts,
     pub(super) next_seq: u64,
     /// The spans or bytes for which the exporter is waiting: it is woken once for many spans, since a wake-up per span costs more than the
     /// span.
     pub(super) wanted: Option<(usize, usize)>,
-    /// Whether what is only in the database can be had now.
-    pub(super) readable: bool,
+    /// Whether the disk gives what only the log has.
+    pub(super) is_readable: bool,
 }
 
 /// A span that waits.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitingSpan {
     pub(super) weight: u32,
-    /// None of one that only the database has.
-    pub(super) here: Option<Box<Here>>,
+    /// None of one that only the log has.
+    pub(super) here: Option<Box<SpanInMemory>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Here {
+pub(super) struct SpanInMemory {
     pub(super) made: Arc<FinishedSpan>,
     pub(super) since: Instant,
 }
 
-/// A span that the database is to have.
+/// A span that the log is to have.
 #[derive(Debug)]
 pub(super) struct NewSpan {
     pub(super) seq: u64,
@@ -63,25 +63,27 @@ pub(super) struct NewSpan {
     pub(super) weight: usize,
     /// It was made without a destination.
     pub(super) kept: bool,
+    /// It was written before, and what had it made room.
+    pub(super) is_evicted: bool,
 }
 
 /// A span that was taken, under its number.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct TakenSpan {
     pub(super) seq: u64,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: WaitingSpan,
 }
 
-impl Queue {
+impl SpanQueue {
     pub(super) fn new() -> Self {
-        Queue {
+        SpanQueue {
             next_seq: 1,
             exports_since: Some(0),
-            ..Queue::default()
+            ..SpanQueue::default()
         }
     }
 
-    /// Takes a new span in. Gives what the database is to have of it, or nothing when it was dropped at once.
+    /// Takes a new span in. Gives what the log is to have of it, or nothing when it was dropped at once.
     ///
     /// One that began while there was no destination is kept, whenever it ends: what was said then does not leave by itself.
     pub(super) fn add(
@@ -113,11 +115,11 @@ impl Queue {
         self.next_seq += 1;
         self.unsaved.insert(seq);
         self.held += weight;
-        let here = Here {
+        let here = SpanInMemory {
             made: Arc::clone(&made),
             since: now,
         };
-        let waiting = Waiting {
+        let waiting = WaitingSpan {
             weight: small,
             here: Some(Box::new(here)),
         };
@@ -132,26 +134,37 @@ impl Queue {
             made,
             weight,
             kept,
+            is_evicted: false,
         })
     }
 
-    /// Spans that the database has, each with its weight, wait to be sent. `created` of them were not counted before.
-    pub(super) fn found(&mut self, spans: impl IntoIterator<Item = (u64, usize)>) {
+    /// Spans that the log has, each with its weight, wait to be sent. Returns how many did not wait before.
+    pub(super) fn found(&mut self, spans: impl IntoIterator<Item = (u64, usize)>) -> u64 {
+        let before = self.counts.created;
         for (seq, weight) in spans {
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
             if self.waiting.contains_key(&seq) || self.aside.contains_key(&seq) {
                 continue;
             }
-            self.wait(seq, Waiting { weight, here: None });
+            self.wait(seq, WaitingSpan { weight, here: None });
             self.counts.created += 1;
             self.counts.pending += 1;
         }
+        self.counts.created - before
+    }
+
+    /// Spans that waited in files that are gone count as made and dropped.
+    pub(super) fn lost_before_start(&mut self, spans: u64) {
+        self.counts.created += spans;
+        self.counts.pending += spans;
+        self.drop_counted(spans, DropReason::Unreadable);
     }
 
     /// These are written down. Those that wait leave memory while it holds more than `keep` bytes, and those that do not leave it at once.
     pub(super) fn saved(&mut self, seqs: &[u64], keep: usize) {
         for seq in seqs.iter().rev() {
             self.unsaved.remove(seq);
+            self.evicted.remove(seq);
             self.forget_kept(*seq);
             if self.held <= keep {
                 continue;
@@ -163,40 +176,6 @@ impl Queue {
                 self.here -= 1;
             }
         }
-    }
-
-    /// The database is another one: what was written down is not any more.
-    pub(super) fn forget_saved(&mut self) {
-        let all = self.waiting.iter().chain(&self.aside);
-        let here = all.filter(|(_, waiting)| waiting.here.is_some());
-        let here = here.map(|(seq, _)| *seq);
-        let away = self
-            .away
-            .iter()
-            .filter(|(_, (_, made))| made.is_some())
-            .map(|(seq, _)| *seq);
-        self.unsaved.extend(here.chain(away));
-        self.let_go.clear();
-    }
-
-    /// Numbers of spans that only the database has.
-    pub(super) fn only_stored(&self) -> Vec<u64> {
-        let all = self.waiting.iter().chain(&self.aside);
-        all.filter(|(_, waiting)| waiting.here.is_none())
-            .map(|(seq, _)| *seq)
-            .chain(
-                self.away
-                    .iter()
-                    .filter(|(_, (_, made))| made.is_none())
-                    .map(|(seq, _)| *seq),
-            )
-            .collect()
-    }
-
-    /// Whether this one waits, and only the database has it.
-    pub(super) fn is_only_stored(&self, seq: u64) -> bool {
-        let waiting = self.waiting.get(&seq).or_else(|| self.aside.get(&seq));
-        waiting.is_some_and(|waiting| waiting.here.is_none())
     }
 
     /// A span that is in memory, wherever it is, and its weight.
@@ -211,21 +190,22 @@ impl Queue {
 
     /// How many only memory has.
     pub(super) fn unsaved_count(&self) -> usize {
-        self.unsaved.len()
+        self.unsaved.len() + self.evicted.len()
     }
 
     /// Whether one of these is yet to be written.
-    pub(super) fn are_unsaved(&self, taken: &[Taken]) -> bool {
+    pub(super) fn are_unsaved(&self, taken: &[TakenSpan]) -> bool {
         let mut seqs = taken.iter().map(|taken| taken.seq);
-        seqs.any(|seq| self.unsaved.contains(&seq) && !self.let_go.contains(&seq))
+        seqs.any(|seq| self.unsaved.contains(&seq))
     }
 
-    /// Spans up to `last` that are yet to be written, oldest first, until they weigh `bytes`.
-    pub(super) fn unsaved(&self, last: u64, bytes: usize) -> Vec<NewSpan> {
+    /// Spans behind `first` and up to `last` that only memory has, oldest first, until they weigh `bytes`.
+    pub(super) fn unsaved(&self, first: u64, last: u64, bytes: usize) -> Vec<NewSpan> {
         let mut weight = 0;
         self.unsaved
-            .range(..=last)
-            .filter(|seq| !self.let_go.contains(seq))
+            .union(&self.evicted)
+            .skip_while(|seq| **seq <= first)
+            .take_while(|seq| **seq <= last)
             .filter_map(|seq| {
                 let (made, weight) = self.in_memory(*seq)?;
                 Some(NewSpan {
@@ -233,6 +213,7 @@ impl Queue {
                     made: Arc::clone(made),
                     weight: weight as usize,
                     kept: self.kept.contains_key(seq),
+                    is_evicted: self.evicted.contains(seq),
                 })
             })
             .take_while(|span| {
@@ -244,7 +225,7 @@ impl Queue {
     }
 
     pub(super) fn holds(&self, spans: usize, bytes: usize) -> bool {
-        if self.readable {
+        if self.is_readable {
             self.waiting.len() >= spans || self.waiting_bytes >= bytes
         } else {
             self.here >= spans.max(1)
@@ -253,7 +234,7 @@ impl Queue {
 
     /// Since when the oldest waits that can be had; long enough where that is not known.
     pub(super) fn oldest_since(&self, now: Instant) -> Option<Instant> {
-        let oldest = if self.readable {
+        let oldest = if self.is_readable {
             self.waiting.values().next()
         } else {
             self.waiting_here().next().map(|(_, waiting)| waiting)
@@ -267,14 +248,14 @@ impl Queue {
         ))
     }
 
-    fn waiting_here(&self) -> impl Iterator<Item = (&u64, &Waiting)> {
+    fn waiting_here(&self) -> impl Iterator<Item = (&u64, &WaitingSpan)> {
         self.waiting
             .iter()
             .filter(|(_, waiting)| waiting.here.is_some())
     }
 
     /// The oldest that wait, at most `spans` of them and at most `bytes` unless the first alone is more.
-    pub(super) fn take(&mut self, spans: usize, bytes: usize) -> Vec<Taken> {
+    pub(super) fn take(&mut self, spans: usize, bytes: usize) -> Vec<TakenSpan> {
         let mut weight = 0;
         let mut fits = |own: u32, first: bool| {
             weight += own as usize;
@@ -282,7 +263,7 @@ impl Queue {
         };
         let mut seqs = Vec::new();
         for (seq, waiting) in &self.waiting {
-            if !self.readable && waiting.here.is_none() {
+            if !self.is_readable && waiting.here.is_none() {
                 continue;
             }
             if seqs.len() >= spans || !fits(waiting.weight, seqs.is_empty()) {
@@ -292,21 +273,21 @@ impl Queue {
         }
         let taken = seqs.into_iter().filter_map(|seq| {
             let waiting = self.wait_no_more(seq)?;
-            let taken = Taken { seq, waiting };
+            let taken = TakenSpan { seq, waiting };
             self.goes(&taken);
             Some(taken)
         });
         taken.collect()
     }
 
-    pub(super) fn take_aside(&mut self) -> Option<Taken> {
+    pub(super) fn take_aside(&mut self) -> Option<TakenSpan> {
         let seq = self
             .aside
             .iter()
-            .find(|(_, waiting)| self.readable || waiting.here.is_some())
+            .find(|(_, waiting)| self.is_readable || waiting.here.is_some())
             .map(|(seq, _)| *seq)?;
         let waiting = self.aside.remove(&seq)?;
-        let taken = Taken { seq, waiting };
+        let taken = TakenSpan { seq, waiting };
         self.goes(&taken);
         Some(taken)
     }
@@ -314,24 +295,24 @@ impl Queue {
     pub(super) fn has_aside(&self) -> bool {
         self.aside
             .values()
-            .any(|waiting| self.readable || waiting.here.is_some())
+            .any(|waiting| self.is_readable || waiting.here.is_some())
     }
 
-    fn goes(&mut self, taken: &Taken) {
+    fn goes(&mut self, taken: &TakenSpan) {
         let made = taken.waiting.here.as_ref();
         let made = made.map(|here| Arc::clone(&here.made));
         self.away.insert(taken.seq, (taken.waiting.weight, made));
     }
 
-    pub(super) fn put_back(&mut self, taken: Vec<Taken>) {
-        for Taken { seq, waiting } in taken {
+    pub(super) fn put_back(&mut self, taken: Vec<TakenSpan>) {
+        for TakenSpan { seq, waiting } in taken {
             self.away.remove(&seq);
             self.wait(seq, waiting);
         }
     }
 
-    pub(super) fn put_aside(&mut self, taken: Vec<Taken>) {
-        for Taken { seq, waiting } in taken {
+    pub(super) fn put_aside(&mut self, taken: Vec<TakenSpan>) {
+        for TakenSpan { seq, waiting } in taken {
             self.away.remove(&seq);
             self.aside.insert(seq, waiting);
         }
@@ -345,7 +326,7 @@ impl Queue {
     }
 
     /// These are accepted, or refused for good as many as `rejected`.
-    pub(super) fn settle(&mut self, taken: &[Taken], rejected: u64) {
+    pub(super) fn settle(&mut self, taken: &[TakenSpan], rejected: u64) {
         let spans = taken.len() as u64;
         let rejected = rejected.min(spans);
         self.counts.rejected += rejected;
@@ -355,15 +336,15 @@ impl Queue {
     }
 
     /// These were taken and cannot be read.
-    pub(super) fn lose(&mut self, taken: &[Taken], reason: DropReason) {
+    pub(super) fn lose(&mut self, taken: &[TakenSpan], reason: DropReason) {
         self.drop_counted(taken.len() as u64, reason);
         self.left(taken);
     }
 
-    fn left(&mut self, taken: &[Taken]) {
-        for Taken { seq, waiting } in taken {
+    fn left(&mut self, taken: &[TakenSpan]) {
+        for TakenSpan { seq, waiting } in taken {
             self.unsaved.remove(seq);
-            self.let_go.remove(seq);
+            self.evicted.remove(seq);
             self.away.remove(seq);
             if waiting.here.is_some() {
                 self.held -= waiting.weight as usize;
@@ -371,39 +352,32 @@ impl Queue {
         }
     }
 
-    /// The database lets go of `seqs`: what memory has it has alone from now on, and of the others those that wait are dropped. Gives all of
-    /// these.
-    pub(super) fn let_go(&mut self, seqs: &[u64], reason: DropReason) -> Vec<u64> {
+    /// The files that held these are gone. A span that memory has, too, stays; any other that waits is dropped.
+    pub(super) fn lose_files(&mut self, seqs: &[u64], reason: DropReason) {
         let is_here = |seq: &&u64| self.in_memory(**seq).is_some();
-        let (here, stored): (Vec<u64>, Vec<u64>) = seqs.iter().partition(is_here);
-        self.unsaved.extend(&here);
-        self.let_go.extend(&here);
-        let mut gone = self.evict(&stored, reason);
-        gone.extend(here);
-        gone
+        let (here, gone): (Vec<u64>, Vec<u64>) = seqs.iter().partition(is_here);
+        self.evicted.extend(here);
+        self.evict(&gone, reason);
     }
 
-    /// Drops those of `seqs` that wait. Gives the ones that did.
-    pub(super) fn evict(&mut self, seqs: &[u64], reason: DropReason) -> Vec<u64> {
-        let mut evicted = Vec::new();
+    /// Drops those of `seqs` that wait.
+    pub(super) fn evict(&mut self, seqs: &[u64], reason: DropReason) {
         for seq in seqs {
             let waiting = self.wait_no_more(*seq);
             let Some(waiting) = waiting.or_else(|| self.aside.remove(seq)) else {
                 continue;
             };
-            self.lose(&[Taken { seq: *seq, waiting }], reason);
-            evicted.push(*seq);
+            self.lose(&[TakenSpan { seq: *seq, waiting }], reason);
         }
-        evicted
     }
 
-    fn wait(&mut self, seq: u64, waiting: Waiting) {
+    fn wait(&mut self, seq: u64, waiting: WaitingSpan) {
         self.waiting_bytes += waiting.weight as usize;
         self.here += usize::from(waiting.here.is_some());
         self.waiting.insert(seq, waiting);
     }
 
-    fn wait_no_more(&mut self, seq: u64) -> Option<Waiting> {
+    fn wait_no_more(&mut self, seq: u64) -> Option<WaitingSpan> {
         let waiting = self.waiting.remove(&seq)?;
         self.waiting_bytes -= waiting.weight as usize;
         self.here -= usize::from(waiting.here.is_some());
@@ -422,7 +396,7 @@ impl Queue {
         let Some(waiting) = self.kept.remove(&seq) else {
             return false;
         };
-        self.left(&[Taken { seq, waiting }]);
+        self.left(&[TakenSpan { seq, waiting }]);
         true
     }
 
@@ -435,10 +409,12 @@ impl Queue {
     /// first.
     fn make_room(&mut self, max: usize) {
         while self.held > max {
-            let aside = self.aside.keys().find(|seq| self.unsaved.contains(seq));
+            let is_here_alone =
+                |seq: &&u64| self.unsaved.contains(seq) || self.evicted.contains(seq);
+            let aside = self.aside.keys().find(is_here_alone);
             let oldest = aside.or_else(|| {
                 self.unsaved
-                    .iter()
+                    .union(&self.evicted)
                     .find(|seq| self.waiting.contains_key(seq) || self.kept.contains_key(seq))
             });
             let Some(&oldest) = oldest else { return };
@@ -449,8 +425,13 @@ impl Queue {
     }
 
     #[cfg(test)]
-    pub(super) fn check(&self, under_way: &[&Taken]) -> usize {
-        let weigh = |waiting: &Waiting| waiting.weight as usize;
+    pub(super) fn has_unwritten(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self, under_way: &[&TakenSpan]) -> usize {
+        let weigh = |waiting: &WaitingSpan| waiting.weight as usize;
         let waiting: usize = self.waiting.values().map(weigh).sum();
         assert_eq!(self.waiting_bytes, waiting);
         assert_eq!(self.here, self.waiting_here().count());

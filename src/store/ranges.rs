@@ -1,15 +1,12 @@
 //! A set of numbers that come nearly in order, kept as ranges: what it takes grows with its gaps, not with its numbers.
-//!
-//! It knows which ranges changed since they were written down last, so that only those are written again. Numbers begin at 1.
+//! Numbers begin at 1.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
     /// The last number of each range, by its first. Between two of them there is a gap.
     lasts: BTreeMap<u64, u64>,
-    /// First numbers of ranges that came, went or end elsewhere now.
-    changed: BTreeSet<u64>,
 }
 
 impl Ranges {
@@ -31,11 +28,16 @@ impl Ranges {
                 return;
             }
             self.lasts.remove(&other);
-            self.changed.insert(other);
             (first, last) = (first.min(other), last.max(end));
         }
         self.lasts.insert(first, last);
-        self.changed.insert(first);
+    }
+
+    /// Takes in all numbers of another set.
+    pub(super) fn extend(&mut self, other: &Ranges) {
+        other
+            .iter()
+            .for_each(|(first, last)| self.insert_all(first, last));
     }
 
     pub(super) fn remove(&mut self, number: u64) {
@@ -43,13 +45,11 @@ impl Ranges {
             return;
         };
         self.lasts.remove(&first);
-        self.changed.insert(first);
         if first < number {
             self.lasts.insert(first, number - 1);
         }
         if number < last {
             self.lasts.insert(number + 1, last);
-            self.changed.insert(number + 1);
         }
     }
 
@@ -58,14 +58,17 @@ impl Ranges {
         while let Some(range) = self.lasts.first_entry()
             && *range.get() < number
         {
-            self.changed.insert(*range.key());
             range.remove();
         }
     }
 
-    /// The greatest number in it.
-    pub(super) fn last(&self) -> Option<u64> {
-        self.lasts.last_key_value().map(|(_, last)| *last)
+    /// The last number in it, or 0.
+    pub(super) fn last(&self) -> u64 {
+        self.lasts.last_key_value().map_or(0, |(_, last)| *last)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lasts.is_empty()
     }
 
     /// How many numbers are in it.
@@ -76,29 +79,6 @@ impl Ranges {
     /// Its ranges, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.lasts.iter().map(|(first, last)| (*first, *last))
-    }
-
-    /// The ranges of numbers above `number` that are not in it, in order; the last one has no end.
-    pub(super) fn gaps_above(&self, number: u64) -> impl Iterator<Item = (u64, u64)> {
-        let mut from = self.around(number).map_or(number, |(_, last)| last) + 1;
-        let ranges = self
-            .lasts
-            .range(from..)
-            .map(|(first, last)| (*first, *last));
-        ranges
-            .chain([(u64::MAX, u64::MAX)])
-            .filter_map(move |(first, last)| {
-                let gap = (from, first - 1);
-                from = last.saturating_add(1);
-                (gap.0 <= gap.1).then_some(gap)
-            })
-    }
-
-    /// What is to be written anew, by the first numbers of ranges: where each ends now, and nothing where none begins any more.
-    pub(super) fn changes(&mut self) -> Vec<(u64, Option<u64>)> {
-        let changed = std::mem::take(&mut self.changed);
-        let end = |first| (first, self.lasts.get(&first).copied());
-        changed.into_iter().map(end).collect()
     }
 
     fn around(&self, number: u64) -> Option<(u64, u64)> {

@@ -1,19 +1,15 @@
-//! What a start finds: exchanges that were not done with, told again in the order in which things happened, and what was learned.
+//! What a start finds: exchanges that were not finished, told again in the order in which things happened, and what was learned.
 
 use std::collections::HashSet;
 
-use rusqlite::OptionalExtension as _;
-
-use super::blob::Unreadable;
-use super::book::{Open, first_seq};
-use super::database::{Database, Outcome, Trouble, signed, unsigned};
-use super::inbox::{AT_ONCE, Note, Question};
-use super::record::read_opening;
-use super::writer::Writer;
-use super::{Store, lock, unix_nanoseconds};
+use super::codec::{EndedHeader, Location, StartedHeader};
+use super::index::ReadError;
+use super::log::{Log, OpenExchange};
+use super::reader::read_exchange;
+use super::{Store, WriteCommand, lock, unix_nanoseconds};
 use crate::clock::Moment;
 use crate::exchange::{Exchange, ExchangeId};
-use crate::runs::{FinishedSpan, Prompt};
+use crate::runs::{FinishedSpan, PromptHash};
 use crate::span::SpanId;
 
 /// What a crash left behind.
@@ -27,12 +23,22 @@ pub(super) struct Unfinished {
     present: HashSet<SpanId>,
 }
 
-/// Something that happened before a crash, to the exchange of this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Something that happened before a crash to an exchange.
+#[derive(Clone, Copy, Debug)]
 struct Step {
     at_ns: u64,
     ends: bool,
-    n: i64,
+    /// At one moment they are told in the order in which they began.
+    started_ns: u64,
+    id: ExchangeId,
+    open: OpenExchange,
+}
+
+/// When an exchange began and ended.
+struct Times {
+    started: Moment,
+    first_seq: u64,
+    ended_ns: Option<u64>,
 }
 
 /// What is told again after a crash.
@@ -45,47 +51,88 @@ pub enum Recovered {
 }
 
 impl Store {
-    pub(super) fn look_back(&self, writer: &Writer) -> Result<(), Trouble> {
-        let Some(database) = writer.database() else {
-            // Larger than any number in a file that shows up later: spans are numbered from here on.
-            self.next_seq_at_least(unix_nanoseconds() / 1_000);
-            return Ok(());
-        };
-        let exchanges = database.book().read_open(database.connection())?;
-        self.state_of(|state| state.recovered = exchanges.len() as u64);
-        let steps = |open: &Open| {
-            let n = signed(open.n);
+    /// Notes what `log` has unfinished. `last` is the last moment that it tells of.
+    pub(super) fn look_back(&self, log: &Log, mut last: Moment) {
+        let mut steps = Vec::with_capacity(2 * log.open.len());
+        let mut first_seq = u64::MAX;
+        for (id, open) in &log.open {
+            let Ok(times) = self.times(*open) else {
+                // Its bytes changed on the disk: nothing will ever be made of it.
+                self.finished(vec![*id]);
+                continue;
+            };
+            first_seq = first_seq.min(times.first_seq);
+            let seen_ns = times.ended_ns.unwrap_or(times.started.steady_ns);
+            if seen_ns > last.steady_ns {
+                last = Moment {
+                    steady_ns: seen_ns,
+                    ..times.started
+                };
+            }
             // What did not end, ends last.
-            let ended_ns = open.ended_ns.unwrap_or(u64::MAX);
-            [(open.started_ns, false), (ended_ns, true)].map(|(at_ns, ends)| Step {
+            let ended_ns = times.ended_ns.unwrap_or(u64::MAX);
+            let step = |at_ns, ends| Step {
                 at_ns,
                 ends,
-                n,
-            })
-        };
-        let mut steps: Vec<Step> = exchanges.iter().flat_map(steps).collect();
-        steps.sort_unstable();
+                started_ns: times.started.steady_ns,
+                id: *id,
+                open: *open,
+            };
+            steps.extend([step(times.started.steady_ns, false), step(ended_ns, true)]);
+        }
+        steps.sort_unstable_by_key(|step| {
+            (step.at_ns, step.ends, step.started_ns, step.open.number)
+        });
+        let index = log.read_index();
+        let spans = index.spans().range(first_seq..);
+        let present = spans.map(|(_, entry)| entry.span_id).collect();
+        self.state_of(|state| state.recovered = steps.len() as u64 / 2);
+        let names = index.ledger.learned.iter();
+        *lock(&self.agents) = names
+            .map(|(prompt, name)| (PromptHash(*prompt), name.clone()))
+            .collect();
         *lock(&self.unfinished) = Unfinished {
             steps,
-            last: database.last_moment()?,
-            present: match first_seq(database.connection(), &exchanges)? {
-                Some(first_seq) => database.spans_since(first_seq)?,
-                None => HashSet::new(),
-            },
+            last,
+            present,
         };
-        *lock(&self.agents) = database.agents()?;
-        Ok(())
+    }
+
+    fn times(&self, open: OpenExchange) -> Result<Times, ReadError> {
+        let header = |Location(segment, offset)| {
+            let reader = self.read_index().reader(segment);
+            reader.ok_or(ReadError::Damaged)?.read(offset, false)
+        };
+        let bytes = header(open.started)?;
+        let started: StartedHeader<'_> = bytes.record()?.header()?;
+        let ended_ns = match open.ended {
+            Some(ended) => {
+                let bytes = header(ended)?;
+                let ended: EndedHeader<'_> = bytes.record()?.header()?;
+                Some(started.started_ns.saturating_add(ended.duration_ns))
+            }
+            None => None,
+        };
+        Ok(Times {
+            started: Moment {
+                steady_ns: started.started_ns,
+                wall_offset_ns: started.wall_offset_ns.unwrap_or_default(),
+            },
+            first_seq: started.first_seq,
+            ended_ns,
+        })
     }
 
     /// Names of agents that were learned before the start, by their system messages; none where several have one. They are given once.
-    pub fn agent_names(&self) -> Vec<(Prompt, Option<String>)> {
+    pub fn agent_names(&self) -> Vec<(PromptHash, Option<String>)> {
         std::mem::take(&mut lock(&self.agents))
     }
 
     /// Remembers names of agents.
-    pub fn learned(&self, names: Vec<(Prompt, Option<String>)>) {
+    pub fn learned(&self, names: Vec<(PromptHash, Option<String>)>) {
         if !names.is_empty() {
-            self.inbox.tell(Note::Learned(names));
+            let names = names.into_iter().map(|(prompt, name)| (prompt.0, name));
+            self.commands.send(WriteCommand::Learned(names.collect()));
         }
     }
 
@@ -97,25 +144,19 @@ impl Store {
             let steps = std::mem::take(&mut unfinished.steps);
             (steps, unfinished.last.steady_ns)
         };
-        for steps in steps.chunks(AT_ONCE) {
-            let (reply, rows) = std::sync::mpsc::sync_channel(1);
-            let exchanges = steps.iter().map(|step| step.n).collect();
-            self.inbox.ask(Question::Unfinished(exchanges, reply));
-            let found = steps.iter().zip(rows.recv().unwrap_or_default());
-            for (step, rows) in found.filter_map(|(step, rows)| Some((step, rows?))) {
-                match rows.exchange(last_seen_ns) {
-                    Ok(exchange) if step.ends => tell(Recovered::Ended(exchange)),
-                    Ok(exchange) => tell(Recovered::Began(exchange)),
-                    // Its bytes changed on the disk: nothing will ever be made of it.
-                    Err(Unreadable) if step.ends => self.released(vec![rows.id]),
-                    Err(Unreadable) => {}
-                }
+        for Step { ends, id, open, .. } in steps {
+            match read_exchange(&self.index, open.started, open.ended, last_seen_ns, true) {
+                Ok(exchange) if ends => tell(Recovered::Ended(exchange)),
+                Ok(exchange) => tell(Recovered::Began(exchange)),
+                // Nothing will ever be made of it.
+                Err(_) if ends => self.finished(vec![id]),
+                Err(_) => {}
             }
         }
     }
 
     /// When an earlier process that left something unfinished is last known to have lived.
-    pub(super) fn last_moment(&self) -> Option<Moment> {
+    pub fn last_moment(&self) -> Option<Moment> {
         let unfinished = lock(&self.unfinished);
         (!unfinished.steps.is_empty()).then_some(unfinished.last)
     }
@@ -125,48 +166,9 @@ impl Store {
         let unfinished = lock(&self.unfinished);
         !unfinished.present.is_empty() && unfinished.present.contains(&made.span_id())
     }
-}
 
-/// What a start asks the database.
-impl Database {
-    /// Names of agents by their system messages; none where several have one.
-    fn agents(&self) -> Outcome<Vec<(Prompt, Option<String>)>> {
-        let mut statement = self
-            .connection()
-            .prepare("SELECT prompt, name FROM agents")?;
-        let rows = statement.query_map([], |row| Ok((Prompt(row.get(0)?), row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Spans from this number on.
-    fn spans_since(&self, first_seq: u64) -> Outcome<HashSet<SpanId>> {
-        let mut statement = self
-            .connection()
-            .prepare("SELECT span_id FROM spans WHERE seq >= ?1")?;
-        let rows = statement.query_map([signed(first_seq)], |row| row.get(0).map(SpanId))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The last moment of which anything is written.
-    fn last_moment(&self) -> Outcome<Moment> {
-        let last: i64 = self.connection().query_row(
-            "SELECT max(ifnull((SELECT started_ns FROM begun ORDER BY n DESC LIMIT 1), 0),
-                        ifnull((SELECT max(ended_ns) FROM (SELECT ended_ns FROM ended ORDER BY n DESC LIMIT 1000)), 0))",
-            [],
-            |row| row.get(0),
-        )?;
-        let meta = self
-            .connection()
-            .query_row(
-                "SELECT id, opening FROM begun ORDER BY n DESC LIMIT 1",
-                [],
-                |row| Ok((ExchangeId::from_bytes(row.get(0)?), row.get(1)?)),
-            )
-            .optional()?;
-        let meta = meta.and_then(|(id, json): (_, String)| read_opening(id, &json).ok());
-        Ok(Moment {
-            steady_ns: unsigned(last),
-            wall_offset_ns: meta.map_or(0, |meta| meta.wall_offset_ns),
-        })
+    /// The disk does not give what there may be: spans are numbered above anything that shows up later.
+    pub(super) fn number_above_files(&self) {
+        self.next_seq_at_least(unix_nanoseconds() / 1_000);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use std::{error, fmt, io};
 
-use super::retention::Bounds;
+use super::log::Bounds;
 
 /// Where the store is and how much it may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,6 @@ pub struct StoreState {
     pub failing: Option<(SystemTime, String)>,
     /// Bytes that it takes on the disk, or in memory.
     pub bytes: u64,
-    /// Spans that lost their content to make room before they were sent.
-    pub content_shed: u64,
     /// Beginnings and ends of exchanges that could not be written down: a crash would have hidden these exchanges.
     pub journal_skipped: u64,
     /// Spans that are stored and were made without a destination.

@@ -1,7 +1,7 @@
 //! The few facts of a span that a list of traces needs, written beside it, so that a list reads neither prompts nor replies.
 //!
 //! They are made on the thread that writes, for every span, looked at or not: so they are taken from what is at hand, and no request is read
-//! for them. [`Summary::of_span`] takes the same facts from the span itself, for rows that have none yet.
+//! for them. [`SpanSummary::of_span`] takes the same facts from the span itself, for rows that have none yet.
 
 use std::borrow::Cow;
 
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::exchange::Exchange;
 use crate::runs::FinishedSpan;
-use crate::span::exchange::{name, span_id, went_wrong};
-use crate::span::json::Json;
+use crate::span::exchange::{has_failed, name, span_id};
+use crate::span::json::JsonWriter;
 use crate::span::{Placement, Span, SpanId, Status, Value, key};
 
 /// Characters of a preview.
@@ -21,7 +21,7 @@ const LONGEST: usize = 256;
 /// What a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum SpanKind {
     /// The run of a team.
     Workflow,
     /// A turn of an agent.
@@ -34,24 +34,24 @@ pub enum Kind {
     Task,
 }
 
-impl Kind {
+impl SpanKind {
     /// As it is written.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Workflow => "workflow",
-            Kind::Agent => "agent",
-            Kind::Chat => "chat",
-            Kind::Tool => "tool",
-            Kind::Task => "task",
+            SpanKind::Workflow => "workflow",
+            SpanKind::Agent => "agent",
+            SpanKind::Chat => "chat",
+            SpanKind::Tool => "tool",
+            SpanKind::Task => "task",
         }
     }
 }
 
 /// A span in a few words.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Summary<'a> {
+pub struct SpanSummary<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// Its id.
     pub span: SpanId,
     /// The span it happened in; none for a root.
@@ -99,7 +99,7 @@ pub struct Summary<'a> {
     pub preview: Option<Cow<'a, str>>,
 }
 
-impl<'a> Summary<'a> {
+impl<'a> SpanSummary<'a> {
     /// Of a span that is complete, without reading any request.
     pub fn of(made: &'a FinishedSpan) -> Self {
         match made {
@@ -120,15 +120,19 @@ impl<'a> Summary<'a> {
         let usage = reply.and_then(|reply| reply.usage.as_ref());
         let asked = place.model.as_deref().filter(|_| meta.chat);
         let short = |text: &'a Option<String>| text.as_deref().map(short);
-        Summary {
-            kind: if meta.chat { Kind::Chat } else { Kind::Task },
+        SpanSummary {
+            kind: if meta.chat {
+                SpanKind::Chat
+            } else {
+                SpanKind::Task
+            },
             span: span_id(meta.id),
             parent: place.parent_span_id,
             name: owned(name(meta, answered.or(asked))),
             entity: (!meta.chat).then(|| owned(format!("{} {}", meta.method, meta.path))),
-            start: place.wall_ns(place.start_ns),
+            start: place.wall_ns(place.start_steady_ns),
             end: place.wall_ns(exchange.ended_ns()),
-            failed: went_wrong(exchange),
+            failed: has_failed(exchange),
             thread: short(&identity.thread),
             customer: short(&identity.customer.identifier),
             environment: short(&identity.environment),
@@ -149,18 +153,18 @@ impl<'a> Summary<'a> {
                 .and_then(|number| u64::try_from(number).ok())
         };
         let kind = match span.text(key::LOG_TYPE) {
-            Some("workflow") => Kind::Workflow,
-            Some("agent") => Kind::Agent,
-            Some("chat") => Kind::Chat,
-            Some("tool") => Kind::Tool,
-            _ => Kind::Task,
+            Some("workflow") => SpanKind::Workflow,
+            Some("agent") => SpanKind::Agent,
+            Some("chat") => SpanKind::Chat,
+            Some("tool") => SpanKind::Tool,
+            _ => SpanKind::Task,
         };
-        Summary {
+        SpanSummary {
             kind,
             span: span.span_id,
             parent: span.parent_span_id,
             name: short(&span.name),
-            entity: text(key::ENTITY_NAME).filter(|_| kind != Kind::Chat),
+            entity: text(key::ENTITY_NAME).filter(|_| kind != SpanKind::Chat),
             start: span.start_ns,
             end: span.end_ns,
             failed: matches!(span.status, Status::Error(_)),
@@ -173,8 +177,8 @@ impl<'a> Summary<'a> {
             input: number(key::INPUT_TOKENS),
             output: number(key::OUTPUT_TOKENS),
             preview: match kind {
-                Kind::Workflow | Kind::Agent => span.text(key::ENTITY_INPUT).and_then(task),
-                Kind::Chat | Kind::Tool | Kind::Task => None,
+                SpanKind::Workflow | SpanKind::Agent => span.text(key::ENTITY_INPUT).and_then(task),
+                SpanKind::Chat | SpanKind::Tool | SpanKind::Task => None,
             },
         }
     }
@@ -182,7 +186,7 @@ impl<'a> Summary<'a> {
     /// As it is written: a JSON object without the members that say nothing.
     pub fn json(&self) -> String {
         let mut json = Vec::with_capacity(512);
-        Json::new(&mut json, false).object(|members| {
+        JsonWriter::new(&mut json, false).object(|members| {
             members.text("kind", Some(self.kind.name()));
             members.text("span", str::from_utf8(&self.span.digits()).ok());
             if let Some(parent) = self.parent {
@@ -192,7 +196,7 @@ impl<'a> Summary<'a> {
             members.text("entity", self.entity.as_deref());
             members.number("start", Some(self.start));
             members.number("end", Some(self.end));
-            members.written("failed", self.failed.then_some("true"));
+            members.raw("failed", self.failed.then_some("true"));
             members.text("thread", self.thread.as_deref());
             members.text("customer", self.customer.as_deref());
             members.text("environment", self.environment.as_deref());

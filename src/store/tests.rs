@@ -12,15 +12,15 @@ use crate::exchange::{Outcome, ParsedReply, ResponseHead};
 use crate::identity;
 use crate::openai::{ChatReply, Choice};
 use crate::span::SpanId;
-use crate::span::exchange::told_place;
+use crate::span::exchange::explicit_placement;
 use crate::span::{Span, Status, TraceId};
 
-mod damaged;
-mod disk;
+mod faults;
+mod faulty_disk;
 mod kept;
 mod model;
-mod room;
-mod version_3;
+mod outages;
+mod restart;
 
 fn span(number: u8, text: usize) -> Span {
     Span {
@@ -57,7 +57,7 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
         format!(r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"{question}"}}]}}"#);
     let meta = RequestMeta {
         id: ExchangeId::new(),
-        identity: identity::read(&headers, &identity::Defaults::default()),
+        identity: identity::read(&headers, &identity::IdentityDefaults::default()),
         method: Method::POST,
         path: "/v1/chat/completions".to_owned(),
         retry: Some(0),
@@ -103,7 +103,7 @@ pub(super) fn exchange(question: &str, answer: &str) -> Arc<Exchange> {
 pub(super) fn call(exchange: &Arc<Exchange>) -> FinishedSpan {
     FinishedSpan::Call {
         exchange: Arc::clone(exchange),
-        place: told_place(exchange),
+        place: explicit_placement(exchange),
     }
 }
 
@@ -133,7 +133,7 @@ fn numbers(batch: Batch) -> Vec<u8> {
 
 #[test]
 fn beyond_the_bound_the_oldest_go_and_are_counted() {
-    let store = Arc::new(Store::volatile(3 * span(0, 100).weight()));
+    let store = Arc::new(Store::volatile(3 * span(0, 100).size_estimate()));
     for number in 1..=5 {
         store.add(made(number, 100));
     }
@@ -143,7 +143,7 @@ fn beyond_the_bound_the_oldest_go_and_are_counted() {
 
 #[test]
 fn a_span_larger_than_the_store_costs_no_other_span() {
-    let store = Arc::new(Store::volatile(2 * span(0, 0).weight()));
+    let store = Arc::new(Store::volatile(2 * span(0, 0).size_estimate()));
     store.add(made(1, 0));
     store.add(made(2, 10_000));
     let counts = store.counts();
@@ -160,7 +160,7 @@ fn a_span_larger_than_the_store_costs_no_other_span() {
 
 #[test]
 fn spans_under_way_are_pending_and_never_dropped() {
-    let store = Arc::new(Store::volatile(2 * span(0, 0).weight()));
+    let store = Arc::new(Store::volatile(2 * span(0, 0).size_estimate()));
     store.add(made(1, 0));
     store.add(made(2, 0));
     let batch = store.take(9, usize::MAX).unwrap();
@@ -208,7 +208,7 @@ async fn whoever_waits_for_spans_is_woken_by_the_last_one_needed() {
 
 #[test]
 fn a_span_that_was_set_aside_is_taken_alone_and_goes_first_when_the_store_is_full() {
-    let store = Arc::new(Store::volatile(3 * span(0, 0).weight()));
+    let store = Arc::new(Store::volatile(3 * span(0, 0).size_estimate()));
     for number in 1..=3 {
         store.add(made(number, 0));
         loaded(store.take(1, usize::MAX).unwrap()).set_aside();
@@ -271,7 +271,7 @@ proptest! {
                 Step::PutBack(which) if which < batches.len() => drop(batches.swap_remove(which)),
                 Step::Settle(..) | Step::Halve(_) | Step::SetAside(_) | Step::PutBack(_) => {}
             }
-            let under_way: Vec<&Taken> = batches.iter().flat_map(Loaded::taken).collect();
+            let under_way: Vec<&TakenSpan> = batches.iter().flat_map(Loaded::taken).collect();
             let held = store.lock().check(&under_way);
             let under_way: usize = under_way.iter().map(|taken| taken.waiting.weight as usize).sum();
             prop_assert!(held <= bound.max(under_way));
@@ -279,50 +279,24 @@ proptest! {
     }
 }
 
-/// What is written meanwhile would wait for all of the answer.
-#[tokio::test]
-async fn many_spans_are_asked_for_in_pieces() {
-    let store = Store::with(Inbox::default(), 1 << 20);
-    let seqs: Vec<u64> = (1..=100).collect();
-    let mut asked = Vec::new();
-    let answer = async {
-        while asked.len() < seqs.len() {
-            for question in store.inbox.take(Duration::ZERO).questions {
-                let Question::Find(piece, reply) = question else {
-                    panic!("only spans are asked for");
-                };
-                assert!(piece.len() <= inbox::AT_ONCE);
-                drop(reply.send(Some(piece.iter().map(|_| None).collect())));
-                asked.extend(piece);
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let (found, ()) = tokio::join!(store.find(&seqs), answer);
-    assert_eq!(found.map(|found| found.len()), Some(seqs.len()));
-    assert_eq!(asked, seqs);
-}
-
 #[test]
-fn what_the_database_lets_go_of_stays_where_memory_has_it() {
-    let mut queue = Queue::new();
+fn a_span_whose_file_is_gone_stays_where_memory_has_it() {
+    let mut queue = SpanQueue::new();
     for number in 1..=3 {
         queue.add(Arc::new(made(number, 10)), 100, Instant::now(), 1 << 20);
     }
     queue.saved(&[3], 0);
     queue.saved(&[1, 2], usize::MAX);
-    queue.readable = true;
+    queue.is_readable = true;
     let under_way = queue.take(1, usize::MAX);
-    assert_eq!(
-        queue.let_go(&[1, 2, 3, 4], DropReason::StoreFull),
-        [3, 1, 2]
-    );
+    queue.lose_files(&[1, 2, 3, 4], DropReason::Unreadable);
     assert_eq!(queue.unsaved_count(), 2);
-    assert!(
-        queue.unsaved(9, usize::MAX).is_empty(),
-        "nor is it written again"
-    );
-    assert!(!queue.are_unsaved(&under_way));
+    let again: Vec<u64> = queue
+        .unsaved(0, 9, usize::MAX)
+        .iter()
+        .map(|span| span.seq)
+        .collect();
+    assert_eq!(again, [1, 2], "and is written again");
     assert_eq!(queue.counts.pending, 2);
     assert_eq!(queue.counts.dropped_in_all(), 1);
     queue.settle(&under_way, 0);

@@ -1,462 +1,394 @@
-//! The one thread that writes and reads the database. Whatever waits for it goes into one transaction; whatever goes wrong stays here.
+//! The one thread that writes the log. Failures of the disk stay here.
 //!
 //! ```text
-//!                 a disk that takes nothing                      every second: open, write again what only memory has
-//!  writing ──────────────────────────────────────► failing ──────────────────────────────────────────────────────────► writing
-//!     │└── content that is not what it was ──► the file is moved aside, what can still be read of it is written to a new one ──► writing
-//!     └─── a disk with little room left ──► full: only what makes room is written, all can be read ── there is room ──► writing
+//!                a write, a sync or a new segment fails, the files are gone
+//!  writing ──────────────────────────────────────────────────────────────────► failing
+//!     ▲                                                                           │ every second
+//!     └── what only memory has is written ◄── another segment begins ◄────────────┘
 //! ```
 //!
-//! The state `full` keeps the store from taking the last room of a disk itself: a database that finds none cannot let go of anything. Every
-//! way from `failing` leads through it.
+//! While it fails, spans stay in memory, what became of them is noted in the ledger, and beginnings and ends of exchanges are left out and counted.
 
-mod damage;
-mod destination;
-mod room;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, mpsc::SyncSender};
+use std::time::{Duration, Instant};
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
 
-use super::checkpoint::{self, Checkpoint};
-use super::database::{Database, Outcome, Trouble};
-use super::directory::Directory;
-use super::inbox::{Note, Question};
-use super::retention::{Bounds, Retention};
-use super::{DropReason, Settings, Store, unix_nanoseconds};
+use super::commands::WriteCommand;
+use super::ledger::{Change, ranges_of};
+use super::log::Log;
+use super::open::FoundLog;
+use super::sync::Syncer;
+use super::{Store, unix_nanoseconds};
 use crate::exchange::ExchangeId;
-use room::Room;
+use crate::runs::FinishedSpan;
 
-/// How often the disk is looked at when nothing else happens, and how often a failing one is tried again.
+/// How often the disk is looked at.
 const TICK: Duration = Duration::from_millis(250);
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How often what was written is synced.
+const SECOND: Duration = Duration::from_secs(1);
+/// How often a disk that takes nothing is tried again; tests need not wait so long.
+const TRY_AGAIN: Duration = if cfg!(test) {
+    Duration::from_millis(5)
+} else {
+    SECOND
+};
 /// Bytes of spans that are written again at once.
 const CATCH_UP: usize = 1 << 20;
 
+/// Finished exchanges that are remembered while the disk takes nothing; without the others a start reads some exchanges again.
+const MOST_DEFERRED: usize = 1 << 20;
+
+/// How the log was opened, told once.
+#[derive(Debug)]
+pub(super) enum OpenOutcome {
+    /// It is read, or the disk does not let it be read now.
+    Opened,
+    /// Another process has it.
+    Taken,
+}
+
 pub(super) struct Writer {
     store: Arc<Store>,
-    settings: Settings,
-    /// None in memory.
-    directory: Option<Directory>,
-    database: Option<Database>,
-    file: Option<(u64, u64)>,
-    identity: Option<i64>,
-    checkpoint: Option<Checkpoint>,
-    retention: Retention,
-    bounds: Bounds,
-    room: Room,
+    log: Log,
+    syncer: Syncer,
+    /// The files were read.
+    is_opened: bool,
+    /// When the process began, in nanoseconds since the Unix epoch.
+    started_ns: u64,
+    /// Spans up to here have to be written again, as far as only memory has them.
+    behind: Option<u64>,
+    /// Of these, spans up to here were written again. One that went since to make room is not written a second time.
+    cursor: u64,
+    /// Spans up to here were written again: commands that still wait for them are old.
+    caught_up: u64,
     /// No span up to here is still to be told.
     told_to: u64,
-    /// Spans up to here were told in vain, as far as only memory has them.
-    behind: Option<u64>,
-    /// What became of spans of which the database knows, while it could not be told.
-    owed: Vec<Note>,
-    /// Exchanges of which it knows and that are done with, to be told once it has their spans.
-    done_with: Vec<ExchangeId>,
-    open_before: HashSet<ExchangeId>,
-    /// When it began, in nanoseconds since the Unix epoch.
-    opened_ns: u64,
+    /// Exchanges that are finished, to be said once the log has their spans.
+    deferred: Vec<ExchangeId>,
+    barriers: Vec<oneshot::Sender<()>>,
     try_again: Instant,
     next_tick: Instant,
+    synced: Instant,
 }
 
 impl Writer {
-    /// Opens the database, or says why it is not open yet. Counts what is found there to be sent.
-    pub(super) fn new(store: Arc<Store>, settings: Settings, directory: Option<Directory>) -> Self {
+    pub(super) fn new(store: Arc<Store>, log: Log, syncer: Syncer) -> Self {
         let now = Instant::now();
-        let mut writer = Writer {
+        Writer {
             store,
-            directory,
-            database: None,
-            file: None,
-            identity: None,
-            checkpoint: None,
-            retention: Retention::default(),
-            bounds: settings.bounds(),
-            room: Room::default(),
-            told_to: 0,
+            log,
+            syncer,
+            is_opened: false,
+            started_ns: unix_nanoseconds(),
             behind: None,
-            owed: Vec::new(),
-            done_with: Vec::new(),
-            open_before: HashSet::new(),
-            opened_ns: unix_nanoseconds(),
+            cursor: 0,
+            caught_up: 0,
+            told_to: 0,
+            deferred: Vec::new(),
+            barriers: Vec::new(),
             try_again: now,
             next_tick: now,
-            settings,
-        };
-        writer.reopen();
-        writer
+            synced: now,
+        }
     }
 
-    pub(super) fn database(&self) -> Option<&Database> {
-        self.database.as_ref()
-    }
-
-    pub(super) fn start(self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || self.run())
-    }
-
-    fn run(mut self) {
-        let _end = End(Arc::clone(&self.store));
-        self.attempt(Self::tick);
-        let mut most = TICK;
-        loop {
-            let waiting = self.store.inbox.take(most);
-            if self.database.is_none() && Instant::now() >= self.try_again {
-                self.reopen();
-                self.attempt(Self::tick);
+    /// Opens the log, tells how that went, and writes until the store is closed.
+    pub(super) fn run(mut self, opened: &SyncSender<OpenOutcome>) {
+        let _end = EndOfCommands(Arc::clone(&self.store));
+        let outcome = match self.open(true) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => OpenOutcome::Taken,
+            Err(error) => {
+                self.fail(&error);
+                OpenOutcome::Opened
             }
-            self.look_for_room();
-            if waiting.gap {
+            Ok(()) => OpenOutcome::Opened,
+        };
+        let is_taken = matches!(outcome, OpenOutcome::Taken);
+        // Whoever opened the store may have stopped waiting.
+        drop(opened.try_send(outcome));
+        if is_taken {
+            return self.syncer.finish();
+        }
+        loop {
+            let goes_on = self.behind.is_some() && self.log.is_writable();
+            let most = if goes_on { Duration::ZERO } else { TICK };
+            let waiting = self.store.commands.take(most);
+            self.store.set_busy(true);
+            if !self.log.is_writable() && Instant::now() >= self.try_again {
+                self.try_again();
+            }
+            if waiting.has_gap {
+                self.store.skipped(1);
                 self.fall_behind();
             }
-            self.write(waiting.notes);
-            let caught = self.attempt(Self::catch_up) == Some(true);
-            for question in waiting.questions {
-                self.answer(question, caught);
+            let first_seq = self.told_to + 1;
+            for command in waiting.commands {
+                if let WriteCommand::Span(span) = &command {
+                    self.told_to = self.told_to.max(span.seq);
+                }
+                let is_noted = matches!(
+                    command,
+                    WriteCommand::Started { .. } | WriteCommand::Ended(_)
+                );
+                if let Err(error) = self.handle(command, first_seq) {
+                    self.store.skipped(u64::from(is_noted));
+                    self.fail(&error);
+                }
+            }
+            self.attempt(Self::flush);
+            self.attempt(Self::catch_up);
+            for barrier in self.barriers.drain(..) {
+                // Whoever asked may have stopped waiting.
+                let _ = barrier.send(());
             }
             if Instant::now() >= self.next_tick {
                 self.next_tick = Instant::now() + TICK;
                 self.attempt(Self::tick);
             }
-            let made = self.attempt(Self::make_room) == Some(true);
-            let goes_on = caught || made && self.room.full;
-            most = if goes_on { Duration::ZERO } else { TICK };
-            if waiting.closed && !goes_on {
+            self.store.set_busy(false);
+            self.store.set_sync_busy(self.syncer.busy_since());
+            let is_done = self.behind.is_none() || !self.log.is_writable();
+            if waiting.is_closed && is_done {
                 break;
             }
         }
-        drop(self.checkpoint.take());
-        if let Some(database) = &mut self.database {
-            // What is left of the log is read at the next start, which removes what could go.
-            checkpoint::sync(&database.take_work().sync);
-            drop(
-                database
-                    .connection()
-                    .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"),
+        self.syncer.sync(self.log.take_unsynced());
+        self.syncer.finish();
+    }
+
+    /// Claims and reads the files, and begins a segment where none goes on. `at_start` is false where the disk did not let it before.
+    fn open(&mut self, at_start: bool) -> io::Result<()> {
+        self.log.disk.claim()?;
+        let found = self.log.open()?;
+        self.is_opened = true;
+        let next_seq = self.log.read_index().ledger.next_seq;
+        self.store.next_seq_at_least(next_seq);
+        self.told_to = self.told_to.max(next_seq - 1);
+        self.settle_destination(&found);
+        if at_start {
+            self.store.look_back(&self.log, found.last);
+        }
+        if !found.lost.is_empty() {
+            tracing::warn!(
+                spans = found.lost.len(),
+                "spans that waited are lost, for their segment is gone"
             );
+            // The next start need not count them again.
+            let lost = ranges_of(found.lost.iter().copied());
+            self.log.change(&Change::Acked(lost))?;
         }
-    }
-
-    fn write(&mut self, mut notes: Vec<Note>) {
-        if notes.is_empty() {
-            return;
+        self.store.found(found);
+        self.store.can_be_read();
+        if !self.log.is_writable() {
+            self.log.begin_segment(0)?;
         }
-        let first_seq = self.told_to + 1;
-        let seqs = notes.iter().filter_map(|note| match note {
-            Note::Span(span) => Some(span.seq),
-            _ => None,
-        });
-        self.told_to = seqs.fold(self.told_to, u64::max);
-        if self.room.full {
-            notes = self.without_content(notes);
-        }
-        if self.behind.is_some() {
-            self.put_off_released(&mut notes);
-        }
-        let Some(database) = &mut self.database else {
-            return self.owe(notes);
-        };
-        match write(database, &notes, first_seq) {
-            Ok(saved) => {
-                self.store.saved(&saved);
-                for note in &notes {
-                    match note {
-                        Note::Settled(seqs) | Note::Refused(seqs, _) => {
-                            for seq in seqs {
-                                self.retention.settled(*seq);
-                            }
-                        }
-                        Note::Span(span) if span.kept => self.retention.settled(span.seq),
-                        _ => {}
-                    }
-                }
-            }
-            Err(trouble) => {
-                self.fail(trouble);
-                // They may have been let go of in the transaction that is undone.
-                let released = notes.iter().filter_map(|note| match note {
-                    Note::Released(ids) => Some(ids),
-                    _ => None,
-                });
-                self.open_before.extend(released.flatten());
-                self.owe(notes);
-            }
-        }
-    }
-
-    /// What is left of `notes` when nothing with content is written: what must not be forgotten, and takes next to nothing.
-    fn without_content(&mut self, mut notes: Vec<Note>) -> Vec<Note> {
-        notes.retain(|note| match note {
-            Note::Span(_) => {
-                self.fall_behind();
-                false
-            }
-            Note::Begun(_) | Note::Asked(..) | Note::Ended(_) => {
-                self.store.skipped();
-                false
-            }
-            Note::Released(_) => {
-                self.fall_behind();
-                true
-            }
-            Note::Settled(_) | Note::Refused(..) | Note::Learned(_) | Note::Destination(_) => true,
-        });
-        notes
-    }
-
-    /// Takes out which exchanges are done with: the database has to have their spans before.
-    fn put_off_released(&mut self, notes: &mut Vec<Note>) {
-        notes.retain_mut(|note| {
-            let Note::Released(ids) = note else {
-                return true;
-            };
-            ids.retain(|id| self.is_open(*id));
-            self.done_with.append(ids);
-            false
-        });
-    }
-
-    /// Whether the database has this exchange as one that is not done with.
-    fn is_open(&self, id: ExchangeId) -> bool {
-        match &self.database {
-            Some(database) => database.book().open.contains_key(&id),
-            None => self.open_before.contains(&id),
-        }
-    }
-
-    /// Keeps what must not be forgotten of `notes`, which could not be written.
-    fn owe(&mut self, notes: Vec<Note>) {
-        let mut notes = self.without_content(notes);
-        self.put_off_released(&mut notes);
-        self.owed.extend(notes);
-    }
-
-    fn attempt<T>(&mut self, work: fn(&mut Self) -> Outcome<T>) -> Option<T> {
-        work(self).map_err(|trouble| self.fail(trouble)).ok()
-    }
-
-    /// Some of the spans made so far were told in vain.
-    fn fall_behind(&mut self) {
-        self.behind = Some(self.store.last_seq());
-    }
-
-    /// Writes some of what only memory has although it was told. Whether there was any.
-    fn catch_up(&mut self) -> Outcome<bool> {
-        let (Some(database), Some(last)) = (&mut self.database, self.behind) else {
-            return Ok(false);
-        };
-        let spans = self.store.unsaved(last, CATCH_UP);
-        if spans.is_empty() {
-            if !self.done_with.is_empty() {
-                let released = vec![Note::Released(self.done_with.clone())];
-                write(database, &released, 0)?;
-                self.done_with.clear();
-            }
-            self.behind = None;
-            // Rows came in between others.
-            self.store.news.renumbered();
-            return Ok(false);
-        }
-        // What is short for a value beside the database is in the log and makes the database longer.
-        let weight: u64 = spans.iter().map(|span| span.weight as u64).sum();
-        if !self.room.takes(2 * weight) {
-            return Ok(false);
-        }
-        let now = unix_seconds();
-        let mut group = database.group()?;
-        for span in &spans {
-            group.unsettled(span.seq);
-            group.span(span, now)?;
-        }
-        group.commit()?;
-        self.room.least += weight;
-        self.room.log_growth += weight;
-        let saved: Vec<u64> = spans.iter().map(|span| span.seq).collect();
-        self.store.saved(&saved);
-        Ok(true)
-    }
-
-    /// Answers `question`; `caught` says that there was something to catch up with, and may still be.
-    fn answer(&mut self, question: Question, caught: bool) {
-        match question {
-            Question::IsWriting(reply) => {
-                let can = self.database.is_some() && !self.room.full;
-                // Whoever asked may have stopped waiting.
-                let _ = reply.send(can && (caught || self.behind.is_none()));
-            }
-            Question::Find(seqs, reply) => {
-                let found =
-                    self.ask(|database| seqs.iter().map(|seq| database.find(*seq)).collect());
-                drop(reply.send(found));
-            }
-            Question::Unfinished(exchanges, reply) => {
-                let rows = |n| self.ask(|database| database.rows(n)).flatten();
-                drop(reply.send(exchanges.into_iter().map(rows).collect()));
-            }
-            Question::Read(work) => {
-                self.ask(|database| {
-                    work(database);
-                    Ok(())
-                });
-            }
-            Question::ListRefused(limit, reply) => {
-                drop(reply.send(self.ask(|database| database.list_refused(limit))));
-            }
-            Question::Replay(what, after, reply) => {
-                let again = self.ask(|database| {
-                    let mut group = database.group()?;
-                    let again = group.replay(what, after)?;
-                    group.commit()?;
-                    Ok((again, database.book().kept.count()))
-                });
-                let replayed = again.map(|(again, kept)| {
-                    let last = again.last().map_or(after, |(seq, _)| *seq);
-                    let count = again.len() as u64;
-                    self.store.found(again);
-                    self.store.keeps(kept);
-                    (count, last)
-                });
-                // Whoever asked may have stopped waiting.
-                let _ = reply.send(replayed);
-            }
-        }
-    }
-
-    fn ask<T>(&mut self, question: impl FnOnce(&mut Database) -> Outcome<T>) -> Option<T> {
-        match question(self.database.as_mut()?) {
-            Ok(answer) => Some(answer),
-            Err(trouble) => {
-                self.fail(trouble);
-                None
-            }
-        }
-    }
-
-    fn fail(&mut self, trouble: Trouble) {
-        let database = self.database.take();
-        self.checkpoint = None;
-        if let Some(database) = &database {
-            database.roll_back();
-            self.open_before = database.open_ids();
-        }
-        self.fall_behind();
-        match trouble {
-            Trouble::Failing(why) => {
-                // If it was for want of room, there must be some first.
-                self.room.full = true;
-                self.store.gives_and_takes_nothing(why);
-                self.try_again = Instant::now() + TRY_AGAIN;
-            }
-            Trouble::Damaged(why) => self.replace(&why, database),
-        }
-    }
-
-    fn reopen(&mut self) {
-        match self.opened() {
-            Ok(database) => match self.adopt(database) {
-                Ok(()) => {}
-                Err(trouble) => self.fail(trouble),
-            },
-            Err(trouble) => self.fail(trouble),
-        }
-    }
-
-    fn opened(&mut self) -> Outcome<Database> {
-        let Some(directory) = &mut self.directory else {
-            return Database::open(None, Bounds::default());
-        };
-        directory.ensure().map_err(Trouble::Failing)?;
-        Database::open(Some(&directory.database()), self.settings.bounds())
-    }
-
-    /// Takes a database into use.
-    fn adopt(&mut self, mut database: Database) -> Outcome<()> {
-        let owed = std::mem::take(&mut self.owed);
-        match self.identity {
-            // It is the one that failed.
-            Some(identity) if identity == database.identity => {
-                if let Err(trouble) = write(&mut database, &owed, 0) {
-                    self.owed = owed;
-                    return Err(trouble);
-                }
-            }
-            Some(_) => {
-                self.done_with.clear();
-                let lost = self.store.only_stored();
-                self.store.evict(&lost, DropReason::Unreadable);
-                self.store.forget_saved();
-                self.count_found(&mut database)?;
-            }
-            None => self.count_found(&mut database)?,
-        }
-        let next = database.next_seq();
-        self.told_to = self.told_to.max(next - 1);
-        self.store.next_seq_at_least(next);
-        self.identity = Some(database.identity);
-        self.use_database(database);
+        self.store.recovers_from_failure();
         Ok(())
     }
 
-    fn use_database(&mut self, database: Database) {
-        if let Some(directory) = &self.directory {
-            self.file = directory.file();
-            self.checkpoint = Checkpoint::start(directory.database());
+    /// Brings together whether spans have a destination now and whether they had one when the files were written.
+    fn settle_destination(&mut self, found: &FoundLog) {
+        let before = self.log.read_index().ledger.exports_since;
+        let since = self.store.exports_since().map(|since| match before {
+            _ if !found.is_old => since,
+            // What is told again began before this process.
+            None => since.max(self.started_ns),
+            // No later than this process: the clock may have been put back since.
+            Some(before) => since.max(before.min(self.started_ns)),
+        });
+        self.store.found_destination(since);
+        if before != since || !found.is_old {
+            self.attempt(|writer| writer.log.change(&Change::Destination(since)));
         }
-        self.database = Some(database);
-        self.store.news.renumbered();
-        self.store.gives();
     }
-}
 
-/// However the thread ends, nobody waits for it after that.
-struct End(Arc<Store>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.gives_and_takes_nothing(
-                "its thread ended by a panic; please report this".to_owned(),
-            );
+    fn try_again(&mut self) {
+        let tried = if self.is_opened {
+            let log = &mut self.log;
+            log.disk.claim().and_then(|()| log.begin_segment(0))
+        } else {
+            self.open(false)
+        };
+        match tried {
+            Ok(()) => self.store.recovers_from_failure(),
+            Err(error) => self.fail(&error),
         }
-        self.0.inbox.end();
     }
-}
 
-/// Writes `notes` in one transaction; no span made of what begins in them has a number below `first_seq`. Gives the numbers of the spans among them.
-fn write(database: &mut Database, notes: &[Note], first_seq: u64) -> Outcome<Vec<u64>> {
-    let now = unix_seconds();
-    let mut saved = Vec::new();
-    let mut group = database.group()?;
-    for note in notes {
-        match note {
-            Note::Begun(begun) => group.begun(begun, first_seq)?,
-            Note::Asked(meta, body) => group.asked(meta, body)?,
-            Note::Ended(exchange) => group.ended(exchange, first_seq)?,
-            Note::Span(span) => {
-                group.span(span, now)?;
-                saved.push(span.seq);
+    /// No span of what begins in `command` has a number below `first_seq`.
+    fn handle(&mut self, command: WriteCommand, first_seq: u64) -> io::Result<()> {
+        let can_write = self.log.is_writable();
+        match command {
+            WriteCommand::Started { .. } | WriteCommand::Ended(_) if !can_write => {
+                self.store.skipped(1);
+                Ok(())
             }
-            Note::Destination(since) => group.destination(*since)?,
-            Note::Settled(seqs) => seqs.iter().for_each(|seq| group.settled(*seq)),
-            Note::Refused(seqs, reason) => seqs
-                .iter()
-                .try_for_each(|seq| group.refused(*seq, reason, now))?,
-            Note::Released(ids) => ids.iter().try_for_each(|id| group.release(*id))?,
-            Note::Learned(names) => names
-                .iter()
-                .try_for_each(|(prompt, name)| group.agent(*prompt, name.as_deref()))?,
+            WriteCommand::Started {
+                meta,
+                started_ns,
+                body,
+            } => {
+                let started = self
+                    .log
+                    .started(&meta, started_ns, body.as_ref(), first_seq);
+                started.map(drop)
+            }
+            WriteCommand::Ended(exchange) => self.log.ended(&exchange, first_seq).map(drop),
+            WriteCommand::Span(_) if !can_write => {
+                self.fall_behind();
+                Ok(())
+            }
+            WriteCommand::Span(span)
+                if span.seq <= self.caught_up.max(self.behind.unwrap_or(0)) =>
+            {
+                Ok(())
+            }
+            WriteCommand::Span(span) => self.log.span(&span, first_seq),
+            WriteCommand::Finished(ids) if !can_write || self.behind.is_some() => {
+                self.behind = Some(self.store.last_seq());
+                self.defer(ids);
+                Ok(())
+            }
+            WriteCommand::Finished(ids) => self.finish(ids),
+            WriteCommand::Acked(seqs) => self.log.change(&Change::Acked(seqs.iter().collect())),
+            WriteCommand::Refused(spans) => self.log.change(&Change::Refused(spans)),
+            WriteCommand::Requeued(ranges) => self.log.change(&Change::Requeued(ranges)),
+            WriteCommand::Learned(names) => self.log.change(&Change::Learned(names)),
+            WriteCommand::Destination(since) => self.log.change(&Change::Destination(since)),
+            WriteCommand::Barrier(answer) => {
+                self.barriers.push(answer);
+                Ok(())
+            }
         }
     }
-    group.commit()?;
-    Ok(saved)
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.log.flush()?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Tells the store which spans are written, and which went.
+    fn tell(&mut self) {
+        for (seqs, reason) in self.log.take_dropped() {
+            self.store.not_stored(&seqs, reason);
+        }
+        self.store.saved(&self.log.take_saved());
+        self.store.uses(self.log.read_index().bytes());
+    }
+
+    /// Writes what only memory has although it was told.
+    fn catch_up(&mut self) -> io::Result<()> {
+        let Some(last) = self.behind.filter(|_| self.log.is_writable()) else {
+            return Ok(());
+        };
+        let spans = self.store.unsaved(self.cursor, last, CATCH_UP);
+        let Some(cursor) = spans.last().map(|span| span.seq) else {
+            let deferred = std::mem::take(&mut self.deferred);
+            self.finish(deferred)?;
+            self.behind = None;
+            self.caught_up = last;
+            return self.flush();
+        };
+        for span in &spans {
+            let exchange = match &*span.made {
+                FinishedSpan::Call { exchange, .. } => Some(exchange.meta.id),
+                FinishedSpan::Span(_) => None,
+            };
+            let is_known = exchange.is_none_or(|id| self.log.open.contains_key(&id));
+            self.log.span(span, span.seq)?;
+            // Its exchange was written for the span alone: whether its run goes on is not known any more.
+            if span.is_evicted && !is_known {
+                self.finish(exchange.into_iter().collect())?;
+            }
+        }
+        self.flush()?;
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    fn finish(&mut self, ids: Vec<ExchangeId>) -> io::Result<()> {
+        let finished = self.log.finish(&ids);
+        if finished.is_err() {
+            self.defer(ids);
+        }
+        finished
+    }
+
+    /// Remembers which exchanges are finished; of very many, those that the log has, and the latest.
+    fn defer(&mut self, ids: Vec<ExchangeId>) {
+        self.deferred.extend(ids);
+        if self.deferred.len() > MOST_DEFERRED {
+            let latest = self.deferred.split_off(MOST_DEFERRED / 2);
+            let open = &self.log.open;
+            self.deferred.retain(|id| open.contains_key(id));
+            self.deferred.extend(latest);
+        }
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        if let Some(error) = self.syncer.take_error() {
+            return Err(error);
+        }
+        if self.synced.elapsed() >= SECOND {
+            self.synced = Instant::now();
+            let unsynced = self.log.take_unsynced();
+            if !unsynced.is_empty() {
+                self.syncer.sync(unsynced);
+            }
+        }
+        if self.log.is_lost() {
+            let error =
+                io::Error::other("the files of the store were taken away; what they held is lost");
+            self.fail(&error);
+            self.log.drop_lost();
+            self.fall_behind();
+            self.try_again = Instant::now();
+        }
+        if self.log.is_writable() {
+            self.log.retain()?;
+            // A read failed, or came late, and no write did.
+            if Instant::now() >= self.try_again && self.store.is_failing() {
+                self.try_again = Instant::now() + TRY_AGAIN;
+                self.log.probe()?;
+                self.store.recovers_from_failure();
+            }
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Spans that were told so far have to be written again, as far as only memory has them.
+    fn fall_behind(&mut self) {
+        self.behind = Some(self.store.last_seq());
+        self.cursor = 0;
+    }
+
+    fn attempt(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) {
+        if let Err(error) = work(self) {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        let given_up = self.log.give_up();
+        self.defer(given_up.finished);
+        self.store.skipped(given_up.exchange_records);
+        self.fall_behind();
+        self.tell();
+        self.try_again = Instant::now() + TRY_AGAIN;
+        self.store.fails(error.to_string());
+    }
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+/// Whatever ends the thread, nobody waits for it.
+struct EndOfCommands(Arc<Store>);
+
+impl Drop for EndOfCommands {
+    fn drop(&mut self) {
+        self.0.commands.end();
+        self.0.ends_writing();
+    }
 }

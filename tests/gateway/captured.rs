@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Ask, Call, Protocol, Respan, Setup, Upstream, chat_events, chat_reply, request_id, until,
+    Call, ClientRequest, Protocol, Respan, Setup, Upstream, chat_events, chat_reply, request_id,
+    until,
 };
 
 /// So many bytes as base64, of a PNG by their beginning. Nothing in it comes again, so that no store can compress it.
@@ -23,8 +24,8 @@ fn png(bytes: usize) -> String {
         .collect()
 }
 
-fn chat(body: &Value) -> Ask {
-    Ask::post("/v1/chat/completions", body.to_string())
+fn chat(body: &Value) -> ClientRequest {
+    ClientRequest::post("/v1/chat/completions", body.to_string())
         .header("user-agent", "AsyncOpenAI/Python 1.99.9")
 }
 
@@ -91,7 +92,9 @@ async fn a_body_whose_stream_flag_nobody_saw_is_known_to_stream_by_its_answer() 
     let respan = Respan::start().await;
     let gateway = Setup::between(&upstream, &respan).start().await;
     for body in ["{\"model\": \"m\", \"messages\": [", "no JSON at all"] {
-        let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
+        let reply = gateway
+            .ask(&ClientRequest::post("/v1/chat/completions", body))
+            .await;
         let span = respan.span_of(request_id(&reply.headers).unwrap()).await;
         let streaming = span.attributes.get("llm.is_streaming");
         // Nothing is said of a request that cannot be read, but when its first token came.
@@ -171,12 +174,14 @@ async fn media_is_left_out_of_spans_and_the_store_unless_it_is_asked_for() {
             .iter()
             .any(|span| format!("{span:?}").contains(data));
         assert_eq!(posted, !is_left_out);
-        let stored = std::fs::read_dir(gateway.store()).unwrap().any(|entry| {
-            let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
-            bytes
-                .windows(data.len())
-                .any(|window| window == data.as_bytes())
-        });
+        let stored = std::fs::read_dir(gateway.store().join("log-1"))
+            .unwrap()
+            .any(|entry| {
+                let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+                bytes
+                    .windows(data.len())
+                    .any(|window| window == data.as_bytes())
+            });
         assert_eq!(stored, !is_left_out);
     }
 }
@@ -192,9 +197,11 @@ async fn only_what_was_cut_counts_as_cut() {
     let long =
         json!({"model": "m", "messages": [{"role": "user", "content": "long ".repeat(20_000)}]});
     gateway
-        .ask(&Ask::post("/v1/embeddings", long.to_string()))
+        .ask(&ClientRequest::post("/v1/embeddings", long.to_string()))
         .await;
-    gateway.ask(&Ask::post("/v1/responses", "{}")).await;
+    gateway
+        .ask(&ClientRequest::post("/v1/responses", "{}"))
+        .await;
     gateway
         .ask(&chat(&json!({"model": "m", "messages": []})))
         .await;
@@ -220,7 +227,8 @@ async fn a_call_without_room_is_served_and_counts_as_a_span_that_was_dropped() {
     // What is known of one from its head alone takes 16 KiB, for as long as it is under way.
     let value = "v".repeat(3_900);
     let metadata = json!({"a": value, "b": value, "c": value, "d": value});
-    let ask = Ask::new("GET", "/v1/models").header("x-respan-metadata", &metadata.to_string());
+    let ask =
+        ClientRequest::new("GET", "/v1/models").header("x-respan-metadata", &metadata.to_string());
     let mut calls = Vec::new();
     for _ in 0..CALLS {
         let call = Call::begin(Protocol::One, gateway.address, &ask).await;

@@ -8,7 +8,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     net::SocketAddr,
-    path::Path,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -18,8 +17,9 @@ use serde_json::value::RawValue;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::harness::{
-    Ask, Call, Framing, Gateway, Protocol, Respan, Setup, Span, Upstream, Wire, chat_events,
-    chat_reply, chat_request, json_reply, request_id, until, value, within,
+    Call, ClientRequest, Framing, Gateway, Protocol, Respan, Setup, Span, Upstream, Wire,
+    chat_events, chat_reply, chat_request, has_ended, has_started, json_reply, log_records,
+    request_id, until, value, within,
 };
 
 /// Clients at a time.
@@ -89,11 +89,11 @@ impl Load {
         .expect("the sender lives");
         let seen = self.seen();
         let now = Instant::now();
-        let database = gateway.store().join("spangate.db");
+        let store = gateway.store();
         until("a later request to be on the disk", async || {
             let mut later = self.seen().split_off(seen.len()).into_iter();
             let later = later.find(|answered| answered.sent > now)?;
-            is_written(&database, &later.id).then_some(())
+            has_started(&log_records(&store), &later.id).then_some(())
         })
         .await;
         gateway.kill();
@@ -107,19 +107,6 @@ impl Load {
     fn seen(&self) -> Vec<Answered> {
         self.seen.lock().unwrap().clone()
     }
-}
-
-/// Whether the beginning of this exchange is on the disk.
-fn is_written(database: &Path, id: &str) -> bool {
-    let digits = id.replace('-', "");
-    let written = rusqlite::Connection::open(database).and_then(|database| {
-        database.query_row(
-            "SELECT EXISTS (SELECT 1 FROM begun WHERE lower(hex(id)) = ?1)",
-            [digits],
-            |row| row.get(0),
-        )
-    });
-    written.unwrap_or_default()
 }
 
 /// One request on a connection of its own; none when the gateway does not answer any more.
@@ -328,7 +315,7 @@ async fn a_kill_between_a_post_and_its_answer_sends_at_most_what_was_under_way_t
     for number in 0..30 {
         let question = chat_request(&format!("Number {number}?"), false);
         let reply = gateway
-            .ask(&Ask::post("/v1/chat/completions", question))
+            .ask(&ClientRequest::post("/v1/chat/completions", question))
             .await;
         ids.insert(request_id(&reply.headers).expect("an id").to_owned());
     }
@@ -359,7 +346,7 @@ async fn attempts_with_a_kill_between_them_are_one_span() {
     let mut ids = Vec::new();
     let late = json_reply("429 Too Many Requests", r#"{"error":{"message":"later"}}"#);
     for (attempt, answer) in [(0, late), (1, chat_reply("It is Rust."))] {
-        let again = Ask::post("/v1/chat/completions", chat_request("What is it?", false))
+        let again = ClientRequest::post("/v1/chat/completions", chat_request("What is it?", false))
             .header("authorization", "Bearer sk-0123456789")
             .header("x-stainless-retry-count", &attempt.to_string());
         let call = Call::begin(Protocol::One, gateway.address, &again).await;
@@ -369,11 +356,8 @@ async fn attempts_with_a_kill_between_them_are_one_span() {
         let reply = call.reply().await;
         ids.push(request_id(&reply.headers).expect("an id").to_owned());
         if attempt == 0 {
-            let database = gateway.store().join("spangate.db");
             until("the end to be written", async || {
-                let database = rusqlite::Connection::open(&database).ok()?;
-                let ends = database.query_row("SELECT count(*) FROM ended", [], |row| row.get(0));
-                (ends == Ok(1)).then_some(())
+                has_ended(&log_records(&gateway.store()), &ids[0]).then_some(())
             })
             .await;
             gateway.kill();

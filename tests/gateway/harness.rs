@@ -1,4 +1,4 @@
-//! What the tests play with: a gateway process, a client on either protocol, a scripted upstream and a scripted Respan.
+//! The parts of a test: a gateway process, a client on either protocol, a scripted upstream and a scripted Respan.
 //!
 //! The rule: nothing sleeps to wait. Every wait is for one named thing, through [`within`] or [`until`], and ends after [`PATIENCE`].
 
@@ -7,6 +7,9 @@ use std::{future::Future, time::Duration};
 mod call;
 mod certificate;
 mod chat;
+mod export;
+mod failing_disk;
+mod log_file;
 mod message;
 mod metrics;
 mod process;
@@ -15,8 +18,11 @@ mod tail;
 mod upstream;
 mod wire;
 
-pub(crate) use call::{Ask, Call, Payload, Protocol, request_id};
+pub(crate) use call::{Call, ClientRequest, Payload, Protocol, request_id};
 pub(crate) use certificate::Certificate;
+pub(crate) use export::{export, export_into_closed_pipe};
+pub(crate) use failing_disk::{DiskFault, FailingDisk};
+pub(crate) use log_file::{RecordKind, has_ended, has_started, log_records};
 pub(crate) use message::{End, Headers, Piece, Reply, Request, grouped, value, without};
 pub(crate) use metrics::Metrics;
 pub(crate) use process::{Gateway, Setup, free_address, refusal};

@@ -3,8 +3,8 @@
 use rustix::process::Signal;
 
 use crate::harness::{
-    Ask, Call, Gateway, KEY, Metrics, Protocol, Respan, Setup, Upstream, chat_reply, chat_request,
-    json_reply, refusal, request_id, until,
+    Call, ClientRequest, Gateway, KEY, Metrics, Protocol, Respan, Setup, Upstream, chat_reply,
+    chat_request, has_started, json_reply, log_records, refusal, request_id, until,
 };
 
 async fn parts() -> (Upstream, Respan) {
@@ -17,7 +17,7 @@ async fn without_key(upstream: &Upstream, respan: &Respan) -> Gateway {
 }
 
 async fn ask(gateway: &Gateway, question: &str) -> String {
-    let ask = Ask::post("/v1/chat/completions", chat_request(question, false));
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request(question, false));
     let reply = gateway.ask(&ask).await;
     request_id(&reply.headers).expect("an id").to_owned()
 }
@@ -48,7 +48,9 @@ async fn replay(gateway: &Gateway, words: &[&str]) -> (Option<i32>, String) {
 
 /// How many spans `/api/health` says are kept.
 async fn kept_now(gateway: &Gateway) -> u64 {
-    let health = Ask::new("GET", "/api/health").to(gateway.admin).await;
+    let health = ClientRequest::new("GET", "/api/health")
+        .to(gateway.admin)
+        .await;
     health.json()["export"]["kept"].as_u64().expect("a number")
 }
 
@@ -117,7 +119,7 @@ async fn what_was_under_way_without_a_key_when_it_was_killed_does_not_leave_afte
     let mut upstream = Upstream::listen().await;
     let respan = Respan::start().await;
     let mut gateway = without_key(&upstream, &respan).await;
-    let request = Ask::post("/v1/chat/completions", chat_request("Why?", true));
+    let request = ClientRequest::post("/v1/chat/completions", chat_request("Why?", true));
     let mut call = Call::begin(Protocol::One, gateway.address, &request).await;
     let mut peer = upstream.next().await;
     peer.request().await;
@@ -125,9 +127,12 @@ async fn what_was_under_way_without_a_key_when_it_was_killed_does_not_leave_afte
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
     )
     .await;
-    call.head().await;
-    // Health waits for the store, which has written what came before by then.
-    kept_now(&gateway).await;
+    let (_, headers) = call.head().await;
+    let id = request_id(&headers).expect("an id");
+    until("its beginning to be written", async || {
+        has_started(&log_records(&gateway.store()), id).then_some(())
+    })
+    .await;
     gateway.kill();
     gateway.restart_as(|setup| setup.exporting(&respan)).await;
     expect_none_but_kept(&keeps(&gateway, 1.0).await);

@@ -1,12 +1,12 @@
 //! Watches over what one process leaves to the next, and that there is one at a time.
 
 use crate::harness::{
-    Ask, Gateway, Respan, Setup, Upstream, chat_reply, chat_request, json_reply, refusal,
+    ClientRequest, Gateway, Respan, Setup, Upstream, chat_reply, chat_request, json_reply, refusal,
     request_id, until,
 };
 
 async fn ask(gateway: &Gateway, question: &str) -> String {
-    let ask = Ask::post("/v1/chat/completions", chat_request(question, false));
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request(question, false));
     let reply = gateway.ask(&ask).await;
     request_id(&reply.headers).expect("an id").to_owned()
 }
@@ -70,7 +70,9 @@ async fn a_span_that_was_refused_is_listed_and_can_be_sent_again() {
         .await;
     let listed = async |gateway: &Gateway| {
         until("the refusal to be listed", async || {
-            let health = Ask::new("GET", "/api/health").to(gateway.admin).await;
+            let health = ClientRequest::new("GET", "/api/health")
+                .to(gateway.admin)
+                .await;
             let health = health.json();
             health["refused"].get(0).is_some().then_some(health)
         })
@@ -89,11 +91,11 @@ async fn a_span_that_was_refused_is_listed_and_can_be_sent_again() {
         "{health}"
     );
     assert_eq!(health["store"]["up"], true);
-    let plain = Ask::new("POST", "/api/refused/replay")
+    let plain = ClientRequest::new("POST", "/api/refused/replay")
         .to(gateway.admin)
         .await;
     assert_eq!(plain.status, 415);
-    let replay = Ask::new("POST", "/api/refused/replay")
+    let replay = ClientRequest::new("POST", "/api/refused/replay")
         .header("content-type", "Application/JSON; charset=utf-8");
     assert_eq!(replay.to(gateway.admin).await.json()["replayed"], 1);
     let span = respan.span_of(&id).await;
@@ -104,4 +106,19 @@ async fn a_span_that_was_refused_is_listed_and_can_be_sent_again() {
                 && metrics.total("spangate_spans_exported_total") > 0.5
         })
         .await;
+}
+
+#[tokio::test]
+async fn files_of_another_version_stay_and_the_start_says_so() {
+    let upstream = Upstream::always(chat_reply("It is fine.")).await;
+    let mut gateway = Gateway::before(&upstream).await;
+    assert!(gateway.stop().await.success());
+    let older = gateway.store().join("spangate.db");
+    std::fs::write(&older, "of another version").expect("a file");
+    gateway.restart().await;
+    ask(&gateway, "Are you there?").await;
+    assert!(gateway.stop().await.success());
+    let line = gateway.log();
+    assert!(line.contains("files of another version") && line.contains("spangate.db"));
+    assert_eq!(std::fs::read(older).unwrap(), b"of another version");
 }

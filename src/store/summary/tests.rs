@@ -10,8 +10,8 @@ fn what_is_at_hand_says_the_same_as_the_span_itself() {
     let exchange = exchange("Why?", "Because.");
     let made = call(&exchange);
     let span = made.span();
-    let (quick, slow) = (Summary::of(&made), Summary::of_span(&span));
-    let known = Summary {
+    let (quick, slow) = (SpanSummary::of(&made), SpanSummary::of_span(&span));
+    let known = SpanSummary {
         asked: Some("gpt-4o".into()),
         name: "llm.gpt-4o".into(),
         ..quick.clone()
@@ -19,7 +19,7 @@ fn what_is_at_hand_says_the_same_as_the_span_itself() {
     assert_eq!(known, slow);
     assert_eq!(
         (quick.kind, quick.thread.as_deref()),
-        (Kind::Chat, Some("thread"))
+        (SpanKind::Chat, Some("thread"))
     );
 }
 
@@ -36,7 +36,7 @@ fn what_the_request_said_is_there_where_it_has_been_read() {
     place.model = Some("gpt-4o".into());
     place.task = Some("Why?".into());
     let made = FinishedSpan::Call { exchange, place };
-    let summary = Summary::of(&made);
+    let summary = SpanSummary::of(&made);
     assert_eq!(summary.name, "llm.gpt-4o");
     assert_eq!(summary.asked.as_deref(), Some("gpt-4o"));
     assert_eq!(summary.preview.as_deref(), Some("Why?"));
@@ -63,11 +63,11 @@ proptest! {
     ) {
         let [entity, thread, customer, environment, agent, asked, answered, preview] =
             texts.map(|text| text.map(Cow::from));
-        let summary = Summary {
-            kind: Kind::Agent, span: SpanId([7; 8]), parent: failed.then_some(SpanId([8; 8])), name: name.into(),
+        let summary = SpanSummary {
+            kind: SpanKind::Agent, span: SpanId([7; 8]), parent: failed.then_some(SpanId([8; 8])), name: name.into(),
             entity, start, end, failed, thread, customer, environment, agent, asked, answered, input: tokens, output: None, preview,
         };
         let json = summary.json();
-        prop_assert_eq!(Summary::read(&json), Some(summary));
+        prop_assert_eq!(SpanSummary::read(&json), Some(summary));
     }
 }

@@ -1,6 +1,6 @@
-//! One request and its reply, step by step, said the same way on HTTP/1.1 and HTTP/2, so that a test can be run on both.
+//! One request and its reply, step by step, with the same functions for HTTP/1.1 and HTTP/2.
 //!
-//! The rule: one connection per call, and the caller sees every frame's worth of bytes when it comes, never a collected body.
+//! The rule: one connection per call, and the caller gets the bytes of each frame when it comes, never a collected body.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ pub(crate) fn request_id(headers: &Headers) -> Option<&str> {
     value(headers, REQUEST_ID)
 }
 
-/// What the client speaks.
+/// The client's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// HTTP/1.1.
@@ -38,7 +38,7 @@ impl Protocol {
 
 /// A request to be made.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ClientRequest {
     method: String,
     target: String,
     headers: Headers,
@@ -52,11 +52,11 @@ pub(crate) enum Payload {
     None,
     /// These bytes, with `content-length`.
     Whole(Vec<u8>),
-    /// Whatever [`Call::send`] sends, until [`Call::finish`]: chunked on HTTP/1.1.
+    /// The bytes of [`Call::send`] until [`Call::finish`], chunked on HTTP/1.1.
     Open,
 }
 
-impl Ask {
+impl ClientRequest {
     /// A request without a body.
     pub(crate) fn new(method: &str, target: &str) -> Self {
         Self {
@@ -127,14 +127,14 @@ pub(crate) enum Call {
     /// On HTTP/2.
     Two {
         sending: h2::SendStream<Bytes>,
-        answer: Answer,
+        answer: ReplyState,
         driver: JoinSet<()>,
         _connection: SendRequest<Bytes>,
     },
 }
 
-/// How far the reply has come on HTTP/2.
-pub(crate) enum Answer {
+/// The state of the reply on HTTP/2.
+pub(crate) enum ReplyState {
     /// No head yet.
     Awaited(ResponseFuture),
     /// The body is coming.
@@ -143,7 +143,11 @@ pub(crate) enum Answer {
 
 impl Call {
     /// Sends the head of a request, and its body if it is whole, on a new plain connection.
-    pub(crate) async fn begin(protocol: Protocol, address: SocketAddr, ask: &Ask) -> Self {
+    pub(crate) async fn begin(
+        protocol: Protocol,
+        address: SocketAddr,
+        ask: &ClientRequest,
+    ) -> Self {
         let stream = within("a connection", TcpStream::connect(address))
             .await
             .expect("something listens there");
@@ -164,7 +168,7 @@ impl Call {
         stream: Box<dyn Socket>,
         scheme: &str,
         authority: &str,
-        ask: &Ask,
+        ask: &ClientRequest,
     ) -> Self {
         match protocol {
             Protocol::One => {
@@ -219,7 +223,7 @@ impl Call {
                 }
                 Self::Two {
                     sending,
-                    answer: Answer::Awaited(answer),
+                    answer: ReplyState::Awaited(answer),
                     driver,
                     _connection: connection,
                 }
@@ -297,14 +301,14 @@ impl Call {
                 (status, headers)
             }
             Self::Two { answer, .. } => {
-                let Answer::Awaited(response) = answer else {
+                let ReplyState::Awaited(response) = answer else {
                     panic!("the head was read before")
                 };
                 let response = within("a reply", response)
                     .await
                     .unwrap_or_else(|error| panic!("no reply: {error}"));
                 let (head, body) = response.into_parts();
-                *answer = Answer::Coming(body);
+                *answer = ReplyState::Coming(body);
                 (head.status.as_u16(), fields(&head.headers))
             }
         }
@@ -318,7 +322,7 @@ impl Call {
             };
             return wire.piece(framing).await;
         };
-        let Answer::Coming(body) = answer else {
+        let ReplyState::Coming(body) = answer else {
             panic!("the head comes first")
         };
         loop {

@@ -1,4 +1,4 @@
-//! What one side saw of a request or a reply, in a form that two ways (direct or proxied, HTTP/1.1 or HTTP/2) can be compared in.
+//! A request or reply as one side saw it, comparable between direct and proxied, HTTP/1.1 and HTTP/2.
 //!
 //! The rule: nothing is sorted, merged or defaulted. Names are lower-cased, for HTTP gives case no meaning; everything else is as it came.
 

@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Ask, Metrics, Protocol, Reply, Respan, Upstream, until};
+use super::{Call, ClientRequest, Metrics, Protocol, Reply, Respan, Upstream, until};
 
 /// What the gateway is told before it starts.
 #[derive(Clone, Debug)]
@@ -55,6 +55,12 @@ impl Setup {
             format!("SPANGATE_{}", key.replace('.', "_").to_uppercase()),
             value.to_owned(),
         );
+        self
+    }
+
+    /// With this variable of the environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -140,7 +146,7 @@ impl Gateway {
                 panic!("the gateway ended with {status}:\n{}", self.log());
             }
             tokio::net::TcpStream::connect(ready).await.ok()?;
-            let reply = Ask::new("GET", "/readyz").to(ready).await;
+            let reply = ClientRequest::new("GET", "/readyz").to(ready).await;
             (reply.status == 200).then_some(())
         })
         .await;
@@ -160,8 +166,14 @@ impl Gateway {
         self.ready().await;
     }
 
-    /// Makes a request of it on a new connection.
-    pub(crate) async fn ask(&self, ask: &Ask) -> Reply {
+    /// Begins a chat completion with an empty object on a new connection.
+    pub(crate) async fn call(&self, protocol: Protocol) -> Call {
+        let request = ClientRequest::post("/v1/chat/completions", "{}");
+        Call::begin(protocol, self.address, &request).await
+    }
+
+    /// Makes a request on a new connection and reads the whole reply.
+    pub(crate) async fn ask(&self, ask: &ClientRequest) -> Reply {
         ask.over(Protocol::One, self.address).await
     }
 
@@ -221,7 +233,7 @@ impl Gateway {
 
     /// Its counters now.
     pub(crate) async fn metrics(&self) -> Metrics {
-        let reply = Ask::new("GET", "/metrics").to(self.admin).await;
+        let reply = ClientRequest::new("GET", "/metrics").to(self.admin).await;
         assert_eq!(reply.status, 200, "{reply:?}");
         Metrics::read(&String::from_utf8(reply.body).expect("the text format is UTF-8"))
     }

@@ -1,6 +1,6 @@
-//! A scripted Respan: takes OTLP posts, JSON or protobuf, answers as told, keeps every span.
+//! A scripted Respan: takes OTLP posts, JSON or protobuf, answers as the test says, keeps every accepted span.
 //!
-//! The rule: what it keeps is what was accepted; everything that was posted stays readable as raw bytes too, for what must never be there.
+//! The rule: the raw bytes of every post stay readable too, so that a test can check for secrets.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -56,7 +56,7 @@ impl Span {
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct RespanState {
     answers: VecDeque<Vec<u8>>,
     always: Option<Vec<u8>>,
     silent: bool,
@@ -69,7 +69,7 @@ struct Kept {
 #[derive(Debug)]
 pub(crate) struct Respan {
     address: SocketAddr,
-    kept: Arc<Mutex<Kept>>,
+    state: Arc<Mutex<RespanState>>,
     changed: watch::Receiver<usize>,
     _tasks: JoinSet<()>,
 }
@@ -79,9 +79,9 @@ impl Respan {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let kept = Arc::new(Mutex::new(Kept::default()));
+        let state = Arc::new(Mutex::new(RespanState::default()));
         let (tell, changed) = watch::channel(0);
-        let (tell, shared) = (Arc::new(tell), kept.clone());
+        let (tell, shared) = (Arc::new(tell), state.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut serving = JoinSet::new();
@@ -104,7 +104,7 @@ impl Respan {
         });
         Self {
             address,
-            kept,
+            state,
             changed,
             _tasks: tasks,
         }
@@ -117,29 +117,29 @@ impl Respan {
 
     /// Answers the next post with these bytes, and does not keep its spans unless they say 200. May be called several times.
     pub(crate) fn answer_next(&self, reply: impl Into<Vec<u8>>) {
-        self.kept.lock().unwrap().answers.push_back(reply.into());
+        self.state.lock().unwrap().answers.push_back(reply.into());
     }
 
     /// Answers every post like that, where nothing else is said by [`Respan::answer_next`]; with nothing, accepts them again.
     pub(crate) fn answer_always(&self, reply: Option<Vec<u8>>) {
-        self.kept.lock().unwrap().always = reply;
+        self.state.lock().unwrap().always = reply;
     }
 
     /// Takes posts and keeps their spans, but answers none, until told otherwise.
     pub(crate) fn be_silent(&self, silent: bool) {
-        self.kept.lock().unwrap().silent = silent;
+        self.state.lock().unwrap().silent = silent;
     }
 
     /// The spans accepted so far.
     pub(crate) fn spans(&self) -> Vec<Span> {
-        let kept = self.kept.lock().unwrap();
-        assert!(kept.problems.is_empty(), "{:?}", kept.problems);
-        kept.spans.clone()
+        let state = self.state.lock().unwrap();
+        assert!(state.problems.is_empty(), "{:?}", state.problems);
+        state.spans.clone()
     }
 
     /// Every post so far, whatever was answered.
     pub(crate) fn posts(&self) -> Vec<Request> {
-        self.kept.lock().unwrap().posts.clone()
+        self.state.lock().unwrap().posts.clone()
     }
 
     /// Waits until this finds what it looks for in what has been accepted.
@@ -153,9 +153,9 @@ impl Respan {
             loop {
                 changed.mark_unchanged();
                 {
-                    let kept = self.kept.lock().unwrap();
-                    assert!(kept.problems.is_empty(), "{:?}", kept.problems);
-                    if let Some(value) = found(&kept.spans) {
+                    let state = self.state.lock().unwrap();
+                    assert!(state.problems.is_empty(), "{:?}", state.problems);
+                    if let Some(value) = found(&state.spans) {
                         return value;
                     }
                 }
@@ -213,7 +213,7 @@ pub(crate) fn trees(spans: &[Span]) -> String {
     text
 }
 
-impl Kept {
+impl RespanState {
     fn take(&mut self, post: Request) -> (Vec<u8>, bool) {
         let accepted = super::json_reply("200 OK", r#"{"partialSuccess":{}}"#);
         let next = self.answers.pop_front().or_else(|| self.always.clone());

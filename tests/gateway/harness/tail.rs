@@ -29,15 +29,19 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Writes into a file.
-    pub(crate) fn piped(admin: SocketAddr, words: &[&str]) -> Self {
-        Self::told(admin, words, &[])
+    pub(crate) fn piped(admin: SocketAddr, args: &[&str]) -> Self {
+        Self::with_environment(admin, args, &[])
     }
 
-    /// Likewise, with this in its environment.
-    pub(crate) fn told(admin: SocketAddr, words: &[&str], environment: &[(&str, &str)]) -> Self {
+    /// Writes into a file, with these variables in its environment.
+    pub(crate) fn with_environment(
+        admin: SocketAddr,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let output = File::create(directory.path().join("output")).expect("a file");
-        let child = spawn(directory.path(), admin, words, environment, output.into());
+        let child = spawn(directory.path(), admin, args, environment, output.into());
         Tail {
             child,
             directory,
@@ -46,9 +50,9 @@ impl Tail {
     }
 
     /// Writes into a pipe that is closed after the first line of it.
-    pub(crate) fn into_closing_pipe(admin: SocketAddr, words: &[&str]) -> Self {
+    pub(crate) fn into_closing_pipe(admin: SocketAddr, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut child = spawn(directory.path(), admin, words, &[], Stdio::piped());
+        let mut child = spawn(directory.path(), admin, args, &[], Stdio::piped());
         let output = child.stdout.take().expect("it is piped");
         let read = collect(output, |read| read.contains(&b'\n'));
         Tail {
@@ -61,7 +65,7 @@ impl Tail {
     /// Writes to a terminal.
     pub(crate) fn on_terminal(
         admin: SocketAddr,
-        words: &[&str],
+        args: &[&str],
         environment: &[(&str, &str)],
         columns: u16,
     ) -> Self {
@@ -82,7 +86,7 @@ impl Tail {
             ws_ypixel: 0,
         };
         tcsetwinsize(&theirs, size).expect("it is a terminal");
-        let child = spawn(directory.path(), admin, words, environment, theirs.into());
+        let child = spawn(directory.path(), admin, args, environment, theirs.into());
         let read = collect(File::from(ours), |_| false);
         Tail {
             child,
@@ -151,14 +155,14 @@ impl Drop for Tail {
 fn spawn(
     directory: &Path,
     admin: SocketAddr,
-    words: &[&str],
+    args: &[&str],
     environment: &[(&str, &str)],
     output: Stdio,
 ) -> Child {
     let said = File::create(directory.join("said")).expect("a file");
     command(directory)
         .arg("tail")
-        .args(words)
+        .args(args)
         .env("SPANGATE_SERVER_ADMIN", admin.to_string())
         .env_remove("NO_COLOR")
         .env("TERM", "xterm")

@@ -1,7 +1,7 @@
-//! An upstream of which the test decides every byte and every moment.
+//! An upstream whose every byte and moment the test decides.
 //!
-//! The rule: a connection reaches the test only when a request begins on it, so that connections a pool opens and does not use are not
-//! in the way. Everything stops when the value is dropped.
+//! The rule: a connection reaches the test only when a request begins on it, so unused connections of a pool are not in the way.
+//! Everything stops when the value is dropped.
 
 use std::{
     net::SocketAddr,
@@ -39,7 +39,11 @@ impl Upstream {
             let mut waiting = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                waiting.spawn(hand_over(Wire::new(stream), sender.clone(), count.clone()));
+                waiting.spawn(await_request(
+                    Wire::new(stream),
+                    sender.clone(),
+                    count.clone(),
+                ));
                 while waiting.try_join_next().is_some() {}
             }
         });
@@ -82,7 +86,7 @@ impl Upstream {
                     let reply = answer(&request);
                     seen.lock().unwrap().push(request);
                     wire.send(reply).await;
-                    hand_over(wire, back, count).await;
+                    await_request(wire, back, count).await;
                 });
                 while serving.try_join_next().is_some() {}
             }
@@ -97,10 +101,20 @@ impl Upstream {
             .expect("the upstream listens")
     }
 
+    /// The next connection on which a request begins, after the whole request.
+    pub(crate) async fn next_request(&mut self) -> Wire {
+        let mut wire = self.next().await;
+        wire.request().await;
+        wire
+    }
+
     /// Gives a connection back whose reply has been sent whole, for the next request on it.
     pub(crate) fn keep(&mut self, wire: Wire) {
-        self.tasks
-            .spawn(hand_over(wire, self.again.clone(), self.requests.clone()));
+        self.tasks.spawn(await_request(
+            wire,
+            self.again.clone(),
+            self.requests.clone(),
+        ));
     }
 
     /// How many requests have begun so far.
@@ -120,7 +134,7 @@ impl Upstream {
 }
 
 /// Waits for the first byte of a request; a connection that ends without one is dropped in silence.
-async fn hand_over(mut wire: Wire, to: mpsc::Sender<Wire>, requests: Arc<AtomicUsize>) {
+async fn await_request(mut wire: Wire, to: mpsc::Sender<Wire>, requests: Arc<AtomicUsize>) {
     if wire.begins().await {
         requests.fetch_add(1, Ordering::SeqCst);
         let _ = to.send(wire).await;
