@@ -1,85 +1,83 @@
 //! The runs of AutoGen programs, rebuilt from their calls: which run, which turn of which agent, which tool.
 //!
 //! ```text
-//!  a request is whole ──► asked ──► scope (who asks: credential, thread, told trace)
-//!                                     │ placed in order of arrival
-//!   transcript: what it shows ──► link: which evidence counts ──► run, level, turn, names, tools that are over
-//!                                     │
-//!  an exchange is over ──► settled ──► its span's place ──► retries: attempts of one call are one span ──► FinishedSpan
-//!                                     │
-//!           idle, or the next message ──► tree: agents, workflows, tools without an answer ──► FinishedSpan
+//!  a request is complete ──► conversation (one caller: credential, thread, explicit trace)
+//!                                │ in order of arrival
+//!   transcript, evidence ──► attribution ──► apply: run, level, turn, names, finished tools
+//!                                │
+//!  an exchange settled ──────────┴──► its span's placement ──► attempts of one call are one span ──► RunUpdate
+//!                                │
+//!           idle, or the next message ──► close: agents, workflows, tools without an answer ──► RunUpdate
 //! ```
 //!
-//! Plain data and plain functions of exchanges and times: one caller at a time, no clock, no sockets. A call stands where it was placed for
-//! good; only names are filled in later. All ids are made of the ids of exchanges, so what is rebuilt after a crash is the same.
+//! Plain data and plain functions of exchanges and times: no clock, no sockets, no threads. Several workers may call at once. The calls of one
+//! conversation come from one worker, in order; [`partition`] chooses it. Runs do not depend on the number of workers: what conversations share is
+//! names, and a name counts elsewhere only for runs that begin after it was learned.
+//!
+//! A call keeps its place for good; only names are filled in later. All ids derive from the ids of exchanges, so a replay after a crash gives
+//! the same spans.
 
+mod agent_names;
+mod apply;
+mod attempts;
+mod attribution;
+mod autogen;
 mod call;
-mod digest;
+mod call_index;
+mod caller_kind;
+mod close;
+mod conversation;
+mod digest_cache;
 mod evidence;
-mod hash;
-mod kind;
-mod known;
+mod finished;
+mod limits;
 mod lines;
-mod link;
-mod made;
-mod names;
-mod placing;
-mod prompts;
-mod rehome;
-mod retries;
-mod rounds;
+mod message_text;
+mod open_spans;
+mod reassign;
 mod run;
-mod said;
-mod scope;
-mod selector;
-mod sketch;
-mod society;
+mod shared;
+mod speaker;
 #[cfg(test)]
 mod tests;
-mod tool;
+mod text_hash;
+mod tool_round;
 mod transcript;
-mod tree;
-mod work;
+mod turn_names;
+mod work_budget;
+mod worker;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::exchange::{CapturedBody, Exchange, ExchangeId, RequestMeta, RetryAttempt};
-use crate::identity::Credential;
-use crate::span::TraceId;
-use crate::span::exchange::told_place;
+use dashmap::DashMap;
+use rapidhash::fast::RandomState;
 
+use crate::exchange::{CapturedBody, Exchange, ExchangeId, RequestMeta};
+use crate::span::exchange::explicit_placement;
+
+use apply::attribute_until;
 use call::RunId;
-use digest::Digests;
-use hash::Map;
-use known::CLOSE_NS;
-use retries::Retries;
-use run::Run;
-use scope::{Arrival, Scope};
+use call_index::CLOSE_NS;
+use conversation::{Conversation, ConversationKey, Effects, PendingRequest, RunRef};
+use limits::{ExcessRun, RunLimits};
+use shared::SharedState;
+use worker::WorkerState;
 
-pub use made::FinishedSpan;
-pub use prompts::Prompt;
-use prompts::Prompts;
-pub use sketch::{Change, Sketch, Sketches};
+pub(crate) use agent_names::{LearnedName, PromptHash};
+pub(crate) use conversation::partition;
+pub use finished::{FinishedSpan, RunUpdate};
+pub(crate) use open_spans::{OpenSpan, OpenSpanCursor, RunChange};
+pub(crate) use shared::RunCounts;
 
-/// A request that did not settle by then is placed all the same: what it follows has ended long ago.
-const PLACED_AFTER: Duration = Duration::from_secs(1);
+/// A request that did not settle by then is attributed all the same: the call that it follows has ended long ago.
+const ATTRIBUTED_AFTER: Duration = Duration::from_secs(1);
 
 /// One part in so many of the memory for runs may be digests of texts.
 const DIGESTS: usize = 16;
 
-/// Names a scope.
-type ScopeId = u64;
-
-/// Numbers set aside for the runs of one scope: whose a run is can be read from its number. At a thousand runs a second one scope lasts for
-/// seven weeks without a pause.
-const RUNS_OF_A_SCOPE: RunId = 1 << 32;
-
-fn scope_of(run: RunId) -> ScopeId {
-    run / RUNS_OF_A_SCOPE
-}
+/// Parts of the table of conversations. Two workers seldom want the same one.
+const SHARDS: usize = 256;
 
 /// How runs are found, and how much is kept of them.
 #[derive(Clone, Copy, Debug)]
@@ -90,420 +88,348 @@ pub struct Settings {
     pub idle: Duration,
     /// Most runs open at once; beyond it the oldest is closed.
     pub max_open: usize,
-    /// Most bytes of all that is known of runs; beyond it the oldest are forgotten, closed ones first.
+    /// Most bytes of all calls and runs; beyond it the oldest are forgotten, closed ones first.
     pub max_memory: usize,
-    /// What is older is forgotten.
+    /// Older runs are forgotten.
     pub max_age: Duration,
 }
 
-/// What is known of calls and runs.
+/// The conversations, and their runs.
+///
+/// Locks are taken in this order: a worker's state, a conversation, and then names or queues for a moment. Nobody holds two conversations.
 #[derive(Debug)]
 pub struct Runs {
     settings: Settings,
-    retries: Retries,
-    shared: Shared,
-    scopes: Map<ScopeId, Scope>,
-    askers: Map<Asker, ScopeId>,
-    /// No number comes twice.
-    next_scope: ScopeId,
-    /// Runs with nothing in flight, and since when they would be idle too long; the ones that went on are passed over.
-    idle: BinaryHeap<Reverse<(Instant, u64, RunId)>>,
-    /// Requests that may have to be placed before they settle.
-    unplaced: VecDeque<(Instant, ScopeId, u64)>,
-    /// Runs in the order they began, for their age, and the same for their number; and in the order they were closed.
-    begun: VecDeque<(Instant, RunId)>,
-    opened: VecDeque<RunId>,
-    closed: VecDeque<RunId>,
-    /// What has to happen before an exchange is done with.
-    unreleased: Map<ExchangeId, Unreleased>,
-    released: Vec<ExchangeId>,
-    /// What the exchange that settled last asked for.
-    model: Option<Arc<str>>,
-    counts: Counts,
-    /// Of all scopes.
-    weight: usize,
-}
-
-/// What is known beyond one scope: nothing of it says who is whose.
-#[derive(Debug)]
-struct Shared {
-    prompts: Prompts,
-    digests: Digests,
-    /// As in [`Counts`].
-    capped: u64,
-}
-
-/// How many runs there are, and what was not done for them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Open ones.
-    pub open: usize,
-    /// Those that were closed before they were over, because there were too many or too much was known of them.
-    pub closed_early: u64,
-    /// Calls that were placed by part of their evidence, because looking at all of it would have been too much work.
-    pub capped: u64,
-}
-
-/// Whose runs can meet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Asker {
-    credential: Credential,
-    thread: Option<Arc<str>>,
-    trace: Option<TraceId>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Unreleased {
-    /// Its run is open.
-    run: bool,
-    /// Its span was not made.
-    span: bool,
-}
-
-impl Asker {
-    fn of(meta: &RequestMeta) -> Self {
-        let identity = &meta.identity;
-        Asker {
-            credential: identity.credential,
-            thread: identity.thread.as_deref().map(Arc::from),
-            trace: identity.trace.map(|told| told.id),
-        }
-    }
+    shared: SharedState,
+    limits: RunLimits,
+    workers: Box<[Mutex<WorkerState>]>,
+    /// By worker, exchanges that another worker finished by a bound of all runs.
+    handed_over: Box<[Mutex<Vec<ExchangeId>>]>,
+    conversations: DashMap<Arc<ConversationKey>, Conversation, RandomState>,
 }
 
 impl Runs {
-    /// Knows nothing yet but the agents' names that earlier runs taught: a name for a system message, or none where several have it.
+    /// Knows nothing but the names of agents that earlier processes learned. `workers` is the number of workers that call, at least one.
     pub fn new(
         settings: Settings,
-        names: impl IntoIterator<Item = (Prompt, Option<String>)>,
+        names: impl IntoIterator<Item = LearnedName>,
+        workers: usize,
     ) -> Self {
-        let mut prompts = Prompts::default();
-        for (prompt, name) in names {
-            prompts.remember(prompt, name);
-        }
+        let workers = workers.max(1);
+        let max_digests = settings.max_memory / DIGESTS / workers;
+        let worker = || Mutex::new(WorkerState::new(max_digests));
         Runs {
             settings,
-            retries: Retries::new(settings.idle),
-            shared: Shared {
-                prompts,
-                digests: Digests::new(settings.max_memory / DIGESTS),
-                capped: 0,
-            },
-            scopes: Map::default(),
-            askers: Map::default(),
-            next_scope: 0,
-            idle: BinaryHeap::new(),
-            unplaced: VecDeque::new(),
-            begun: VecDeque::new(),
-            opened: VecDeque::new(),
-            closed: VecDeque::new(),
-            unreleased: Map::default(),
-            released: Vec::new(),
-            model: None,
-            counts: Counts::default(),
-            weight: 0,
+            shared: SharedState::new(names),
+            limits: RunLimits::new(settings.max_open, settings.max_memory, settings.max_age),
+            workers: std::iter::repeat_with(worker).take(workers).collect(),
+            handed_over: std::iter::repeat_with(Mutex::default)
+                .take(workers)
+                .collect(),
+            conversations: DashMap::with_hasher_and_shard_amount(RandomState::new(), SHARDS),
         }
     }
 
-    /// A request has come in whole. Requests may be told in any order, but before the end of anything that began later.
-    pub fn asked(
-        &mut self,
+    /// A request has come in whole. The requests of a conversation may come in any order, but before the end of any exchange that began later.
+    pub fn request_complete(
+        &self,
         meta: Arc<RequestMeta>,
         started_ns: u64,
         body: CapturedBody,
         now: Instant,
     ) {
-        if let Some(retrying) = RetryAttempt::of(&meta, started_ns, &body) {
-            self.retries.claim(&retrying);
-        }
-        if !self.is_grouped(&meta) {
+        if !meta.chat {
             return;
         }
-        let arrival = Arrival {
-            meta,
-            started_ns,
-            body,
-        };
-        let id = self.arrive(arrival);
-        self.unplaced
-            .push_back((now + PLACED_AFTER, id, started_ns));
-    }
-
-    /// A request has come to the scope of who asks.
-    fn arrive(&mut self, arrival: Arrival) -> ScopeId {
-        let asker = Asker::of(&arrival.meta);
-        let id = self.askers.get(&asker).copied().unwrap_or_else(|| {
-            self.next_scope += 1;
-            self.askers.insert(asker.clone(), self.next_scope);
-            self.next_scope
-        });
-        let scope = self.scopes.entry(id);
-        scope
-            .or_insert_with(|| Scope::new(asker, id * RUNS_OF_A_SCOPE))
-            .arrive(arrival);
-        id
-    }
-
-    /// An exchange is over. Gives the spans that are complete by it: its own, unless more of the same call may follow, and those of tools
-    /// that it shows to be over, and of runs.
-    pub fn settled(&mut self, exchange: Arc<Exchange>, now: Instant) -> Vec<FinishedSpan> {
-        let mut made = Vec::new();
-        let mut standing = None;
-        if let Some(retrying) = exchange.retrying() {
-            self.retries.claim(&retrying);
-        }
-        let id = exchange.meta.id;
-        self.unreleased.entry(id).or_default().span = true;
-        if self.is_grouped(&exchange.meta) {
-            let scope = self.arrive(Arrival {
-                meta: Arc::clone(&exchange.meta),
-                started_ns: exchange.started_ns,
-                body: exchange.request.clone(),
+        let key = ConversationKey::of(&meta);
+        if !self.is_grouped(&meta) {
+            // It may repeat an attempt that failed.
+            self.in_known(&key, |conversation| {
+                conversation.claim_attempt(&meta, started_ns, &body);
             });
-            // All that can have caused what began before its end has been told by now.
-            let known = exchange.ended_ns().saturating_sub(CLOSE_NS);
-            self.place_until(scope, exchange.started_ns.max(known), now, &mut made);
-            standing = self.in_scope(scope, |scope, _| scope.settle(&exchange));
+            return;
         }
-        let place = match standing {
-            Some((run, place)) => {
-                self.watch_idle(run, now);
-                place
-            }
-            None => told_place(&exchange),
-        };
-        self.model.clone_from(&place.model);
-        made.extend(self.retries.settle(exchange, place, now));
-        self.release_told();
-        self.keep_within_limits(now, &mut made);
-        made
+        let mut worker = self.worker(self.number_of(partition(&meta)));
+        let key = self.in_conversation(key, |conversation| {
+            conversation.claim_attempt(&meta, started_ns, &body);
+            conversation.receive(PendingRequest {
+                meta,
+                started_ns,
+                body,
+            });
+            Arc::clone(&conversation.key)
+        });
+        let due = now + ATTRIBUTED_AFTER;
+        worker.pending.push_back((due, key, started_ns));
     }
 
-    /// Spans for which nothing more is waited for at `now`.
-    pub fn expired(&mut self, now: Instant) -> Vec<FinishedSpan> {
-        let mut made = self.retries.expired(now);
-        self.release_told();
-        while let Some((due, ..)) = self.unplaced.front()
-            && *due <= now
-        {
-            if let Some((_, scope, started_ns)) = self.unplaced.pop_front() {
-                self.place_until(scope, started_ns, now, &mut made);
+    /// An exchange is over. Gives the spans that are complete by it: its own, unless more attempts of its call may follow, those of tools that it
+    /// shows to be finished, and those of runs that it ends.
+    pub fn settled(&self, exchange: Arc<Exchange>, now: Instant) -> RunUpdate {
+        let mut effects = Effects::default();
+        let worker = self.number_of(partition(&exchange.meta));
+        if exchange.meta.chat {
+            self.settle_chat(&exchange, worker, now, &mut effects);
+        } else {
+            effects.update.finished.push(exchange.meta.id);
+            let place = explicit_placement(&exchange);
+            let span = FinishedSpan::Call { exchange, place };
+            effects.update.spans.push(span);
+        }
+        self.keep_within_limits(effects, worker, now)
+    }
+
+    fn settle_chat(
+        &self,
+        exchange: &Arc<Exchange>,
+        number: usize,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        let meta = &exchange.meta;
+        let (started_ns, ended_ns) = (exchange.started_ns, exchange.ended_ns());
+        let worker = &mut *self.worker(number);
+        self.hand_over(worker, number, effects);
+        let digest_bytes = worker.digests.size_estimate();
+        let is_grouped = self.is_grouped(meta);
+        self.in_conversation(ConversationKey::of(meta), |conversation| {
+            conversation.claim_attempt(meta, started_ns, &exchange.request);
+            if is_grouped {
+                conversation.receive(PendingRequest {
+                    meta: Arc::clone(meta),
+                    started_ns,
+                    body: exchange.request.clone(),
+                });
+                // Everything is known that can have caused a request before the exchange ended.
+                let until = started_ns.max(ended_ns.saturating_sub(CLOSE_NS));
+                let state = (&self.shared, &mut worker.digests);
+                attribute_until(conversation, until, ended_ns, state, effects);
+            }
+            let waits = (self.settings.idle, now);
+            let timers = conversation.settle(exchange, &self.shared, waits, &mut effects.update);
+            if let Some(due) = timers.retry {
+                let due = (due, conversation.number);
+                worker.attempts.insert(due, Arc::clone(&conversation.key));
+            }
+            if let Some((run, since_ns)) = timers.idle {
+                let idle = (Arc::clone(&conversation.key), since_ns);
+                worker.idle.insert((now + self.settings.idle, run), idle);
+            }
+        });
+        let digests = &self.shared.digest_bytes;
+        digests.replace(digest_bytes, worker.digests.size_estimate());
+    }
+
+    /// Emits the spans of a worker's conversations that nothing more is waited for at `now`.
+    pub fn expire(&self, worker: usize, now: Instant) -> RunUpdate {
+        let mut effects = Effects::default();
+        self.run_timers(worker, now, &mut effects);
+        self.keep_within_limits(effects, worker, now)
+    }
+
+    fn run_timers(&self, number: usize, now: Instant, effects: &mut Effects) {
+        let shared = &self.shared;
+        let worker = &mut *self.worker(number);
+        self.hand_over(worker, number, effects);
+        while let Some((number, key)) = worker.next_attempts(now) {
+            let next = self.in_known(&key, |conversation| {
+                conversation.expire_attempts(now, shared, &mut effects.update)
+            });
+            if let Some(next) = next.flatten() {
+                worker.attempts.insert((next, number), key);
             }
         }
-        while let Some(Reverse((due, ..))) = self.idle.peek()
-            && *due <= now
-        {
-            if let Some(Reverse((_, last_ns, run))) = self.idle.pop() {
-                let is_idle = self
-                    .run(run)
-                    .is_some_and(|run| run.in_flight == 0 && run.last_ns == last_ns);
-                if is_idle {
-                    self.close_run(run, &mut made);
+        let digest_bytes = worker.digests.size_estimate();
+        while let Some((key, started_ns)) = worker.next_pending(now) {
+            let at_ns = started_ns.saturating_add(nanoseconds(ATTRIBUTED_AFTER));
+            self.in_known(&key, |conversation| {
+                let state = (shared, &mut worker.digests);
+                attribute_until(conversation, started_ns, at_ns, state, effects);
+            });
+        }
+        let digests = &shared.digest_bytes;
+        digests.replace(digest_bytes, worker.digests.size_estimate());
+        while let Some((key, run, since_ns)) = worker.next_idle(now) {
+            let at_ns = since_ns.saturating_add(nanoseconds(self.settings.idle));
+            self.in_known(&key, |conversation| {
+                let known = conversation.runs.get(&run);
+                if known.is_some_and(|run| run.in_flight == 0 && run.last_ns == since_ns) {
+                    conversation.close(run, at_ns, shared, effects);
                 }
-            }
+            });
         }
-        self.keep_within_limits(now, &mut made);
-        made
     }
 
-    /// When [`Runs::expired`] will have something to do, unless something happens before.
-    pub fn next_expiry(&self) -> Option<Instant> {
-        let unplaced = self.unplaced.front().map(|(due, ..)| *due);
-        let idle = self.idle.peek().map(|Reverse((due, ..))| *due);
-        [self.retries.next_expiry(), unplaced, idle]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Exchanges of which nothing more will be made, since this was asked last.
-    pub fn released(&mut self) -> Vec<ExchangeId> {
-        std::mem::take(&mut self.released)
-    }
-
-    /// Names of agents that were learned since this was asked last: for a system message a name, or none where several have it.
-    pub fn learned(&mut self) -> Vec<(Prompt, Option<String>)> {
-        self.shared.prompts.learned()
-    }
-
-    /// The model that the exchange settled last asked for, where its request was read to group it: reply it again would cost as much.
-    pub fn asked_model(&self) -> Option<&str> {
-        self.model.as_deref()
+    /// When [`Runs::expire`] will have something to do for a worker, unless something happens before.
+    pub fn next_expiry(&self, worker: usize) -> Option<Instant> {
+        self.worker(worker).next_expiry()
     }
 
     /// How many runs there are.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            capped: self.shared.capped,
-            ..self.counts
-        }
+    pub fn counts(&self) -> RunCounts {
+        self.shared.counts()
     }
 
-    /// Everything that is left, at the end. Exchanges of runs that were open are not released: told again after the next start, the runs go
-    /// on.
-    pub fn close(&mut self) -> Vec<FinishedSpan> {
-        let mut made = self.retries.close();
-        self.release_told();
-        for scope in self.scopes.values_mut() {
-            scope.place_until(u64::MAX, &mut self.shared, &mut made, &mut Vec::new());
-            let runs: Vec<RunId> = scope.runs.keys().copied().collect();
-            for run in runs {
-                scope.close(run, &mut self.shared.prompts, &mut made);
-            }
+    /// Emits everything that is left, at the end. The exchanges of open runs are not finished: replayed at the next start, the runs go on.
+    pub fn close(&self) -> RunUpdate {
+        let mut effects = Effects::default();
+        for number in 0..self.workers.len() {
+            let foreign = std::mem::take(&mut self.worker(number).foreign);
+            let finished = foreign.into_iter().map(|(_, exchange)| exchange);
+            effects.update.finished.extend(finished);
+            effects
+                .update
+                .finished
+                .append(&mut self.handed_over_to(number));
         }
-        made
+        let worker = &mut *self.worker(0);
+        for mut conversation in self.conversations.iter_mut() {
+            let conversation = conversation.value_mut();
+            conversation.close_attempts(&self.shared, &mut effects.update);
+            let finished = effects.update.finished.len();
+            let state = (&self.shared, &mut worker.digests);
+            attribute_until(conversation, u64::MAX, u64::MAX, state, &mut effects);
+            let runs: Vec<RunId> = conversation.runs.keys().copied().collect();
+            for run in runs {
+                conversation.close(run, u64::MAX, &self.shared, &mut effects);
+            }
+            effects.update.finished.truncate(finished);
+        }
+        effects.update
+    }
+
+    /// Tells what changed in open runs since the cursor saw them.
+    pub fn open_spans(&self, cursor: &mut OpenSpanCursor) -> Vec<RunChange> {
+        let mut changes = Vec::new();
+        for conversation in &self.conversations {
+            cursor.visit(&conversation, &self.shared, &mut changes);
+        }
+        cursor.finish(&mut changes);
+        changes
     }
 
     fn is_grouped(&self, meta: &RequestMeta) -> bool {
         meta.chat && (self.settings.infer || meta.identity.trace.is_some())
     }
 
-    fn place_until(
-        &mut self,
-        scope: ScopeId,
-        started_ns: u64,
-        now: Instant,
-        made: &mut Vec<FinishedSpan>,
-    ) {
-        let mut placed = Vec::new();
-        let (begun, over) = self.in_scope(scope, |scope, shared| {
-            let before = scope.next_run;
-            let over = scope.place_until(started_ns, shared, made, &mut placed);
-            (before..scope.next_run, over)
-        });
-        for exchange in placed {
-            let unreleased = Unreleased {
-                run: true,
-                span: true,
-            };
-            self.unreleased.insert(exchange, unreleased);
-        }
-        for run in begun {
-            self.begun.push_back((now, run));
-            self.opened.push_back(run);
-        }
-        for run in over {
-            if self.run(run).is_some_and(|run| run.in_flight == 0) {
-                self.close_run(run, made);
-            }
-        }
+    fn worker(&self, worker: usize) -> MutexGuard<'_, WorkerState> {
+        let worker = &self.workers[worker % self.workers.len()];
+        worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works on one scope, and counts what that changes.
-    fn in_scope<T: Default>(
-        &mut self,
-        id: ScopeId,
-        work: impl FnOnce(&mut Scope, &mut Shared) -> T,
+    fn number_of(&self, partition: u64) -> usize {
+        usize::try_from(partition % self.workers.len() as u64).unwrap_or_default()
+    }
+
+    fn handed_over_to(&self, worker: usize) -> MutexGuard<'_, Vec<ExchangeId>> {
+        let handed_over = &self.handed_over[worker % self.workers.len()];
+        handed_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker calls again, so the spans of its last update are stored. An exchange that another worker finished may have spans in updates of
+    /// both. It is finished once both have called again.
+    fn hand_over(&self, worker: &mut WorkerState, number: usize, effects: &mut Effects) {
+        for (owner, exchange) in worker.foreign.drain(..) {
+            self.handed_over_to(owner).push(exchange);
+        }
+        let finished = &mut effects.update.finished;
+        finished.append(&mut self.handed_over_to(number));
+    }
+
+    /// Works on a conversation, which begins if it is not known.
+    fn in_conversation<T>(
+        &self,
+        key: ConversationKey,
+        work: impl FnOnce(&mut Conversation) -> T,
     ) -> T {
-        let Some(scope) = self.scopes.get_mut(&id) else {
-            return T::default();
-        };
-        let (weight, open) = (scope.weight(), scope.open);
-        let result = work(scope, &mut self.shared);
-        self.weight = (self.weight + scope.weight()).saturating_sub(weight);
-        self.counts.open = (self.counts.open + scope.open).saturating_sub(open);
-        if scope.is_empty() {
-            self.askers.remove(&scope.asker);
-            self.scopes.remove(&id);
+        let known = self.conversations.get_mut(&key);
+        let mut conversation = known.unwrap_or_else(|| {
+            let (key, number) = (Arc::new(key), self.shared.next_conversation());
+            let entry = self.conversations.entry(Arc::clone(&key));
+            entry.or_insert_with(|| Conversation::new(key, number))
+        });
+        let (result, is_empty) = self.count(&mut conversation, work);
+        let key = is_empty.then(|| Arc::clone(&conversation.key));
+        drop(conversation);
+        if let Some(key) = key {
+            self.remove(&key);
         }
         result
     }
 
-    /// A run that is known.
-    fn run(&self, run: RunId) -> Option<&Run> {
-        let run = self.scopes.get(&scope_of(run))?.runs.get(&run)?;
-        Some(run)
+    /// Works on a conversation if it is known.
+    fn in_known<T>(
+        &self,
+        key: &ConversationKey,
+        work: impl FnOnce(&mut Conversation) -> T,
+    ) -> Option<T> {
+        let mut conversation = self.conversations.get_mut(key)?;
+        let (result, is_empty) = self.count(&mut conversation, work);
+        drop(conversation);
+        if is_empty {
+            self.remove(key);
+        }
+        Some(result)
     }
 
-    fn watch_idle(&mut self, id: RunId, now: Instant) {
-        let run = self.run(id).filter(|run| run.in_flight == 0);
-        if let Some(last_ns) = run.map(|run| run.last_ns) {
-            let due = now + self.settings.idle;
-            self.idle.push(Reverse((due, last_ns, id)));
+    /// Works on a conversation, and counts the changes. Gives also whether it is empty.
+    fn count<T>(
+        &self,
+        conversation: &mut Conversation,
+        work: impl FnOnce(&mut Conversation) -> T,
+    ) -> (T, bool) {
+        let (bytes, open) = (conversation.size_estimate(), conversation.open);
+        let result = work(conversation);
+        let shared = &self.shared;
+        shared.bytes.replace(bytes, conversation.size_estimate());
+        shared.open.replace(open, conversation.open);
+        (result, conversation.is_empty())
+    }
+
+    fn remove(&self, key: &ConversationKey) {
+        let removed = self
+            .conversations
+            .remove_if(key, |_, known| known.is_empty());
+        if let Some((_, conversation)) = removed {
+            self.shared.bytes.replace(conversation.size_estimate(), 0);
         }
     }
 
-    fn close_run(&mut self, run: RunId, made: &mut Vec<FinishedSpan>) {
-        let scope = scope_of(run);
-        let exchanges = self.in_scope(scope, |scope, shared| {
-            scope.close(run, &mut shared.prompts, made)
-        });
-        self.closed.push_back(run);
-        for exchange in exchanges {
-            self.release(exchange, |unreleased| unreleased.run = false);
-        }
-    }
-
-    fn release_told(&mut self) {
-        for exchange in self.retries.released() {
-            self.release(exchange, |unreleased| unreleased.span = false);
-        }
-    }
-
-    fn release(&mut self, exchange: ExchangeId, change: impl FnOnce(&mut Unreleased)) {
-        if let Some(unreleased) = self.unreleased.get_mut(&exchange) {
-            change(unreleased);
-            if !unreleased.run && !unreleased.span {
-                self.unreleased.remove(&exchange);
-                self.released.push(exchange);
+    /// Closes and forgets runs until all bounds hold.
+    fn keep_within_limits(&self, mut effects: Effects, worker: usize, now: Instant) -> RunUpdate {
+        self.limits.record(&mut effects, now);
+        while let Some(excess) = self.limits.next_excess(now, &self.shared) {
+            let (
+                RunRef {
+                    run, conversation, ..
+                },
+                is_forgotten,
+            ) = match excess {
+                ExcessRun::Close(run) => (run, false),
+                ExcessRun::Forget(run) => (run, true),
+            };
+            let finished = effects.update.finished.len();
+            let owner = self.number_of(conversation.partition());
+            self.in_known(&conversation, |conversation| {
+                let at_ns = conversation.runs.get(&run).map_or(0, |run| run.last_ns);
+                if conversation.close(run, at_ns, &self.shared, &mut effects) {
+                    self.shared.count_closed_early();
+                }
+                if is_forgotten {
+                    conversation.forget(run);
+                }
+            });
+            self.limits.record(&mut effects, now);
+            if owner != worker {
+                let foreign = effects.update.finished.drain(finished..);
+                let foreign = foreign.map(|exchange| (owner, exchange));
+                self.worker(worker).foreign.extend(foreign);
             }
         }
+        effects.update
     }
+}
 
-    fn keep_within_limits(&mut self, now: Instant, made: &mut Vec<FinishedSpan>) {
-        while let Some((began, run)) = self.begun.front().copied()
-            && began + self.settings.max_age <= now
-        {
-            self.begun.pop_front();
-            self.forget(run, made);
-        }
-        while let Some(run) = self.opened.front().copied()
-            && (self.counts.open > self.settings.max_open || self.is_closed(run) != Some(false))
-        {
-            self.opened.pop_front();
-            self.close_early(run, made);
-        }
-        while let Some(run) = self.closed.front().copied()
-            && (self.weight() > self.settings.max_memory || self.is_closed(run) != Some(true))
-        {
-            self.closed.pop_front();
-            if self.is_closed(run) == Some(true) {
-                self.forget(run, made);
-            }
-        }
-        while self.weight() > self.settings.max_memory
-            && let Some((_, run)) = self.begun.pop_front()
-        {
-            self.forget(run, made);
-        }
-    }
-
-    /// About how many bytes all that is known takes.
-    fn weight(&self) -> usize {
-        self.weight + self.shared.digests.weight()
-    }
-
-    /// Whether a run is closed; none of one that is not known any more.
-    fn is_closed(&self, run: RunId) -> Option<bool> {
-        self.run(run).map(|run| run.closed)
-    }
-
-    /// Closes a run that may not be over.
-    fn close_early(&mut self, run: RunId, made: &mut Vec<FinishedSpan>) {
-        if self.is_closed(run) == Some(false) {
-            self.counts.closed_early += 1;
-            self.close_run(run, made);
-        }
-    }
-
-    /// Forgets a run, and tells it before if it was open.
-    fn forget(&mut self, run: RunId, made: &mut Vec<FinishedSpan>) {
-        self.close_early(run, made);
-        self.in_scope(scope_of(run), |scope, _| scope.forget(run));
-        while let Some((_, first)) = self.begun.front()
-            && self.run(*first).is_none()
-        {
-            self.begun.pop_front();
-        }
-    }
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
-//! Lines of texts: under its first line a text is found in longer ones. Histories have hundreds of kilobytes, so line ends are leapt to.
+//! Lines of texts: a reply is found within a longer text by its first line. Histories have hundreds of kilobytes, so the line ends are searched.
 //!
-//! A text is taken apart as it is at hand, in either [`Spelling`], and comes out as the same lines.
+//! A text has the same lines in either [`Spelling`], plain or escaped as JSON.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -8,17 +8,17 @@ use std::{iter, mem};
 
 use memchr::memmem::Finder;
 
-use crate::special::first_special;
+use crate::json_escape::find_escapable;
 
-/// Before a colon, what is longer is no name.
+/// Most bytes before a colon that can be a name.
 const LONGEST_NAME: usize = 128;
 
-/// How `SelectorGroupChat` writes the beginning of a task into the history of its prompt.
+/// `SelectorGroupChat` begins a task in the history of its prompt so.
 const MESSAGE: &[u8] = b"user: ";
-/// The history stands in a prompt once, or twice.
+/// Most such messages of a prompt that are looked at. The history stands in a prompt once, or twice.
 const MOST_WITHIN: usize = 16;
 
-/// How a text is at hand.
+/// The spelling of a text.
 pub(super) trait Spelling {
     /// A line end.
     const END: &str;
@@ -26,17 +26,17 @@ pub(super) trait Spelling {
     /// Its line ends.
     fn ends(text: &str) -> impl Iterator<Item = Range<usize>>;
 
-    /// All but the space around it.
+    /// The text without the space around it.
     fn trim(text: &str) -> &str;
 }
 
-/// It is what it says.
-pub(super) struct Plain;
+/// The words themselves.
+pub(super) struct PlainText;
 
-/// It is what stands between the quotes of a JSON string, as [`Quoted::escaped`](crate::openai::Quoted::escaped) has it: every escape is of two bytes.
-pub(super) struct Escaped;
+/// The inside of a JSON string, as [`JsonString::escaped`](crate::openai::JsonString::escaped) gives it: every escape has two bytes.
+pub(super) struct EscapedText;
 
-impl Spelling for Plain {
+impl Spelling for PlainText {
     const END: &str = "\n";
 
     fn ends(text: &str) -> impl Iterator<Item = Range<usize>> {
@@ -48,7 +48,7 @@ impl Spelling for Plain {
     }
 }
 
-impl Spelling for Escaped {
+impl Spelling for EscapedText {
     const END: &str = r"\n";
 
     fn ends(text: &str) -> impl Iterator<Item = Range<usize>> {
@@ -78,7 +78,7 @@ impl Spelling for Escaped {
     }
 }
 
-static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(Escaped::END));
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(EscapedText::END));
 
 /// Whether these bytes end in a backslash that begins an escape.
 fn is_escape(bytes: &[u8]) -> bool {
@@ -110,7 +110,7 @@ pub(super) fn all<S: Spelling>(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The same lines with the bytes where they begin, the one that begins last first.
+/// The same lines with the bytes at which they begin, from the last to the first.
 pub(super) fn from_last(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut lines = text.rsplit('\n');
     let mut whole = None;
@@ -119,7 +119,7 @@ pub(super) fn from_last(text: &str) -> impl Iterator<Item = (usize, &str)> {
             return whole.take();
         }
         let line = lines.find_map(|line| Some(line.trim()).filter(|line| !line.is_empty()))?;
-        match without_name::<Plain>(line) {
+        match without_name::<PlainText>(line) {
             Some(said) => {
                 whole = Some(line);
                 Some(said)
@@ -130,17 +130,17 @@ pub(super) fn from_last(text: &str) -> impl Iterator<Item = (usize, &str)> {
     .map(|line| (start(line, text), line))
 }
 
-/// The lines of a selector's prompt, as [`from_last`] has them, and then the messages of [`within_lines`].
+/// The lines of a selector's prompt: those of [`from_last`], then those of [`within_lines`].
 pub(super) fn of_prompt(prompt: &str) -> impl Iterator<Item = (usize, &str)> {
     from_last(prompt).chain(within_lines(prompt))
 }
 
-/// Messages that a prompt's own words stand before on their line, as in `History: user: Write.`
+/// Messages within a line, after the prompt's own words, as in `History: user: Write.`
 pub(super) fn within_lines(prompt: &str) -> impl Iterator<Item = (usize, &str)> {
     memchr::memmem::find_iter(prompt.as_bytes(), MESSAGE)
         .filter(|at| *at > 0 && prompt.as_bytes()[at - 1] != b'\n')
         .take(MOST_WITHIN)
-        .map(|at| first::<Plain>(&prompt[at + MESSAGE.len()..]))
+        .map(|at| first::<PlainText>(&prompt[at + MESSAGE.len()..]))
         .map(|line| (start(line, prompt), line))
 }
 
@@ -149,17 +149,17 @@ fn start(part: &str, text: &str) -> usize {
     part.as_ptr().addr() - text.as_ptr().addr()
 }
 
-/// What follows a name at the beginning of a line.
+/// The rest of a line that begins with a name.
 fn without_name<S: Spelling>(line: &str) -> Option<&str> {
     name_end(line).map(|end| S::trim(&line[end + 2..]))
 }
 
-/// Where a name before a line may end. Nothing in a name has to be escaped.
+/// The end of a name at the beginning of a line. No character of a name has to be escaped.
 fn name_end(line: &str) -> Option<usize> {
     let bytes = line.as_bytes();
     let mut colons = memchr::memchr_iter(b':', &bytes[..bytes.len().min(LONGEST_NAME)]);
     let end = colons.find(|colon| bytes.get(colon + 1) == Some(&b' '))?;
-    first_special(&bytes[..end]).is_none().then_some(end)
+    find_escapable(&bytes[..end]).is_none().then_some(end)
 }
 
 #[cfg(test)]
@@ -167,23 +167,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::span::json::{Depth, escape};
+    use crate::span::json::{JsonDepth, escape};
 
     fn escaped(text: &str) -> String {
         let mut escaped = Vec::new();
-        escape(&mut escaped, text, Depth::String);
+        escape(&mut escaped, text, JsonDepth::String);
         String::from_utf8(escaped).unwrap()
     }
 
     #[test]
     fn lines_have_no_space_around_and_some_a_name_before() {
         let text = " a: b \r\n\n\twriter:c\nd: e: f\n\"g\": h\n";
-        let lines: Vec<_> = all::<Plain>(text).collect();
+        let lines: Vec<_> = all::<PlainText>(text).collect();
         assert_eq!(
             lines,
             ["a: b", "b", "writer:c", "d: e: f", "e: f", "\"g\": h"]
         );
-        assert_eq!(all::<Plain>("").count(), 0);
+        assert_eq!(all::<PlainText>("").count(), 0);
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn the_first_line_is_the_first_that_says_something() {
         for (text, line) in [("\n a \r\nb", "a"), ("a b", "a b"), (" \n", "")] {
-            assert_eq!(first::<Plain>(text), line);
+            assert_eq!(first::<PlainText>(text), line);
         }
     }
 
@@ -210,15 +210,15 @@ mod tests {
             text in r#"([\n\r\t\x0c\x08 \\n"a:é\u{3000}\u{85}/]|: |\\n){0,24}"#,
         ) {
             let other = escaped(&text);
-            prop_assert_eq!(Escaped::trim(&other), escaped(text.trim()));
-            prop_assert_eq!(first::<Escaped>(&other), escaped(first::<Plain>(&text)));
-            let plain: Vec<_> = all::<Plain>(&text).map(escaped).collect();
-            prop_assert_eq!(all::<Escaped>(&other).collect::<Vec<_>>(), plain);
+            prop_assert_eq!(EscapedText::trim(&other), escaped(text.trim()));
+            prop_assert_eq!(first::<EscapedText>(&other), escaped(first::<PlainText>(&text)));
+            let plain: Vec<_> = all::<PlainText>(&text).map(escaped).collect();
+            prop_assert_eq!(all::<EscapedText>(&other).collect::<Vec<_>>(), plain);
             let mut lines: Vec<_> = from_last(&text).collect();
             prop_assert!(lines.iter().all(|(at, line)| text[*at..].starts_with(line)));
             lines.reverse();
             let lines = lines.into_iter().map(|(_, line)| line);
-            prop_assert!(lines.eq(all::<Plain>(&text)));
+            prop_assert!(lines.eq(all::<PlainText>(&text)));
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Watches over runs: calls go in as they came over the wire, and the trees that come out are compared as text.
 
+mod attribution;
 mod interleaved;
 mod lifecycle;
-mod links;
 mod naming;
+mod open_spans;
 mod outcomes;
 mod programs;
-mod rounds;
 mod selectors;
-mod sketch;
-mod work;
+mod tool_rounds;
+mod work_budget;
+mod workers;
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -18,11 +20,11 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::exchange::{Outcome, ParsedReply, ResponseHead};
+use crate::exchange::{ExchangeId, Outcome, ParsedReply, ResponseHead};
 use crate::identity;
-use crate::openai::{ChatReply, Choice, Failure, ToolCall};
+use crate::openai::{ChatReply, Choice, ReplyError, ToolCall};
 use crate::span::exchange::span_id;
-use crate::span::{Span, SpanId, Value, key};
+use crate::span::{Span, SpanId, TraceId, Value, key};
 
 const IDLE: Duration = Duration::from_secs(30);
 const SETTINGS: Settings = Settings {
@@ -72,7 +74,7 @@ struct Reply {
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Event {
-    Asked(Arc<Exchange>),
+    Complete(Arc<Exchange>),
     Settled(Arc<Exchange>),
 }
 
@@ -81,7 +83,8 @@ struct Play {
     runs: Runs,
     began: Instant,
     spans: Vec<Span>,
-    released: Vec<ExchangeId>,
+    finished: Vec<ExchangeId>,
+    learned: Vec<LearnedName>,
 }
 
 impl Call {
@@ -95,7 +98,7 @@ impl Call {
         }
         let meta = RequestMeta {
             id: ExchangeId::new(),
-            identity: identity::read(&headers, &identity::Defaults::default()),
+            identity: identity::read(&headers, &identity::IdentityDefaults::default()),
             method: Method::POST,
             path: "/v1/chat/completions".to_owned(),
             retry: None,
@@ -146,9 +149,9 @@ impl Call {
                 chat: ChatReply {
                     model: Some("m".to_owned()),
                     choices: vec![choice],
-                    error: error.map(|message| Failure {
+                    error: error.map(|message| ReplyError {
                         message: Some(message),
-                        ..Failure::default()
+                        ..ReplyError::default()
                     }),
                     ..ChatReply::default()
                 },
@@ -164,20 +167,26 @@ fn events(calls: &[Call]) -> Vec<Event> {
     let mut events: Vec<(u64, Event)> = Vec::new();
     for call in calls {
         let exchange = call.exchange();
-        events.push((call.began_us, Event::Asked(Arc::clone(&exchange))));
+        events.push((call.began_us, Event::Complete(Arc::clone(&exchange))));
         events.push((call.ended_us, Event::Settled(exchange)));
     }
-    events.sort_by_key(|(at, event)| (*at, matches!(event, Event::Asked(_))));
+    events.sort_by_key(|(at, event)| (*at, matches!(event, Event::Complete(_))));
     events.into_iter().map(|(_, event)| event).collect()
 }
 
 impl Play {
     fn new(settings: Settings) -> Self {
+        Play::knowing(settings, Vec::new())
+    }
+
+    /// With names that earlier processes learned.
+    fn knowing(settings: Settings, names: Vec<LearnedName>) -> Self {
         Play {
-            runs: Runs::new(settings, Vec::new()),
+            runs: Runs::new(settings, names, 1),
             began: Instant::now(),
             spans: Vec::new(),
-            released: Vec::new(),
+            finished: Vec::new(),
+            learned: Vec::new(),
         }
     }
 
@@ -197,16 +206,17 @@ impl Play {
 
     fn on(&mut self, event: &Event) {
         match event {
-            Event::Asked(exchange) => {
+            Event::Complete(exchange) => {
                 let now = self.now(exchange.started_ns);
                 let meta = Arc::clone(&exchange.meta);
                 let body = exchange.request.clone();
-                self.runs.asked(meta, exchange.started_ns, body, now);
+                self.runs
+                    .request_complete(meta, exchange.started_ns, body, now);
             }
             Event::Settled(exchange) => {
                 let now = self.now(exchange.ended_ns());
-                let made = self.runs.settled(Arc::clone(exchange), now);
-                self.take(&made);
+                let update = self.runs.settled(Arc::clone(exchange), now);
+                self.take(update);
             }
         }
     }
@@ -219,17 +229,19 @@ impl Play {
 
     /// So much later than the first call began.
     fn later(&mut self, by: Duration) {
-        let made = self.runs.expired(self.began + by);
-        self.take(&made);
+        let update = self.runs.expire(0, self.began + by);
+        self.take(update);
     }
 
     fn rest(&mut self) {
         self.later(Duration::from_hours(10));
     }
 
-    fn take(&mut self, made: &[FinishedSpan]) {
-        self.spans.extend(made.iter().map(FinishedSpan::span));
-        self.released.extend(self.runs.released());
+    fn take(&mut self, update: RunUpdate) {
+        self.spans
+            .extend(update.spans.iter().map(FinishedSpan::span));
+        self.finished.extend(update.finished);
+        self.learned.extend(update.learned);
     }
 
     fn tree(&self) -> String {

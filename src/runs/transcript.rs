@@ -1,9 +1,10 @@
-//! A request's messages as AutoGen's agents see them: who asks, the conversation that everyone shares, and the tool rounds in it.
+//! A request's messages as AutoGen's agents see them: the caller's instructions, the history that all agents of a team share, and the tool rounds
+//! in it.
 //!
-//! What an `AssistantAgent` (autogen-agentchat 0.7) sends: its system message, then the history. Its own replies are `assistant`, everybody
-//! else's are `user` with their `name`, the task is `user` named `user`. What a tool round is to the others is what follows it: the
-//! reflection where there is one, else the results, joined. So a request becomes a list of texts that is the same for all who were there, and
-//! one call follows another when its list begins with the other's and goes on with the other's reply.
+//! An `AssistantAgent` (autogen-agentchat 0.7) sends its system message, then the history. Its own replies are `assistant`, other agents' are
+//! `user` with their `name`, the task is `user` named `user`. Other agents see a tool round as the reflection after it, or as its results, joined.
+//! So a request becomes a list of texts that is the same for all agents of a team. One call follows another when its list begins with the other's
+//! and that one's reply.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -11,91 +12,91 @@ use std::cell::OnceCell;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::digest::{Digest, Digests};
-use super::hash::{self, Hash, Set};
-use super::rounds::{Round, ShownCall};
-use super::said::{Said, without_prefix, words};
-use super::tool::{self, hands_over_to, is_handoff_text};
+use super::autogen::{handoff_target, is_handoff_text};
+use super::digest_cache::{DigestCache, TextDigest};
+use super::message_text::{MessageText, without_prefix, words};
+use super::text_hash::{self, Hash, Set};
+use super::tool_round::{ShownToolCall, ToolRound};
 use crate::openai::{ChatRequest, Content, ContentHash, Message};
 
-/// How AutoGen's `ListMemory` begins what it adds to a request (autogen-core 0.7, `ListMemory.update_context`).
+/// AutoGen's `ListMemory` begins its messages so (autogen-core 0.7, `ListMemory.update_context`).
 const MEMORY: &str = "Relevant memory content";
 
-/// A request, read.
+/// The messages of a request.
 #[derive(Debug)]
 pub(super) struct Transcript<'a> {
     /// The system messages at the beginning.
     pub(super) system: Cow<'a, str>,
-    /// What follows them, as all who were there saw it.
-    pub(super) entries: Vec<Entry<'a>>,
-    /// The tool rounds that it shows, oldest first.
-    pub(super) rounds: Vec<Round<'a>>,
-    /// Nobody said anything after the last of them.
+    /// The texts after them, as all agents of the team saw them.
+    pub(super) entries: Vec<TranscriptEntry<'a>>,
+    /// The tool rounds, oldest first.
+    pub(super) rounds: Vec<ToolRound<'a>>,
+    /// No message follows the last of them.
     pub(super) ends_in_round: bool,
-    /// Of all rounds so far.
+    /// The hash of all rounds so far.
     shown: Hash,
-    /// Ends in a system message that no memory wrote.
+    /// It ends in a system message that no memory wrote.
     pub(super) ends_in_system: bool,
-    /// It ends in the results of tools: a reply takes their place for everybody else.
+    /// It ends in the results of tools: for other agents the reply takes their place.
     pub(super) reflects: bool,
-    /// Names of the tools on offer.
+    /// The names of the tools on offer.
     pub(super) tools: Vec<Cow<'a, str>>,
     offer: OnceCell<Hash>,
     heard: OnceCell<Vec<Hash>>,
 }
 
-/// One thing that was said.
+/// One text of the history.
 #[derive(Debug)]
-pub(super) struct Entry<'a> {
-    said: Said<'a>,
+pub(super) struct TranscriptEntry<'a> {
+    content: MessageText<'a>,
     mark: Option<ContentHash>,
     pub(super) hash: Hash,
-    /// Whether a `Handoff` tells of itself so.
-    pub(super) tells_of_handoff: bool,
-    /// It is no message: others see it in place of a tool round.
+    /// It is a `Handoff`'s message.
+    pub(super) is_handoff: bool,
+    /// It is no message: other agents see it in place of a tool round.
     pub(super) is_of_round: bool,
     pub(super) author: Author,
     pub(super) name: Option<Cow<'a, str>>,
-    /// Of all texts up to this one, itself included.
+    /// The hash of all texts up to this one, itself included.
     pub(super) beginning: Hash,
 }
 
-/// Whose message it is, to the one who sends it.
+/// The author of a message, to the request's caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Author {
-    /// The sender's own.
+    /// The caller.
     Own,
-    /// Anybody else's.
+    /// The user, or another agent.
     Other,
-    /// A system message's.
+    /// The program, in a system message.
     System,
 }
 
-/// Of a conversation in which nothing was said.
+/// The hash of a history without texts.
 pub(super) const NOTHING: Hash = 0;
 
-impl Entry<'_> {
-    /// What was said, without space around it.
+impl TranscriptEntry<'_> {
+    /// Its words, without space around them.
     pub(super) fn text(&self) -> &str {
-        self.said.text()
+        self.content.text()
     }
 
-    /// Of its first line.
+    /// The hash of its first line.
     pub(super) fn first_line(&self) -> Hash {
-        self.said.first_line()
+        self.content.first_line()
     }
 
-    /// As [`Said::lines`] has them.
-    pub(super) fn lines<'d>(&self, digests: &'d Digests) -> Cow<'d, [Hash]> {
-        digests.lines(self.mark, &self.said)
+    /// The hashes of its lines: [`MessageText::lines`].
+    pub(super) fn lines<'d>(&self, digests: &'d DigestCache) -> Cow<'d, [Hash]> {
+        digests.lines(self.mark, &self.content)
     }
 
-    /// Of the user, or a task: nobody of the team.
+    /// Whether it is the user's, or a task: of no agent of the team.
     pub(super) fn is_from_outside(&self) -> bool {
         self.author == Author::Other && self.name.as_deref().is_none_or(|name| name == "user")
     }
 
-    /// Of another agent, by name.
+    /// The name of the other agent that is its author.
     pub(super) fn agent(&self) -> Option<&str> {
         self.name
             .as_deref()
@@ -104,8 +105,8 @@ impl Entry<'_> {
 }
 
 impl<'a> Transcript<'a> {
-    /// Reads a request, with what is known of its texts.
-    pub(super) fn of(request: &'a ChatRequest<'a>, digests: &mut Digests) -> Self {
+    /// Reads a request. Long texts are read only if their digests are not cached.
+    pub(super) fn of(request: &'a ChatRequest<'a>, digests: &mut DigestCache) -> Self {
         let messages = &request.messages;
         let systems = messages
             .iter()
@@ -131,7 +132,7 @@ impl<'a> Transcript<'a> {
             tools: request
                 .tools
                 .as_deref()
-                .map(tool::names)
+                .map(offered_tools)
                 .unwrap_or_default(),
             offer: OnceCell::new(),
             heard: OnceCell::new(),
@@ -140,12 +141,12 @@ impl<'a> Transcript<'a> {
         transcript
     }
 
-    fn read(&mut self, body: &[&'a Message<'a>], digests: &mut Digests) {
+    fn read(&mut self, body: &[&'a Message<'a>], digests: &mut DigestCache) {
         let mut at = 0;
         while let Some(message) = body.get(at) {
             at += 1;
             if message.role.as_deref() == Some("tool") {
-                // Its call was left out, where a history is cut short.
+                // Its call is missing, where a history is cut short.
                 self.show(
                     self.entries.len(),
                     Vec::new(),
@@ -179,7 +180,7 @@ impl<'a> Transcript<'a> {
     fn round(
         &mut self,
         message: &'a Message<'a>,
-        calls: Vec<Called<'a>>,
+        calls: Vec<AssistantToolCall<'a>>,
         answers: &[&'a Message<'a>],
         reflected: bool,
         is_last: bool,
@@ -188,7 +189,7 @@ impl<'a> Transcript<'a> {
         let texts: Vec<_> = answers.iter().map(|answer| text(answer)).collect();
         let handing_over: Set<&str> = calls
             .iter()
-            .filter(|call| hands_over_to(&call.function.name).is_some())
+            .filter(|call| handoff_target(&call.function.name).is_some())
             .map(|call| &*call.id)
             .collect();
         let is_handoff = |answer: &Message<'_>, text: &str| {
@@ -200,7 +201,7 @@ impl<'a> Transcript<'a> {
             .zip(&texts)
             .position(|(answer, text)| is_handoff(answer, text));
         if let Some(handoff) = handoff {
-            // It ends the turn. Others are told what was thought, or what other tools gave, and then of the handoff.
+            // It ends the turn. Other agents see the thoughts or the results of other tools, and then the handoff.
             let others: Vec<&str> = (0..texts.len())
                 .filter(|at| *at != handoff)
                 .map(|at| &*texts[at])
@@ -220,18 +221,18 @@ impl<'a> Transcript<'a> {
         self.ends_in_round = is_last;
     }
 
-    /// Takes in a tool round that stands after `at` texts.
+    /// Adds a tool round after the first `at` texts.
     fn show(
         &mut self,
         at: usize,
-        calls: Vec<Called<'a>>,
+        calls: Vec<AssistantToolCall<'a>>,
         answers: &[&'a Message<'a>],
         texts: Vec<Cow<'a, str>>,
     ) {
-        let mut round = Round {
+        let mut round = ToolRound {
             at,
-            history: hash::then(self.beginning(at), self.shown),
-            calls: calls.into_iter().map(Called::shown).collect(),
+            history: text_hash::then(self.beginning(at), self.shown),
+            calls: calls.into_iter().map(AssistantToolCall::shown).collect(),
         };
         let ids = answers
             .iter()
@@ -241,27 +242,28 @@ impl<'a> Transcript<'a> {
         self.rounds.push(round);
     }
 
-    /// A message that says something. What is known of a long one is not found out again; nothing is of one with a name before it, which
-    /// only some programs write.
-    fn message(&mut self, message: &'a Message<'a>, author: Author, digests: &mut Digests) {
+    /// A message without tool calls. The digest of a long one is cached. One with a name before it, which only some programs write, has none.
+    fn message(&mut self, message: &'a Message<'a>, author: Author, digests: &mut DigestCache) {
         let name = message.name.as_deref();
         let Some(Content::Text(written)) = message.content else {
             return self.push(text(message), author, name);
         };
-        let said = Said::of(written);
-        let digest = written
-            .mark()
-            .and_then(|mark| digests.of(mark, || (!said.has_prefix()).then(|| Digest::of(&said))));
-        let (hash, tells_of_handoff) = match digest {
-            Some(digest) => (digest.hash, digest.tells_of_handoff),
-            None if said.has_prefix() => return self.push(said.into_text(), author, name),
-            None => (said.hash(), said.tells_of_handoff()),
+        let content = MessageText::of(written);
+        let digest = written.content_hash().and_then(|mark| {
+            digests.of(mark, || {
+                (!content.has_prefix()).then(|| TextDigest::of(&content))
+            })
+        });
+        let (hash, is_handoff) = match digest {
+            Some(digest) => (digest.hash, digest.is_handoff),
+            None if content.has_prefix() => return self.push(content.into_text(), author, name),
+            None => (content.hash(), content.is_handoff()),
         };
-        self.add(Entry {
-            said,
-            mark: written.mark(),
+        self.add(TranscriptEntry {
+            content,
+            mark: written.content_hash(),
             hash,
-            tells_of_handoff,
+            is_handoff,
             is_of_round: false,
             author,
             name: name.map(Cow::Borrowed),
@@ -269,7 +271,7 @@ impl<'a> Transcript<'a> {
         });
     }
 
-    /// What others see in place of a tool round.
+    /// The text that other agents see in place of a tool round.
     fn push_of_round(&mut self, text: Cow<'a, str>) {
         self.push(text, Author::Own, None);
         if let Some(entry) = self.entries.last_mut() {
@@ -287,11 +289,11 @@ impl<'a> Transcript<'a> {
             Some((name, text)) => (Some(name.to_owned().into()), text.to_owned().into()),
             None => (name.map(Cow::Borrowed), text),
         };
-        self.add(Entry {
-            hash: hash::of_said(&text),
-            tells_of_handoff: is_handoff_text(&text),
+        self.add(TranscriptEntry {
+            hash: text_hash::of_message(&text),
+            is_handoff: is_handoff_text(&text),
             is_of_round: false,
-            said: Said::Plain(text),
+            content: MessageText::Plain(text),
             mark: None,
             author,
             name,
@@ -299,12 +301,12 @@ impl<'a> Transcript<'a> {
         });
     }
 
-    fn add(&mut self, mut entry: Entry<'a>) {
-        entry.beginning = hash::then(self.beginning(self.entries.len()), entry.hash);
+    fn add(&mut self, mut entry: TranscriptEntry<'a>) {
+        entry.beginning = text_hash::then(self.beginning(self.entries.len()), entry.hash);
         self.entries.push(entry);
     }
 
-    /// Of its first `length` texts.
+    /// The hash of its first `length` texts.
     pub(super) fn beginning(&self, length: usize) -> Hash {
         match length.checked_sub(1).map(|last| self.entries.get(last)) {
             Some(Some(last)) => last.beginning,
@@ -312,41 +314,41 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    /// How many texts it has but for the results of tools at its end: for everybody else a reply takes their place.
+    /// The number of its texts without results of tools at its end: for other agents the reply takes their place.
     pub(super) fn length_before_results(&self) -> usize {
         self.entries.len() - usize::from(self.reflects)
     }
 
-    /// What the tools will have before them that the reply asks for: [`Round::history`].
+    /// The [`ToolRound::history`] of the tools that the reply requests.
     pub(super) fn history_of_next_round(&self) -> Hash {
-        hash::then(self.beginning(self.length_before_results()), self.shown)
+        text_hash::then(self.beginning(self.length_before_results()), self.shown)
     }
 
-    /// Of the tools on offer.
+    /// The hash of the tools on offer.
     pub(super) fn offer(&self) -> Hash {
         *self.offer.get_or_init(|| {
-            let names = self.tools.iter().map(|name| hash::of(name));
-            names.fold(NOTHING, hash::then)
+            let names = self.tools.iter().map(|name| text_hash::of(name));
+            names.fold(NOTHING, text_hash::then)
         })
     }
 
-    /// Whether somebody else of this name speaks in it: then whoever asks has another.
+    /// Whether another agent of this name speaks in it. The caller then has a different name.
     pub(super) fn hears(&self, name: &str) -> bool {
-        self.heard().binary_search(&hash::of(name)).is_ok()
+        self.heard().binary_search(&text_hash::of(name)).is_ok()
     }
 
-    /// The names of others who speak in it, sorted.
+    /// The names of the other agents in it, hashed and sorted.
     pub(super) fn heard(&self) -> &[Hash] {
         self.heard.get_or_init(|| {
-            let names = self.entries.iter().filter_map(Entry::agent);
-            let mut heard: Vec<Hash> = names.map(hash::of).collect();
+            let names = self.entries.iter().filter_map(TranscriptEntry::agent);
+            let mut heard: Vec<Hash> = names.map(text_hash::of).collect();
             heard.sort_unstable();
             heard.dedup();
             heard
         })
     }
 
-    /// All of it as one text: what a selector is shown.
+    /// All of it as one text, as a selector is sent it.
     pub(super) fn whole(&self) -> String {
         let mut whole = self.system.to_string();
         for entry in &self.entries {
@@ -356,27 +358,57 @@ impl<'a> Transcript<'a> {
         whole
     }
 
-    /// About how many bytes it was sent as.
+    /// About how many bytes its texts and tool rounds have in the request.
     pub(super) fn size(&self) -> usize {
-        let entries = self.entries.iter().map(|entry| entry.said.size());
-        let rounds = self.rounds.iter().map(Round::size);
+        let entries = self.entries.iter().map(|entry| entry.content.size());
+        let rounds = self.rounds.iter().map(ToolRound::size);
         self.system.len() + entries.chain(rounds).sum::<usize>()
     }
 
-    /// What came from outside, first to last.
-    pub(super) fn tasks(&self) -> impl DoubleEndedIterator<Item = &Entry<'a>> {
+    /// Whether agents hand over to each other: a handoff is on offer, or a message tells of one.
+    pub(super) fn shows_handoffs(&self) -> bool {
+        let mut tools = self.tools.iter();
+        let mut entries = self.entries.iter();
+        tools.any(|tool| handoff_target(tool).is_some())
+            || entries.any(|entry| entry.agent().is_some() && entry.is_handoff)
+    }
+
+    /// The messages from outside the team, first to last.
+    pub(super) fn tasks(&self) -> impl DoubleEndedIterator<Item = &TranscriptEntry<'a>> {
         self.entries.iter().filter(|entry| entry.is_from_outside())
     }
+}
+
+/// The names of the tools that a request offers, in its order.
+fn offered_tools(json: &str) -> Vec<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct OfferedFunction<'n> {
+        #[serde(borrow)]
+        name: Cow<'n, str>,
+    }
+    #[derive(Deserialize)]
+    struct OfferedTool<'n> {
+        #[serde(borrow)]
+        function: Option<OfferedFunction<'n>>,
+        #[serde(borrow)]
+        custom: Option<OfferedFunction<'n>>,
+    }
+    let tools: Vec<OfferedTool<'_>> = serde_json::from_str(json).unwrap_or_default();
+    tools
+        .into_iter()
+        .filter_map(|tool| tool.function.or(tool.custom))
+        .map(|function| function.name)
+        .collect()
 }
 
 fn is_system(message: &Message<'_>) -> bool {
     matches!(message.role.as_deref(), Some("system" | "developer"))
 }
 
-/// What a message says, without space around it; of parts, the texts.
+/// The words of a message, without space around them; of several parts, the texts.
 fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
     #[derive(Deserialize)]
-    struct Part<'p> {
+    struct TextPart<'p> {
         #[serde(borrow)]
         text: Option<Cow<'p, str>>,
     }
@@ -384,7 +416,7 @@ fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
         None => Cow::Borrowed(""),
         Some(Content::Text(text)) => words(*text),
         Some(Content::Json(json)) => {
-            let parts: Vec<Part<'_>> = serde_json::from_str(json).unwrap_or_default();
+            let parts: Vec<TextPart<'_>> = serde_json::from_str(json).unwrap_or_default();
             let texts: Vec<_> = parts.into_iter().filter_map(|part| part.text).collect();
             Cow::Owned(texts.join("\n").trim().to_owned())
         }
@@ -393,24 +425,24 @@ fn text<'a>(message: &'a Message<'a>) -> Cow<'a, str> {
 
 /// A tool call of an assistant's message.
 #[derive(Deserialize)]
-struct Called<'c> {
+struct AssistantToolCall<'c> {
     #[serde(borrow, default)]
     id: Cow<'c, str>,
     #[serde(borrow, default)]
-    function: Function<'c>,
+    function: CalledFunction<'c>,
 }
 
 #[derive(Default, Deserialize)]
-struct Function<'c> {
+struct CalledFunction<'c> {
     #[serde(borrow, default)]
     name: Cow<'c, str>,
     #[serde(borrow)]
     arguments: Option<&'c RawValue>,
 }
 
-impl<'c> Called<'c> {
-    fn shown(self) -> ShownCall<'c> {
-        ShownCall {
+impl<'c> AssistantToolCall<'c> {
+    fn shown(self) -> ShownToolCall<'c> {
+        ShownToolCall {
             id: self.id,
             name: self.function.name,
             arguments: self.function.arguments,
@@ -419,71 +451,15 @@ impl<'c> Called<'c> {
     }
 }
 
-/// The tool calls of an assistant's message; none where it calls none.
-fn called<'a>(message: &'a Message<'a>) -> Option<Vec<Called<'a>>> {
+/// The tool calls of an assistant's message, if there are any.
+fn called<'a>(message: &'a Message<'a>) -> Option<Vec<AssistantToolCall<'a>>> {
     let json = message
         .tool_calls
         .as_deref()
         .filter(|_| message.role.as_deref() == Some("assistant"))?;
-    let calls: Vec<Called<'_>> = serde_json::from_str(json).ok()?;
+    let calls: Vec<AssistantToolCall<'_>> = serde_json::from_str(json).ok()?;
     (!calls.is_empty()).then_some(calls)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// All that grouping asks of an entry.
-    type Shown = (String, Hash, Vec<Hash>, bool, Option<String>);
-
-    fn shown(transcript: &Transcript<'_>, digests: &Digests) -> Vec<Shown> {
-        let entries = transcript.entries.iter();
-        entries
-            .map(|entry| {
-                (
-                    entry.text().to_owned(),
-                    entry.beginning,
-                    entry.lines(digests).into_owned(),
-                    entry.tells_of_handoff,
-                    entry.name.as_deref().map(str::to_owned),
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_text_that_comes_again_is_the_same_without_being_read() {
-        let long = "Waves roll on. ".repeat(50);
-        let texts = [
-            long.clone(),
-            format!(" \n\t{long}\n\"quoted\"\r\ncritic: {long}\n "),
-            serde_json::json!({"b": long, "a": [1.0, "é"]}).to_string(),
-            format!("writer said:\n{long}"),
-            format!("Transferred to {long} immediately."),
-            "short\nand plain".to_owned(),
-        ];
-        for role in ["user", "assistant", "system"] {
-            let messages: Vec<_> = [("system", "Be kind.")]
-                .into_iter()
-                .chain([("user", "first")])
-                .chain(texts.iter().map(|text| (role, &**text)))
-                .map(|(role, text)| serde_json::json!({"role": role, "name": "writer", "content": text}))
-                .collect();
-            let body = serde_json::json!({"messages": messages}).to_string();
-            let request = ChatRequest::parse(body.as_bytes()).unwrap();
-            let (mut none, mut digests) = (Digests::new(0), Digests::new(1 << 20));
-            let read = Transcript::of(&request, &mut none);
-            let read = shown(&read, &none);
-            assert_eq!(none.weight(), 0);
-            let first = Transcript::of(&request, &mut digests);
-            let first = shown(&first, &digests);
-            let weight = digests.weight();
-            assert!(weight > 0);
-            let again = Transcript::of(&request, &mut digests);
-            let named = again.entries.iter().filter(|entry| !entry.said.is_unread());
-            assert_eq!(named.count(), 1, "the one with a name before it");
-            assert_eq!((digests.weight(), &first), (weight, &read));
-            assert_eq!(shown(&again, &digests), read);
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,6 @@
 //! A property: programs that run at the same time, over one client, have the trees that they have alone, however they are interleaved, as
 //! long as they do not begin alike.
 
-use std::collections::HashMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +22,7 @@ fn interleaved(
         let program = left[choices.next().unwrap() % left.len()];
         let at = order.len() as u64 * 5_000_000;
         match waiting[program].pop_front().unwrap() {
-            Event::Asked(exchange) => {
+            Event::Complete(exchange) => {
                 order.push((program, false, exchange.meta.id));
                 exchanges.insert(exchange.meta.id, (program, exchange, at));
             }
@@ -51,7 +49,7 @@ fn interleaved(
             if *ended {
                 Event::Settled(exchange)
             } else {
-                Event::Asked(exchange)
+                Event::Complete(exchange)
             }
         })
         .collect();

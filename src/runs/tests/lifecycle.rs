@@ -27,14 +27,14 @@ fn calls_and_tools_leave_at_once_and_the_rest_when_nothing_happened_for_long_eno
     play.later(IDLE + Duration::from_millis(29));
     assert_eq!(play.spans.len(), 3);
     assert!(
-        play.released.is_empty(),
+        play.finished.is_empty(),
         "an open run is told again after a crash"
     );
-    let due = play.runs.next_expiry().unwrap();
-    let made = play.runs.expired(due);
-    play.take(&made);
+    let due = play.runs.next_expiry(0).unwrap();
+    let update = play.runs.expire(0, due);
+    play.take(update);
     assert_eq!(names(&play)[3..], ["agent.unknown"]);
-    assert_eq!(play.released.len(), 2);
+    assert_eq!(play.finished.len(), 2);
 }
 
 #[test]
@@ -110,10 +110,10 @@ fn what_is_told_again_after_a_crash_comes_out_the_same() {
 #[test]
 fn at_the_end_everything_is_told_and_open_runs_are_not_released() {
     let mut play = play(SETTINGS, &team());
-    let made = play.runs.close();
-    play.take(&made);
+    let update = play.runs.close();
+    play.take(update);
     assert_eq!(play.tree(), Play::of(&team()).tree());
-    assert!(play.released.is_empty());
+    assert!(play.finished.is_empty());
 }
 
 #[test]
@@ -135,13 +135,13 @@ fn beyond_the_most_open_runs_the_oldest_is_closed_early_and_counted() {
     let play = play(settings, &calls);
     assert_eq!(
         play.runs.counts(),
-        Counts {
+        RunCounts {
             open: 2,
             closed_early: 3,
             capped: 0,
         }
     );
-    assert_eq!(play.released.len(), 3);
+    assert_eq!(play.finished.len(), 3);
     assert_eq!(
         play.spans
             .iter()
@@ -171,15 +171,19 @@ fn beyond_the_most_memory_and_age_runs_are_forgotten() {
         },
         &calls,
     );
-    assert!(small.runs.weight <= 256 << 10, "{}", small.runs.weight);
+    assert!(
+        small.runs.shared.bytes.get() <= 256 << 10,
+        "{}",
+        small.runs.shared.bytes.get()
+    );
     assert!(small.runs.counts().open < 20);
     let mut aged = play(SETTINGS, &calls);
     aged.later(SETTINGS.max_age + Duration::from_mins(1));
     assert_eq!(
-        (aged.runs.weight, aged.runs.counts()),
-        (0, Counts::default())
+        (aged.runs.shared.bytes.get(), aged.runs.counts()),
+        (0, RunCounts::default())
     );
-    assert!(aged.runs.scopes.is_empty() && aged.runs.askers.is_empty());
+    assert!(aged.runs.conversations.is_empty());
 }
 
 #[test]
@@ -207,17 +211,21 @@ fn what_runs_are_told_of_who_asks_counts_as_memory() {
         },
         &calls,
     );
-    assert!(bounded.runs.weight <= most, "{}", bounded.runs.weight);
+    assert!(
+        bounded.runs.shared.bytes.get() <= most,
+        "{}",
+        bounded.runs.shared.bytes.get()
+    );
     // Each has 12 KB of them at least.
     let known: usize = bounded
         .runs
-        .scopes
-        .values()
-        .map(|scope| scope.runs.len())
+        .conversations
+        .iter()
+        .map(|conversation| conversation.runs.len())
         .sum();
     assert!((1..=most / 12_000).contains(&known), "{known}");
     bounded.later(SETTINGS.max_age + Duration::from_mins(1));
-    assert_eq!(bounded.runs.weight, 0);
+    assert_eq!(bounded.runs.shared.bytes.get(), 0);
 }
 
 #[test]

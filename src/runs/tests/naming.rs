@@ -62,12 +62,11 @@ fn a_system_message_whose_agents_differ_names_nobody_in_later_runs() {
     ];
     play.all(&events(&in_turn(0, TASK, &members)));
     play.rest();
-    let learned = play.runs.learned();
+    let learned = std::mem::take(&mut play.learned);
     let last: Vec<_> = learned.last().into_iter().collect();
     assert!(matches!(last[..], [(_, None)]), "{learned:?}");
     // The other one speaks first, and hears nobody.
-    let mut next = Play::new(SETTINGS);
-    next.runs = Runs::new(SETTINGS, learned);
+    let mut next = Play::knowing(SETTINGS, learned);
     let cats = ["user", "user", "Write about cats."];
     let members = [
         (SHARED, "pessimist", "Cats are few."),
@@ -88,10 +87,9 @@ fn a_name_learned_elsewhere_is_not_given_where_another_agent_has_it() {
     play.all(&events(&team()));
     play.rest();
     // The critic's instructions are known, and here somebody else is the critic.
-    let learned = play.runs.learned();
+    let learned = std::mem::take(&mut play.learned);
     assert!(learned.len() >= 2);
-    let mut next = Play::new(SETTINGS);
-    next.runs = Runs::new(SETTINGS, learned);
+    let mut next = Play::knowing(SETTINGS, learned);
     let cats = ["user", "user", "Write about cats."];
     let members = [
         (SHARED, "critic", "Cats are overrated."),
@@ -118,15 +116,14 @@ fn a_default_system_message_names_nobody() {
         ];
         play.all(&events(&in_turn(0, TASK, &members)));
         play.rest();
-        let learned = play.runs.learned();
+        let learned = std::mem::take(&mut play.learned);
         assert_eq!(learned.len(), 0, "{text}: {learned:?}");
         let cats = ["user", "user", "Write about cats."];
         let members = [
             (CRITIC, "critic", "Cats?"),
             (default, "other", "Cats purr."),
         ];
-        let mut next = Play::new(SETTINGS);
-        next.runs = Runs::new(SETTINGS, learned);
+        let mut next = Play::knowing(SETTINGS, learned);
         next.all(&events(&in_turn(0, cats, &members)));
         next.rest();
         assert_eq!(agents(&next), ["agent.critic", "agent.unknown"], "{text}");

@@ -49,7 +49,7 @@ fn every_call_of_a_program_is_told_once_and_done_with_in_the_end() {
             .iter()
             .filter(|span| text(span, key::EXCHANGE).is_some());
         assert_eq!(chats.count(), calls.len(), "{name}");
-        assert_eq!(play.released.len(), calls.len(), "{name}");
-        assert_eq!(play.runs.counts(), Counts::default(), "{name}");
+        assert_eq!(play.finished.len(), calls.len(), "{name}");
+        assert_eq!(play.runs.counts(), RunCounts::default(), "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! Attempts meet when they are of one call, and only then.
+//! Attempts are joined when they are of one call, and only then.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::exchange::{Outcome, RequestMeta, ResponseHead};
 use crate::identity;
 use crate::span::Span;
-use crate::span::exchange::told_place;
+use crate::span::exchange::explicit_placement;
 
 const IDLE: Duration = Duration::from_secs(30);
 const SECOND: u64 = 1_000_000_000;
@@ -46,7 +46,7 @@ impl Attempt {
     fn exchange(&self) -> Exchange {
         let meta = RequestMeta {
             id: ExchangeId::new(),
-            identity: identity::read(&HeaderMap::new(), &identity::Defaults::default()),
+            identity: identity::read(&HeaderMap::new(), &identity::IdentityDefaults::default()),
             method: Method::POST,
             path: "/v1/chat/completions".to_owned(),
             retry: self.number,
@@ -86,23 +86,57 @@ impl Attempt {
     }
 }
 
-/// What is exported at once when these settle one after another.
-fn settled(retries: &mut Retries, attempts: &[Attempt], now: Instant) -> Vec<Span> {
-    let exchanges = attempts.iter().map(Attempt::exchange);
-    let settle = |exchange: Exchange| {
-        if let Some(retrying) = exchange.retrying() {
-            retries.claim(&retrying);
+/// The attempts of a conversation without runs.
+#[derive(Default)]
+struct Alone {
+    attempts: Attempts,
+    held: HeldBytes,
+}
+
+impl Alone {
+    fn claim(&mut self, exchange: &Exchange) {
+        self.attempts
+            .claim(&exchange.meta, exchange.started_ns, &exchange.request);
+    }
+
+    fn settle(&mut self, exchange: Exchange, now: Instant) -> Option<Span> {
+        self.claim(&exchange);
+        let place = explicit_placement(&exchange);
+        let exchange = Arc::new(exchange);
+        let waits = (IDLE, now);
+        match self
+            .attempts
+            .settle(&exchange, place, None, &self.held, waits)
+        {
+            (SettledAttempt::Last(call), _) => Some(call.span.span()),
+            (SettledAttempt::Held(_), _) => None,
         }
-        let place = told_place(&exchange);
-        retries
-            .settle(Arc::new(exchange), place, now)
-            .map(|made| made.span())
-    };
-    exchanges.filter_map(settle).collect()
+    }
+
+    fn expire(&mut self, now: Instant) -> Vec<Span> {
+        let finished = self.attempts.expire(now, &self.held);
+        finished.iter().map(|call| call.span.span()).collect()
+    }
+
+    fn close(&mut self) -> usize {
+        self.attempts.close(&self.held).len()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.held.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The spans that are complete at once when these settle one after another.
+fn settled(alone: &mut Alone, attempts: &[Attempt], now: Instant) -> Vec<Span> {
+    let exchanges = attempts.iter().map(Attempt::exchange);
+    exchanges
+        .filter_map(|exchange| alone.settle(exchange, now))
+        .collect()
 }
 
 fn attempts_of(span: &Span) -> Vec<i64> {
-    let number = |event: &Event| {
+    let number = |event: &SpanEvent| {
         event
             .attributes
             .iter()
@@ -116,16 +150,12 @@ fn attempts_of(span: &Span) -> Vec<i64> {
 
 #[test]
 fn attempts_of_one_call_are_one_span_from_the_first_to_the_last() {
-    let mut retries = Retries::new(IDLE);
+    let mut alone = Alone::default();
     let last = Attempt {
         status: 200,
         ..Attempt::next(2)
     };
-    let spans = settled(
-        &mut retries,
-        &[FIRST, Attempt::next(1), last],
-        Instant::now(),
-    );
+    let spans = settled(&mut alone, &[FIRST, Attempt::next(1), last], Instant::now());
     let [call] = &spans[..] else {
         panic!("{spans:?}")
     };
@@ -135,8 +165,8 @@ fn attempts_of_one_call_are_one_span_from_the_first_to_the_last() {
     );
     assert_eq!(attempts_of(call), [0, 1]);
     assert_eq!(call.events[0].time_ns, 2 * SECOND);
-    assert!(retries.close().is_empty());
-    assert_eq!(retries.bytes, 0);
+    assert_eq!(alone.close(), 0);
+    assert_eq!(alone.held_bytes(), 0);
 }
 
 #[test]
@@ -151,8 +181,8 @@ fn a_clock_that_is_set_between_attempts_makes_their_span_no_longer() {
             wall_offset_ns: set_by,
             ..Attempt::next(1)
         };
-        let mut retries = Retries::new(IDLE);
-        let spans = settled(&mut retries, &[FIRST, second, last], Instant::now());
+        let mut alone = Alone::default();
+        let spans = settled(&mut alone, &[FIRST, second, last], Instant::now());
         let times: Vec<_> = spans.iter().map(|s| (s.start_ns, s.end_ns)).collect();
         assert_eq!(times, [(SECOND, 6 * SECOND)]);
         let attempts: Vec<_> = spans[0].events.iter().map(|event| event.time_ns).collect();
@@ -162,18 +192,17 @@ fn a_clock_that_is_set_between_attempts_makes_their_span_no_longer() {
 
 #[test]
 fn a_failure_that_is_not_repeated_in_time_was_the_last() {
-    let (mut retries, now) = (Retries::new(IDLE), Instant::now());
-    assert!(settled(&mut retries, &[FIRST, Attempt::next(1)], now).is_empty());
-    assert_eq!(retries.next_expiry(), Some(now + IDLE));
-    assert!(retries.expired(now + IDLE / 2).is_empty());
-    let spans: Vec<_> = retries
-        .expired(now + IDLE)
-        .iter()
-        .map(FinishedSpan::span)
-        .collect();
+    let (mut alone, now) = (Alone::default(), Instant::now());
+    assert!(settled(&mut alone, &[FIRST, Attempt::next(1)], now).is_empty());
+    assert_eq!(alone.attempts.next_expiry(), Some(now + IDLE));
+    assert!(alone.expire(now + IDLE / 2).is_empty());
+    let spans = alone.expire(now + IDLE);
     assert_eq!(spans.iter().map(attempts_of).collect::<Vec<_>>(), [[0]]);
     assert!(matches!(spans[0].status, Status::Error(_)));
-    assert_eq!((retries.next_expiry(), retries.bytes), (None, 0));
+    assert_eq!(
+        (alone.attempts.next_expiry(), alone.held_bytes()),
+        (None, 0)
+    );
 }
 
 #[test]
@@ -184,15 +213,15 @@ fn an_announced_delay_is_waited_for() {
         ("retry-after", "5", 30),
         ("retry-after", "soon", 30),
     ] {
-        let (mut retries, now) = (Retries::new(IDLE), Instant::now());
+        let (mut alone, now) = (Alone::default(), Instant::now());
         let attempt = Attempt {
             status: 429,
             headers: vec![(name, value)],
             ..FIRST
         };
-        assert!(settled(&mut retries, &[attempt], now).is_empty());
+        assert!(settled(&mut alone, &[attempt], now).is_empty());
         assert_eq!(
-            retries.next_expiry(),
+            alone.attempts.next_expiry(),
             Some(now + Duration::from_secs(expected)),
             "{name}: {value}"
         );
@@ -202,7 +231,7 @@ fn an_announced_delay_is_waited_for() {
 #[test]
 fn only_what_an_sdk_repeats_is_waited_for() {
     let waits =
-        |attempt: Attempt| settled(&mut Retries::new(IDLE), &[attempt], Instant::now()).is_empty();
+        |attempt: Attempt| settled(&mut Alone::default(), &[attempt], Instant::now()).is_empty();
     for status in [408, 409, 429, 500, 503] {
         assert!(waits(Attempt { status, ..FIRST }), "{status}");
     }
@@ -261,44 +290,40 @@ fn other_calls_are_not_attempts_of_this_one() {
             ..Attempt::next(1)
         },
     ] {
-        let mut retries = Retries::new(IDLE);
-        let spans = settled(&mut retries, &[FIRST, stranger], Instant::now());
+        let mut alone = Alone::default();
+        let spans = settled(&mut alone, &[FIRST, stranger], Instant::now());
         assert_eq!(
             spans.iter().map(attempts_of).collect::<Vec<_>>(),
             [[0_i64; 0]]
         );
-        assert_eq!(retries.close().len(), 1);
+        assert_eq!(alone.close(), 1);
     }
 }
 
 #[test]
 fn a_repetition_under_way_is_not_given_up() {
-    let (mut retries, now) = (Retries::new(IDLE), Instant::now());
-    settled(&mut retries, &[FIRST], now);
+    let (mut alone, now) = (Alone::default(), Instant::now());
+    settled(&mut alone, &[FIRST], now);
     let second = Attempt {
         status: 200,
         ..Attempt::next(1)
     }
     .exchange();
-    retries.claim(&second.retrying().unwrap());
-    assert!(retries.expired(now + 2 * IDLE).is_empty());
-    let place = told_place(&second);
-    let call = retries
-        .settle(Arc::new(second), place, now + 3 * IDLE)
-        .unwrap()
-        .span();
+    alone.claim(&second);
+    assert!(alone.expire(now + 2 * IDLE).is_empty());
+    let call = alone.settle(second, now + 3 * IDLE).unwrap();
     assert_eq!(attempts_of(&call), [0]);
 }
 
 #[test]
 fn equal_calls_at_once_each_keep_their_own_attempts() {
-    let mut retries = Retries::new(IDLE);
+    let mut alone = Alone::default();
     let second = || Attempt {
         status: 200,
         ..Attempt::next(1)
     };
     let spans = settled(
-        &mut retries,
+        &mut alone,
         &[FIRST, FIRST, second(), second()],
         Instant::now(),
     );
@@ -306,5 +331,25 @@ fn equal_calls_at_once_each_keep_their_own_attempts() {
         spans.iter().map(attempts_of).collect::<Vec<_>>(),
         [[0], [0]]
     );
-    assert!(retries.close().is_empty());
+    assert_eq!(alone.close(), 0);
+}
+
+#[test]
+fn a_body_is_hashed_only_where_an_attempt_failed_before_and_then_once() {
+    let mut alone = Alone::default();
+    let second = || Attempt::next(1).exchange();
+    alone.claim(&second());
+    assert!(alone.attempts.keys.is_empty());
+    let other = Attempt {
+        body: "{\"other\":1}",
+        ..FIRST
+    };
+    settled(&mut alone, &[other], Instant::now());
+    let second = second();
+    alone.claim(&second);
+    alone.claim(&second);
+    assert_eq!(alone.attempts.keys.len(), 1);
+    alone.settle(second, Instant::now());
+    assert!(alone.attempts.keys.is_empty());
+    assert_eq!(alone.close(), 2);
 }

@@ -1,28 +1,28 @@
-//! How much work placing one call may cost, whatever its texts are and whatever is known already.
+//! A bound for the work of attributing one request, whatever its texts are and however many calls are known.
 //!
-//! Work is counted in steps and never in time: the store tells the same calls again after a crash, and they have to take the same places. The
-//! budget grows with the request, so that placing is linear in it. One step is about four nanoseconds.
+//! Work is counted in steps and never in time: after a crash the store replays the same calls, and their attribution has to be the same. The
+//! budget grows with the request, so attribution is linear in it. One step is about four nanoseconds.
 
 use std::cell::Cell;
 
 use memchr::memmem;
 
-/// Looking at a call that is known: two places in memory that are seldom at hand.
+/// Steps of a look at a call: two cache misses.
 pub(super) const LOOK: usize = 16;
-/// Looking up a line.
+/// Steps of the lookup of a line.
 const LINE: usize = 8;
-/// Steps for a call without any text.
+/// Steps for a request without any text.
 pub(super) const LEAST: usize = 1 << 18;
-/// Beginning to compare a reply with a text that ends like it.
+/// Steps of the beginning of a comparison.
 const COMPARISON: usize = 3;
-/// So many bytes are compared in a step.
+/// Bytes that a step compares.
 const COMPARED: usize = 64;
-/// So many bytes are searched in a step, where text and part are periodic.
+/// Bytes that a step searches, where text and part are periodic.
 const SEARCHED: usize = 8;
-/// So many ids of tool calls are compared in a step.
+/// Ids of tool calls that a step compares.
 const IDS: usize = 4;
 
-/// What is left of the steps for the call that is placed now.
+/// The steps that are left for a request.
 #[derive(Debug, Default)]
 pub(super) struct WorkBudget {
     left: Cell<usize>,
@@ -32,6 +32,13 @@ pub(super) struct WorkBudget {
 }
 
 impl WorkBudget {
+    /// For a request of so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        let budget = WorkBudget::default();
+        budget.renew(bytes);
+        budget
+    }
+
     /// Begins anew, for a request of so many bytes.
     pub(super) fn renew(&self, bytes: usize) {
         self.left.set(LEAST + bytes);
@@ -50,14 +57,14 @@ impl WorkBudget {
         true
     }
 
-    /// Some of the evidence is not looked at.
+    /// Some of the evidence is left out.
     pub(super) fn exceeded(&self) {
         self.exceeded.set(true);
     }
 
-    /// Whether there was too much to do since this was asked last.
-    pub(super) fn take_exceeded(&self) -> bool {
-        self.exceeded.take()
+    /// Whether some of the evidence was left out.
+    pub(super) fn was_exceeded(&self) -> bool {
+        self.exceeded.get()
     }
 
     /// Whether `part` stands in `text` from the byte `at` on. Parts that begin alike seldom end alike, so ends are compared first.

@@ -1,4 +1,4 @@
-//! What links calls, piece by piece.
+//! The evidence that attributes requests, piece by piece.
 
 use super::*;
 
@@ -253,7 +253,7 @@ fn names_learned_in_a_team_are_known_in_the_next_one_unless_two_agents_share_the
     let mut play = Play::new(SETTINGS);
     play.all(&events(&team()));
     play.rest();
-    let learned = play.runs.learned();
+    let learned = std::mem::take(&mut play.learned);
     assert_eq!(learned.len(), 2);
     let other = ["user", "user", "Write about cats."];
     let next = [
@@ -265,9 +265,8 @@ fn names_learned_in_a_team_are_known_in_the_next_one_unless_two_agents_share_the
             "Fine.",
         ),
     ];
-    let known_with = |names: Vec<(Prompt, Option<String>)>| {
-        let mut play = Play::new(SETTINGS);
-        play.runs = Runs::new(SETTINGS, names);
+    let known_with = |names: Vec<LearnedName>| {
+        let mut play = Play::knowing(SETTINGS, names);
         play.all(&events(&next));
         play.rest();
         play.tree()

@@ -1,47 +1,47 @@
-//! Evidence from selectors: which conversation a selector's prompt shows, and whom a selector has chosen.
+//! Evidence from selectors: the conversation that a selector's prompt shows, and the agent that a selector has chosen.
 //!
 //! A prompt shows a whole conversation, and many calls can begin with the same line (`{`, three backticks). So a reply is compared with the
-//! prompt only where its first line stands, from the end of the prompt on: the reply that stands last decides, and the rest is not read.
+//! prompt only where its first line stands, from the end of the prompt on. The last reply decides, and the rest is not read.
 
 use std::cell::{OnceCell, RefCell};
 
 use memchr::memmem;
 
-use super::call::{Call, RunId};
-use super::evidence::{Found, Scene};
-use super::hash::{self, Hash, Map, Set};
-use super::kind::{Kind, is_name};
-use super::known::Key;
-use super::lines;
-use super::prompts::Prompt;
-use super::run::Turn;
-use super::transcript::{Author, NOTHING};
-use super::work::{LOOK, WorkBudget};
+use super::super::autogen::is_name;
+use super::super::call::{Call, RunId};
+use super::super::call_index::IndexKey;
+use super::super::caller_kind::CallerKind;
+use super::super::lines;
+use super::super::run::Turn;
+use super::super::text_hash::{self, Hash, Map, Set};
+use super::super::transcript::{Author, NOTHING};
+use super::super::work_budget::{LOOK, WorkBudget};
+use super::{Match, RequestContext, RunNames};
 
-/// The latest turns of a run tell who its agents are.
+/// Most turns of a run that are compared, the latest ones.
 const TURNS: usize = 64;
-/// Marks a reply as delivered to the selectors of its team, who differ in their system messages.
-pub(super) const SELECTORS: Hash = 0;
+/// The recipient of replies that were sent to selectors of a team, whose system messages differ.
+pub(crate) const SELECTORS: Hash = 0;
 
-/// A selector's prompt, and which tasks it shows.
+/// A selector's prompt, and the tasks that it shows.
 struct SelectorPrompt<'p> {
     text: &'p str,
     work: &'p WorkBudget,
-    /// By their hashes, whether it shows them.
+    /// Whether it shows a task, by the task's hash.
     tasks: RefCell<Map<Hash, bool>>,
-    /// What each line would be as the meta of a conversation.
+    /// Each line, as the opening of a conversation.
     openings: OnceCell<Set<Hash>>,
 }
 
 impl SelectorPrompt<'_> {
-    /// Whether it shows what the conversation of `call` began with: a task, or what another agent said.
+    /// Whether it shows the opening of the conversation of `call`: a task, or the message of another agent.
     fn shows_opening_of(&self, call: &Call) -> bool {
         let Some(task) = &call.task else {
-            return call.length == 0 || self.openings().contains(&call.meta);
+            return call.length == 0 || self.openings().contains(&call.opening);
         };
         let mut tasks = self.tasks.borrow_mut();
         *tasks
-            .entry(hash::of(task))
+            .entry(text_hash::of(task))
             .or_insert_with(|| self.work.holds(self.text, task))
     }
 
@@ -52,16 +52,16 @@ impl SelectorPrompt<'_> {
                 .take_while(|(_, line)| {
                     self.work.spend_on_lines(1) && self.work.spend_on_search(line.len())
                 })
-                .map(|(_, line)| hash::then(NOTHING, hash::of_said(line)))
+                .map(|(_, line)| text_hash::then(NOTHING, text_hash::of_message(line)))
                 .collect()
         })
     }
 }
 
-impl<'s> Scene<'s> {
-    /// **Selector prompt.** A selector's prompt holds the whole conversation: the last reply in it, else its task, tells which.
-    pub(super) fn shown_to_selector(&self) -> Option<Found> {
-        if self.kind != Kind::Selector {
+impl<'s> RequestContext<'s> {
+    /// **Selector prompt.** A selector's prompt holds the whole conversation: the last reply in it identifies it, else its task.
+    pub(crate) fn shown_to_selector(&self) -> Option<Match> {
+        if self.kind != CallerKind::Selector {
             return None;
         }
         if let Some(before) = self.asked_again() {
@@ -70,7 +70,7 @@ impl<'s> Scene<'s> {
         let whole = self.transcript.whole();
         let prompt = SelectorPrompt {
             text: &whole,
-            work: &self.known.work,
+            work: &self.work,
             tasks: RefCell::default(),
             openings: OnceCell::new(),
         };
@@ -80,13 +80,13 @@ impl<'s> Scene<'s> {
             if !prompt.work.spend_on_lines(1) {
                 break;
             }
-            let line = hash::of(line);
-            let (says, works_on) = (Key::Says(line), Key::WorksOn(line));
-            if !self.known.has(says) && !self.known.has(works_on) {
+            let line = text_hash::of(line);
+            let (says, works_on) = (IndexKey::Reply(line), IndexKey::Task(line));
+            if !self.index.has(says) && !self.index.has(works_on) {
                 continue;
             }
             let calls = spoke.entry(line).or_insert_with(|| {
-                working.extend(self.found(works_on));
+                working.extend(self.find(works_on));
                 let speaking = self.speaking(says);
                 speaking
                     .filter(|call| !call.reply.text.is_empty())
@@ -102,48 +102,50 @@ impl<'s> Scene<'s> {
         working.sort_unstable_by_key(|call| call.id);
         working.dedup_by_key(|call| call.id);
         working.retain(|call| prompt.shows_opening_of(call));
-        // A task alone is what every run of the same program begins with: only tools that wait tell which run this is.
+        // Every run of the same program begins with the task: only waiting tools tell them apart.
         newest(&working).filter(|found| {
-            let call = self.known.get(found.call);
-            call.is_some_and(|call| call.kind != Kind::Selector && !call.reply.tools.is_empty())
+            let call = self.index.get(found.call);
+            call.is_some_and(|call| {
+                call.kind != CallerKind::Selector && !call.reply.tools.is_empty()
+            })
         })
     }
 
-    /// A selector asks once more after an answer that it could not use: the same prompt, that answer, and what is wrong with it.
-    fn asked_again(&self) -> Option<Found> {
+    /// A selector asks once more after an unusable answer: the same prompt, that answer, and a complaint.
+    fn asked_again(&self) -> Option<Match> {
         let mut entries = self.transcript.entries.iter();
         let at = entries.rposition(|entry| entry.author == Author::Own)?;
-        let answered = Key::Said(
+        let answered = IndexKey::ReplyAfter(
             self.transcript.beginning(at),
             self.transcript.entries[at].hash,
         );
         let before: Vec<_> = self
-            .found(answered)
+            .find(answered)
             .filter(|call| call.system == self.system && call.length == at)
             .collect();
         self.best(&before)
     }
 
-    /// **Selection.** A selector that saw all that this agent is sent, and whose choice nobody has followed yet.
-    pub(super) fn selection(&self, not_before_ns: u64) -> Vec<&'s Call> {
+    /// **Selection.** Selectors that saw all that this agent is sent, and whose choice no request has followed yet.
+    pub(crate) fn selection(&self, not_before_ns: u64) -> Vec<&'s Call> {
         let Some(last) = self.transcript.entries.last() else {
             return Vec::new();
         };
-        self.found(Key::Shown(last.first_line()))
+        self.find(IndexKey::SelectorLine(last.first_line()))
             .filter(|call| call.ended_ns.is_some_and(|ended| ended >= not_before_ns))
             .filter(|call| {
                 call.prompt.as_deref().is_some_and(|prompt| {
                     is_name(&call.reply.text)
                         && self.is_shown_in(call, prompt)
-                        && self.known.work.holds(prompt, &call.reply.text)
+                        && self.work.holds(prompt, &call.reply.text)
                 })
             })
             .filter(|call| self.can_be_called(&call.reply.text, call.run))
             .collect()
     }
 
-    /// Whether who asks can have this name in that run, by what is known of both: the agent of this name has the same instructions and tools,
-    /// and whoever has these instructions has no other name.
+    /// Whether the caller can have this name in that run: the agent of this name has the caller's instructions and tools, and agents with the
+    /// caller's instructions have no other name.
     fn can_be_called(&self, name: &str, run: RunId) -> bool {
         let is_others = |turn: &Turn| {
             turn.speaker
@@ -152,36 +154,33 @@ impl<'s> Scene<'s> {
                 && turn
                     .calls
                     .first()
-                    .and_then(|call| self.known.get(*call))
+                    .and_then(|call| self.index.get(*call))
                     .is_some_and(|call| {
                         (call.system, call.offer) != (self.system, self.transcript.offer())
                     })
         };
-        let prompt = self
-            .memo
-            .prompt
-            .get_or_init(|| Prompt::of(self.credential, &self.transcript.system));
-        let known = prompt.and_then(|prompt| self.shared.prompts.name(prompt));
+        let run = self.runs.get(&run);
+        let names = RunNames {
+            own: self.own_names,
+            shared: self.shared_names,
+            began_ns: run.map_or(self.started_ns, |run| run.began_ns),
+        };
+        let known = self.prompt_hash().and_then(|prompt| names.get(prompt));
         !self.transcript.hears(name)
-            && known.is_none_or(|known| known == name)
-            && self.runs.get(&run).is_none_or(|run| {
+            && known.is_none_or(|known| *known == *name)
+            && run.is_none_or(|run| {
                 let mut turns = run.turns.iter().rev().take(TURNS);
-                !turns.any(|turn| self.known.work.spend(LOOK) && is_others(turn))
+                !turns.any(|turn| self.work.spend(LOOK) && is_others(turn))
             })
-    }
-
-    /// The one of `selections` that fits best.
-    pub(super) fn best_selection(&self, selections: &[&'s Call]) -> Option<Found> {
-        self.best(selections)
     }
 
     /// Whether the `prompt` of a selector's `call` shows all entries in their order. Selectors of alike runs have the same prompt.
     fn is_shown_in(&self, call: &Call, prompt: &str) -> bool {
-        let mut shown_in = self.memo.shown_in.borrow_mut();
+        let mut shown_in = self.cache.shown_in.borrow_mut();
         let shown = shown_in.entry((call.system, call.beginning));
         *shown.or_insert_with(|| {
             let (entries, size) = (&self.transcript.entries, self.transcript.size());
-            let work = &self.known.work;
+            let work = &self.work;
             let mut rest = prompt;
             work.spend(entries.len() * LOOK)
                 && work.spend_on_search(prompt.len() + size)
@@ -197,18 +196,18 @@ impl<'s> Scene<'s> {
     }
 }
 
-/// The call that selectors of its team have not seen yet, then the one that ended last.
-fn newest(calls: &[&Call]) -> Option<Found> {
+/// The call that selectors of its team have not seen yet, else the one that ended last.
+fn newest(calls: &[&Call]) -> Option<Match> {
     let rank = |call: &Call| {
         (
-            call.kind != Kind::Selector,
+            call.kind != CallerKind::Selector,
             !call.is_delivered_to(SELECTORS),
         )
     };
     let best = calls
         .iter()
         .max_by_key(|call| (rank(call), call.ended_ns))?;
-    Some(Found {
+    Some(Match {
         call: best.id,
         ambiguous: calls
             .iter()

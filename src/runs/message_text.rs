@@ -1,58 +1,56 @@
-//! What was said, as it is at hand. In a history it is JSON, and stays JSON for most of what grouping asks: what nobody wants the words of is
-//! never read.
+//! The text of a message, decoded only where its words are needed. A history is JSON, and most questions about its texts are answered on JSON.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use super::hash::{self, Hash};
-use super::kind::{LONGEST_NAME, is_name};
-use super::lines::{self, Escaped, Plain, Spelling};
-use super::tool::is_handoff_text;
-use crate::openai::Quoted;
+use super::autogen::{LONGEST_NAME, is_handoff_text, is_name};
+use super::lines::{self, EscapedText, PlainText, Spelling};
+use super::text_hash::{self, Hash};
+use crate::openai::JsonString;
 
-/// Most bytes of a text that is kept to be told of a turn or a run.
-const LONGEST_TOLD: usize = 16 << 10;
-/// Of a text with more lines, only the first so many are looked up: a megabyte of prose or code has fewer.
+/// Most bytes of a text that is stored with a call, a turn or a run.
+const LONGEST_STORED: usize = 16 << 10;
+/// Most lines of a text that are looked up, the first ones. A megabyte of prose or code has fewer.
 pub(super) const MOST_LINES: usize = 1 << 16;
 
-/// A text; to everybody it is without the space around it.
+/// A text. The space around it never counts.
 #[derive(Debug)]
-pub(super) enum Said<'a> {
+pub(super) enum MessageText<'a> {
     /// Without space around it.
     Plain(Cow<'a, str>),
-    /// As a message has it, and what it says once somebody wants to know.
-    Written(Quoted<'a>, OnceCell<String>),
+    /// As it stands in a message, and decoded once its words are needed.
+    Written(JsonString<'a>, OnceCell<String>),
 }
 
-impl<'a> Said<'a> {
-    pub(super) fn of(text: Quoted<'a>) -> Self {
-        Said::Written(text, OnceCell::new())
+impl<'a> MessageText<'a> {
+    pub(super) fn of(text: JsonString<'a>) -> Self {
+        MessageText::Written(text, OnceCell::new())
     }
 
-    /// The words.
+    /// Its words.
     pub(super) fn text(&self) -> &str {
         match self {
-            Said::Plain(text) => text,
-            Said::Written(written, read) => match written.plain() {
+            MessageText::Plain(text) => text,
+            MessageText::Written(written, read) => match written.plain() {
                 Some(plain) => plain.trim(),
                 None => read.get_or_init(|| words(*written).into_owned()),
             },
         }
     }
 
-    /// How many bytes it was written in.
+    /// How many bytes of the request it is.
     pub(super) fn size(&self) -> usize {
         match self {
-            Said::Plain(text) => text.len(),
-            Said::Written(written, _) => written.written().len(),
+            MessageText::Plain(text) => text.len(),
+            MessageText::Written(written, _) => written.written().len(),
         }
     }
 
     pub(super) fn into_text(self) -> Cow<'a, str> {
         match self {
-            Said::Plain(text) => text,
-            Said::Written(written, read) => match read.into_inner() {
+            MessageText::Plain(text) => text,
+            MessageText::Written(written, read) => match read.into_inner() {
                 Some(read) => Cow::Owned(read),
                 None => words(written),
             },
@@ -61,77 +59,79 @@ impl<'a> Said<'a> {
 
     #[cfg(test)]
     pub(super) fn is_unread(&self) -> bool {
-        matches!(self, Said::Written(_, read) if read.get().is_none())
+        matches!(self, MessageText::Written(_, read) if read.get().is_none())
     }
 
-    /// As it stands in JSON, if it does in the usual spelling.
+    /// The inside of its JSON string, if that has the usual spelling.
     fn escaped(&self) -> Option<&'a str> {
         match self {
-            Said::Plain(_) => None,
-            Said::Written(written, _) => written.escaped().map(Escaped::trim),
+            MessageText::Plain(_) => None,
+            MessageText::Written(written, _) => written.escaped().map(EscapedText::trim),
         }
     }
 
-    /// Of what it says: of JSON the value, which has to be read.
+    /// The hash of its words; of JSON that of the value.
     pub(super) fn hash(&self) -> Hash {
         match self.escaped() {
-            Some(escaped) if !escaped.starts_with(['{', '[']) => hash::of_escaped(escaped),
-            _ => hash::of_said(self.text()),
+            Some(escaped) if !escaped.starts_with(['{', '[']) => text_hash::of_escaped(escaped),
+            _ => text_hash::of_message(self.text()),
         }
     }
 
-    /// Of its first line.
+    /// The hash of its first line.
     pub(super) fn first_line(&self) -> Hash {
         match self.escaped() {
-            Some(escaped) => hash::of_escaped(lines::first::<Escaped>(escaped)),
-            None => hash::of_first_line(self.text()),
+            Some(escaped) => text_hash::of_escaped(lines::first::<EscapedText>(escaped)),
+            None => text_hash::of_first_line(self.text()),
         }
     }
 
-    /// Of each line, but not of one that is all of it: by its first line a reply is found in a longer text, and a reply that is the only
-    /// line is the whole. There are at most so many, as far as anybody knows.
+    /// The hashes of its lines, without a line that is the whole text: a reply is found within longer texts by its first line. `most` is an upper
+    /// bound of their number, or zero where none is known.
     pub(super) fn lines(&self, most: usize) -> Vec<Hash> {
         fn within<S: Spelling>(text: &str) -> impl Iterator<Item = &str> {
             lines::all::<S>(text)
                 .filter(|line| line.len() < text.len())
                 .take(MOST_LINES)
         }
-        // Few have a name before them, which counts as two.
+        // A line with a name before it counts twice, but few have one.
         let mut hashes = Vec::with_capacity(most.min(MOST_LINES) / 2);
         match self.escaped() {
-            Some(escaped) => hashes.extend(within::<Escaped>(escaped).map(hash::of_escaped)),
-            None => hashes.extend(within::<Plain>(self.text()).map(hash::of)),
+            Some(escaped) => {
+                hashes.extend(within::<EscapedText>(escaped).map(text_hash::of_escaped));
+            }
+            None => hashes.extend(within::<PlainText>(self.text()).map(text_hash::of)),
         }
         hashes
     }
 
-    /// No fewer than [`lines`](Self::lines) gives.
+    /// An upper bound of the number of [`lines`](Self::lines).
     pub(super) fn most_lines(&self) -> usize {
         let ends = match self.escaped() {
-            Some(escaped) => Escaped::ends(escaped).take(MOST_LINES).count(),
-            None => Plain::ends(self.text()).take(MOST_LINES).count(),
+            Some(escaped) => EscapedText::ends(escaped).take(MOST_LINES).count(),
+            None => PlainText::ends(self.text()).take(MOST_LINES).count(),
         };
         // Each may have a name before it.
         (2 * (ends + 1)).min(MOST_LINES)
     }
 
-    /// Whether a `Handoff` tells of itself so. Its words need no escapes.
-    pub(super) fn tells_of_handoff(&self) -> bool {
+    /// Whether it is a `Handoff`'s message, whose words need no escapes.
+    pub(super) fn is_handoff(&self) -> bool {
         is_handoff_text(self.escaped().unwrap_or_else(|| self.text()))
     }
 
     /// Whether a client with `add_name_prefixes` wrote a name before it.
     pub(super) fn has_prefix(&self) -> bool {
         match self.escaped() {
-            Some(escaped) => prefix::<Escaped>(escaped).is_some(),
-            None => prefix::<Plain>(self.text()).is_some(),
+            Some(escaped) => prefix::<EscapedText>(escaped).is_some(),
+            None => prefix::<PlainText>(self.text()).is_some(),
         }
     }
 }
 
 /// The name that a client with `add_name_prefixes` writes into the text, and the rest: `writer said:`, then a line of its own.
 pub(super) fn without_prefix<'t>(text: &'t str, name: Option<&str>) -> Option<(&'t str, &'t str)> {
-    let (before, rest) = prefix::<Plain>(text)?;
+    let (before, rest) = prefix::<PlainText>(text)?;
     name.is_none_or(|name| name == before)
         .then(|| (before, rest.trim()))
 }
@@ -145,8 +145,8 @@ fn prefix<S: Spelling>(text: &str) -> Option<(&str, &str)> {
     is_name(name).then_some((name, rest))
 }
 
-/// What a text says, without space around it.
-pub(super) fn words(text: Quoted<'_>) -> Cow<'_, str> {
+/// The words of a text, without space around them.
+pub(super) fn words(text: JsonString<'_>) -> Cow<'_, str> {
     match text.text() {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(mut text) => {
@@ -157,14 +157,14 @@ pub(super) fn words(text: Quoted<'_>) -> Cow<'_, str> {
     }
 }
 
-/// A text to be told, as much of it as is kept.
-pub(super) fn kept(text: &str) -> Arc<str> {
+/// The part of a text that is stored.
+pub(super) fn stored(text: &str) -> Arc<str> {
     cut(text).into()
 }
 
-/// As much of a text as is kept.
+/// The part of a text that is stored.
 pub(super) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TOLD)]
+    &text[..text.floor_char_boundary(LONGEST_STORED)]
 }
 
 #[cfg(test)]
@@ -174,26 +174,26 @@ mod tests {
     use super::*;
     use crate::openai::{ChatRequest, Content};
 
-    fn asks<T>(content: &str, ask: impl FnOnce(Said<'_>) -> T) -> T {
+    fn asks<T>(content: &str, ask: impl FnOnce(MessageText<'_>) -> T) -> T {
         let body = format!(r#"{{"messages":[{{"content":{content}}}]}}"#);
         let request = ChatRequest::parse(body.as_bytes()).unwrap();
         let Some(Content::Text(text)) = request.messages[0].content else {
             panic!("no text");
         };
-        ask(Said::of(text))
+        ask(MessageText::of(text))
     }
 
-    fn answers(said: Said<'_>) -> ((Hash, Hash), Vec<Hash>, bool, bool, String) {
-        let lines = said.lines(said.most_lines());
-        assert!(lines.len() <= said.most_lines());
-        let hashes = (said.hash(), said.first_line());
-        let (handoff, prefix) = (said.tells_of_handoff(), said.has_prefix());
+    fn answers(text: MessageText<'_>) -> ((Hash, Hash), Vec<Hash>, bool, bool, String) {
+        let lines = text.lines(text.most_lines());
+        assert!(lines.len() <= text.most_lines());
+        let hashes = (text.hash(), text.first_line());
+        let (handoff, prefix) = (text.is_handoff(), text.has_prefix());
         (
             hashes,
             lines,
             handoff,
             prefix,
-            said.into_text().into_owned(),
+            text.into_text().into_owned(),
         )
     }
 
@@ -216,9 +216,9 @@ mod tests {
 
     #[test]
     fn a_line_that_is_all_of_a_text_is_not_within_it() {
-        let lines = |text: &'static str| Said::Plain(text.into()).lines(0);
-        assert_eq!(lines("only: one"), [hash::of("one")]);
-        let several = ["a", "writer: b", "b"].map(hash::of);
+        let lines = |text: &'static str| MessageText::Plain(text.into()).lines(0);
+        assert_eq!(lines("only: one"), [text_hash::of("one")]);
+        let several = ["a", "writer: b", "b"].map(text_hash::of);
         assert_eq!(lines("a\nwriter: b"), several);
     }
 
@@ -230,11 +230,11 @@ mod tests {
     #[test]
     fn what_tells_of_itself_is_known_without_being_read() {
         let unread = |text: &str| {
-            asks(&serde_json::json!(text).to_string(), |said| {
-                let (handoff, prefix) = (said.tells_of_handoff(), said.has_prefix());
-                let lines = said.lines(said.most_lines());
-                assert!(said.hash() != said.first_line() || lines.is_empty());
-                assert!(said.is_unread());
+            asks(&serde_json::json!(text).to_string(), |text| {
+                let (handoff, prefix) = (text.is_handoff(), text.has_prefix());
+                let lines = text.lines(text.most_lines());
+                assert!(text.hash() != text.first_line() || lines.is_empty());
+                assert!(text.is_unread());
                 (handoff, prefix)
             })
         };
@@ -252,7 +252,7 @@ mod tests {
         fn however_a_text_was_written_it_is_the_same(
             text in r#"(["\\/\n\r\t\x01\x08 \nnta:é\u{3000}{\[]|: |\\n|[ab] said:\n|\{"a": 1\}){0,24}"#,
         ) {
-            let read = answers(Said::Plain(text.trim().into()));
+            let read = answers(MessageText::Plain(text.trim().into()));
             prop_assert_eq!(&asks(&serde_json::json!(text).to_string(), answers), &read);
             prop_assert_eq!(&asks(&with_slashes(&text), answers), &read);
             prop_assert_eq!(&asks(&in_ascii(&text), answers), &read);

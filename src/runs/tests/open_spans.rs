@@ -1,25 +1,23 @@
-//! What is shown of runs while they go on, and that showing it changes nothing.
-
-use std::collections::HashMap;
+//! Open spans of runs that go on, and that a look at them changes nothing.
 
 use super::programs::all;
 use super::*;
 
-/// What is open by now, as the last sketches have it.
+/// The open spans, by the changes so far.
 #[derive(Default)]
 struct Shown {
-    sketches: Sketches,
-    runs: HashMap<u64, Vec<Sketch>>,
+    cursor: OpenSpanCursor,
+    runs: HashMap<u64, Vec<OpenSpan>>,
 }
 
 impl Shown {
     fn look(&mut self, play: &Play) {
-        for change in play.runs.sketch(&mut self.sketches) {
+        for change in play.runs.open_spans(&mut self.cursor) {
             match change {
-                Change::Goes { run, spans, .. } => {
+                RunChange::Open { run, spans, .. } => {
                     self.runs.insert(run, spans);
                 }
-                Change::Over { run } => {
+                RunChange::Over { run } => {
                     self.runs.remove(&run);
                 }
             }
@@ -28,13 +26,13 @@ impl Shown {
 
     fn spans(&self) -> Vec<&Span> {
         let all = self.runs.values().flatten();
-        all.map(|sketch| &sketch.span).collect()
+        all.map(|open| &open.span).collect()
     }
 
     fn open(&self) -> Vec<&str> {
         let all = self.runs.values().flatten();
-        let open = all.filter(|sketch| sketch.open);
-        let mut names: Vec<&str> = open.map(|sketch| &*sketch.span.name).collect();
+        let open = all.filter(|open| open.open);
+        let mut names: Vec<&str> = open.map(|open| &*open.span.name).collect();
         names.sort_unstable();
         names
     }
@@ -46,12 +44,12 @@ fn played(events: &[Event], looks: bool) -> (Play, Vec<Span>) {
     for event in events {
         play.on(event);
         let now = match event {
-            Event::Asked(exchange) => exchange.started_ns,
+            Event::Complete(exchange) => exchange.started_ns,
             Event::Settled(exchange) => exchange.ended_ns(),
         };
-        // A call that is under way is placed after a second.
-        let made = play.runs.expired(play.now(now) + PLACED_AFTER);
-        play.take(&made);
+        // A call that is under way is attributed after a second.
+        let update = play.runs.expire(0, play.now(now) + ATTRIBUTED_AFTER);
+        play.take(update);
         if looks {
             shown.look(&play);
             seen.extend(shown.spans().into_iter().cloned());
@@ -72,7 +70,7 @@ fn a_run_that_was_looked_at_all_the_time_is_told_as_one_that_was_not() {
         let (looked_at, seen) = played(&events, true);
         let (left_alone, _) = played(&events, false);
         assert_eq!(looked_at.spans, left_alone.spans, "{name}");
-        assert_eq!(looked_at.released, left_alone.released, "{name}");
+        assert_eq!(looked_at.finished, left_alone.finished, "{name}");
         assert!(!seen.is_empty(), "{name}");
         let told: std::collections::HashSet<_> = left_alone
             .spans
@@ -102,8 +100,8 @@ fn a_call_in_flight_and_a_tool_that_is_waited_for_are_shown_until_they_are_over(
     let (mut play, mut shown) = (Play::new(SETTINGS), Shown::default());
     play.on(&events[0]);
     shown.look(&play);
-    assert!(shown.open().is_empty(), "it is not placed yet");
-    play.later(PLACED_AFTER);
+    assert!(shown.open().is_empty(), "it is not attributed yet");
+    play.later(ATTRIBUTED_AFTER);
     shown.look(&play);
     assert_eq!(shown.open(), ["agent.unknown", "llm.m"]);
     play.on(&events[1]);
@@ -132,7 +130,7 @@ fn a_turn_that_another_has_followed_is_not_open_any_more() {
         .runs
         .values()
         .flatten()
-        .map(|sketch| (&*sketch.span.name, sketch.open))
+        .map(|open| (&*open.span.name, open.open))
         .collect();
     assert_eq!(
         spans,
@@ -145,12 +143,12 @@ fn a_turn_that_another_has_followed_is_not_open_any_more() {
 }
 
 #[test]
-fn what_did_not_change_is_not_sketched_again() {
+fn a_run_that_did_not_change_is_not_shown_again() {
     let events = events(&team());
-    let (mut play, mut sketches) = (Play::new(SETTINGS), Sketches::default());
+    let (mut play, mut cursor) = (Play::new(SETTINGS), OpenSpanCursor::default());
     play.all(&events[..2]);
-    assert_eq!(play.runs.sketch(&mut sketches).len(), 1);
-    assert!(play.runs.sketch(&mut sketches).is_empty());
+    assert_eq!(play.runs.open_spans(&mut cursor).len(), 1);
+    assert!(play.runs.open_spans(&mut cursor).is_empty());
     play.all(&events[2..4]);
-    assert_eq!(play.runs.sketch(&mut sketches).len(), 1);
+    assert_eq!(play.runs.open_spans(&mut cursor).len(), 1);
 }

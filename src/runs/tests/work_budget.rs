@@ -1,4 +1,6 @@
-//! How much work it is to place a call: never more than its texts are long, whatever they are and whatever is known.
+//! The work of attributing a request: linear in its texts, whatever they are and whatever calls are known.
+
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
@@ -92,10 +94,7 @@ fn as_messages(text: &str) -> Vec<Call> {
 impl Play {
     /// How many steps it takes to place this call, and how long.
     fn steps(&mut self, call: &Call) -> (usize, Duration) {
-        let spent = |play: &Play| -> usize {
-            let scopes = play.runs.scopes.values();
-            scopes.map(|scope| scope.known.work.spent.get()).sum()
-        };
+        let spent = |play: &Play| play.runs.shared.steps.load(Ordering::Relaxed);
         let events = events(std::slice::from_ref(call));
         let (before, began) = (spent(self), Instant::now());
         self.all(&events);
@@ -123,7 +122,7 @@ fn work_grows_no_faster_than_the_text() {
         let (once, twice) = (steps(shape, 8 << 10), steps(shape, 16 << 10));
         for (at, (once, twice)) in once.into_iter().zip(twice).enumerate() {
             // What does not depend on the text: calls that are known.
-            let fixed = 6 * 64 * super::super::work::LOOK;
+            let fixed = 6 * 64 * super::super::work_budget::LOOK;
             assert!(twice <= 2 * once + fixed, "{shape:?} {at}: {once}, {twice}");
         }
     }
@@ -209,8 +208,8 @@ fn what_is_known_of_a_call_is_no_more_than_a_few_times_its_bytes() {
         let bytes = call.request.to_string().len()
             + json!(call.reply.content).to_string().len()
             + json!(call.reply.tool_calls).to_string().len();
-        let weight = played(&[call]).runs.weight();
-        assert!(weight < 4 * bytes, "{weight} for {bytes}");
+        let size_estimate = played(&[call]).runs.shared.size_estimate();
+        assert!(size_estimate < 4 * bytes, "{size_estimate} for {bytes}");
     }
 }
 
@@ -248,7 +247,7 @@ proptest! {
         let (steps, took) = play.steps(call);
         let bytes = call.request.to_string().len();
         // Once to find the run, once for names and results.
-        prop_assert!(steps <= 2 * (super::super::work::LEAST + bytes));
+        prop_assert!(steps <= 2 * (super::super::work_budget::LEAST + bytes));
         prop_assert!(took < FAR_TOO_LONG, "{:?}", took);
     }
 }
