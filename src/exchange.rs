@@ -1,6 +1,6 @@
 //! The domain model: one request, its reply, and how both ended. Everything that observes, groups, stores or shows calls speaks of these.
 //!
-//! It depends on nothing above it: what a body asks, and what a reply says, is read by [`crate::openai`].
+//! It depends on nothing above it: [`crate::openai`] reads requests and replies for it.
 
 mod budget;
 mod captured_body;
@@ -24,13 +24,13 @@ pub use meta::RequestMeta;
 
 pub use crate::id::ExchangeId;
 use crate::media_type;
-use crate::openai::{ChatReply, Choice, Failure};
+use crate::openai::{ChatReply, Choice, ReplyError};
 use crate::redact::KnownSecrets;
 
 /// A finished exchange.
 #[derive(Debug)]
 pub struct Exchange {
-    /// What was known when it began.
+    /// From the request's head.
     pub meta: Arc<RequestMeta>,
     /// When it began, in nanoseconds of [`crate::clock`].
     pub started_ns: u64,
@@ -49,9 +49,9 @@ pub struct Exchange {
 /// A reply, read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParsedReply {
-    /// What it says.
+    /// Its choices, usage and error.
     pub chat: ChatReply,
-    /// Whether the reply's own end was seen, which tells more than how its transport ended.
+    /// Whether the reply's own end was seen, such as `[DONE]`: the transport may end well before it, or break after it.
     pub ended: bool,
     /// From the exchange's beginning to the first part of the reply that says something.
     pub first_token: Option<Duration>,
@@ -83,7 +83,7 @@ impl RetryAttempt {
     }
 }
 
-/// What attempts of one call have in common, hashed: path, credential, conversation and body.
+/// The hash of what all attempts of one call share: path, credential, thread, trace and body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallKey([u8; 32]);
 
@@ -109,8 +109,35 @@ impl CallKey {
     }
 }
 
+impl ParsedReply {
+    /// A reply that came and that nobody can read.
+    pub(crate) fn unreadable() -> Self {
+        let chat = ChatReply {
+            undecodable: true,
+            ..ChatReply::default()
+        };
+        ParsedReply {
+            chat,
+            ended: false,
+            first_token: None,
+        }
+    }
+}
+
 impl Exchange {
-    /// Takes secrets out of what others wrote of a failure: the upstream in an error and the headers beside it, a library of the connection.
+    /// Whether it holds words of others about a failure, which [`Self::hide`] would search.
+    pub(crate) fn may_repeat_secrets(&self) -> bool {
+        let is_failure = matches!(
+            self.outcome,
+            Outcome::Broke(_) | Outcome::Unreachable(_) | Outcome::Timeout(_)
+        );
+        let reply = self.reply.as_ref();
+        let says_error = reply.is_some_and(|reply| reply.chat.error.is_some());
+        let response = self.response.as_ref();
+        is_failure || says_error || response.is_some_and(ResponseHead::is_refusal)
+    }
+
+    /// Takes secrets out of the words of others about a failure: those of the upstream, and those of a library about the connection.
     pub(crate) fn hide(&mut self, secrets: &KnownSecrets) {
         let hide = |text: &mut String| {
             if let Cow::Owned(hidden) = secrets.redact(text) {
@@ -128,7 +155,7 @@ impl Exchange {
         if let Some(reply) = &mut self.reply {
             let reply = &mut reply.chat;
             says_error = reply.error.is_some();
-            let error = reply.error.iter_mut().flat_map(Failure::texts);
+            let error = reply.error.iter_mut().flat_map(ReplyError::texts);
             error.for_each(hide);
             // Beside an error status, all of the reply is an error.
             let refused = reply.choices.iter_mut().filter(|_| is_refused);
@@ -141,13 +168,16 @@ impl Exchange {
     }
 
     /// About how many bytes it takes: those of its bodies and of who asked, and a bit for all else.
-    pub fn weight(&self) -> usize {
+    pub fn size_estimate(&self) -> usize {
         const REST: usize = 2048;
-        let reply = self.reply.as_ref().map_or(0, |reply| reply.chat.weight());
-        REST + self.meta.weight() + self.request.weight() + reply
+        let reply = self
+            .reply
+            .as_ref()
+            .map_or(0, |reply| reply.chat.size_estimate());
+        REST + self.meta.size_estimate() + self.request.size_estimate() + reply
     }
 
-    /// What its other attempts have in common with it.
+    /// The same for all attempts of one call.
     pub fn call_key(&self) -> CallKey {
         CallKey::of(&self.meta, &self.request)
     }
@@ -158,7 +188,7 @@ impl Exchange {
         self.started_ns.saturating_add(nanoseconds)
     }
 
-    /// What it repeats, when an SDK says that it does.
+    /// The attempt that it is, where an SDK says that it repeats a call.
     pub fn retrying(&self) -> Option<RetryAttempt> {
         RetryAttempt::of(&self.meta, self.started_ns, &self.request)
     }
@@ -200,6 +230,17 @@ impl ResponseHead {
         self.status.is_client_error() || self.status.is_server_error()
     }
 
+    /// Bytes of its texts.
+    pub(crate) fn size_estimate(&self) -> usize {
+        let coding = [&self.content_type, &self.content_encoding];
+        let coding: usize = coding.into_iter().flatten().map(|text| text.len()).sum();
+        let headers = self.headers.iter();
+        headers
+            .map(|(_, value)| size_of::<(&str, String)>() + value.len())
+            .sum::<usize>()
+            + coding
+    }
+
     fn hide(&mut self, secrets: &KnownSecrets) {
         let mut headers = self.headers.to_vec();
         let mut found = false;
@@ -221,14 +262,14 @@ impl ResponseHead {
     }
 }
 
-/// How an exchange's transport ended. Whether what came was whole is the reply's to say.
+/// How an exchange's transport ended. Whether the reply was whole, [`ParsedReply`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The last byte was passed on.
     Complete,
     /// The client went away.
     ClientLeft,
-    /// The gateway refused to go on, and this is what it answered.
+    /// The gateway refused to go on, and answered this.
     Refused(StatusCode, String),
     /// The upstream broke off.
     Broke(String),

@@ -7,11 +7,12 @@
 //!    └──────────── settle ◄───────────┘    too large, one is bad: halve, and post each half
 //! ```
 //!
-//! One task takes batches, each batch has a task that ends when all its spans are settled. At most [`POSTS`] posts are under way and at
-//! most [`BATCHES`] batches are out of the store, so a post that hangs or is refused again and again stops no other, and memory stays
-//! bounded. There is no limit on how long a span is tried: the store's bound decides. Spans that fail alone, over and over, are set aside
-//! in the store and tried one at a time by a task of their own, so that not even many of them hold the places of others. When the address or the key is what is wrong,
-//! nothing is given up and one post at a time asks whether that is still so.
+//! One task takes batches. Each batch has a task that ends when all its spans are settled. At most [`POSTS`] posts are under way and at most
+//! [`BATCHES`] batches are out of the store. So a post that hangs or is refused again and again stops no other, and memory stays bounded.
+//!
+//! There is no limit on how long a span is tried: the store's bound decides. Spans that fail alone, over and over, are set aside in the store. A
+//! task of their own tries them one at a time, so that even many of them leave the places of others free. Where the address or the key is wrong,
+//! nothing is given up, and one post at a time asks whether that is still so.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,56 +32,56 @@ use crate::store::{Batch, Store};
 mod delivery;
 mod gate;
 mod health;
-pub mod otlp;
+pub(crate) mod otlp;
 mod post;
-pub mod respan;
+pub(crate) mod respan;
 #[cfg(test)]
 mod tests;
 
-pub use health::ExportState;
-pub use otlp::Encoding;
+pub(crate) use health::ExportState;
+pub use otlp::OtlpEncoding;
 
-/// The most spans of one post; what OpenTelemetry's SDKs send at most.
-pub const BATCH_SPANS: usize = 512;
+/// The most spans of one post, as in OpenTelemetry's SDKs.
+pub(crate) const BATCH_SPANS: usize = 512;
 
 /// About how many bytes of spans make one post; a larger span goes alone (Respan takes 20 MB of one span).
-pub const BATCH_BYTES: usize = 1 << 20;
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
 
 /// How many posts are under way at most.
-pub const POSTS: usize = 4;
+pub(crate) const POSTS: usize = 4;
 
 /// How many batches are under way at most, those that wait for their next try included.
-pub const BATCHES: u32 = 16;
+pub(crate) const BATCHES: u32 = 16;
 
 /// Where spans go, and how. Replaced as a whole when the configuration is read again.
 #[derive(Clone, Debug)]
-pub struct ExportSettings {
+pub(crate) struct ExportSettings {
     /// The full address, `https://api.respan.ai/api/v2/traces`.
     pub url: Uri,
     /// Without one nothing is posted and spans wait in the store.
     pub api_key: Option<ApiKey>,
     /// How spans are written.
-    pub encoding: Encoding,
+    pub encoding: OtlpEncoding,
     /// The longest that a finished span waits for others to share its post.
     pub flush_interval: Duration,
 }
 
 /// Respan's key. It shows itself to nobody but the server.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
+pub(crate) struct ApiKey {
     authorization: HeaderValue,
 }
 
 /// The text cannot be sent as a key: it holds a line break or another control character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidApiKey;
+pub(crate) struct InvalidApiKey;
 
 impl ApiKey {
     /// Takes the key as it is configured, without the spaces and line ends around it.
     ///
     /// # Errors
     /// The key cannot be the value of a header.
-    pub fn new(key: &str) -> Result<Self, InvalidApiKey> {
+    pub(crate) fn new(key: &str) -> Result<Self, InvalidApiKey> {
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {}", key.trim())).map_err(|_| InvalidApiKey)?;
         authorization.set_sensitive(true);
@@ -102,12 +103,12 @@ impl std::fmt::Display for InvalidApiKey {
 
 impl std::error::Error for InvalidApiKey {}
 
-/// How patient the exporter is. [`Pace::default`] is right everywhere but in tests.
+/// How patient the exporter is. [`RetryTimings::default`] is right everywhere but in tests.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct RetryTimings {
     /// The upper end of the first random wait; it doubles with each try.
     pub backoff_base: Duration,
-    /// What the upper end never exceeds.
+    /// The longest upper end.
     pub backoff_cap: Duration,
     /// How often a refused key is tried again.
     pub probe_every: Duration,
@@ -115,11 +116,11 @@ pub struct Pace {
     pub try_timeout: Duration,
     /// For connecting alone.
     pub connect_timeout: Duration,
-    /// At the end of the exporter: how long no post may be accepted before what is on the disk is left to the next start.
+    /// At the end of the exporter: after so long without an accepted post, spans on the disk are left to the next start.
     pub drain_patience: Duration,
 }
 
-impl Default for Pace {
+impl Default for RetryTimings {
     fn default() -> Self {
         Self {
             backoff_base: Duration::from_millis(500),
@@ -134,18 +135,18 @@ impl Default for Pace {
 
 /// The running exporter.
 #[derive(Debug)]
-pub struct Exporter {
-    work: Arc<Work>,
+pub(crate) struct Exporter {
+    state: Arc<ExporterState>,
     taker: JoinHandle<()>,
 }
 
 /// Knows how the export is doing.
 #[derive(Clone, Debug)]
-pub struct Watch(Arc<Work>);
+pub(crate) struct ExportWatch(Arc<ExporterState>);
 
-impl Watch {
+impl ExportWatch {
     /// How the export is doing now.
-    pub fn state(&self) -> ExportState {
+    pub(crate) fn state(&self) -> ExportState {
         ExportState {
             configured: self.0.settings.borrow().api_key.is_some(),
             ..self.0.health.state()
@@ -154,102 +155,107 @@ impl Watch {
 }
 
 #[cfg(test)]
-impl Watch {
+impl ExportWatch {
     /// Of an exporter that has nothing to do.
     pub(crate) fn of_nothing() -> Self {
         let settings = ExportSettings {
             url: Uri::from_static("http://localhost"),
             api_key: None,
-            encoding: Encoding::Json,
+            encoding: OtlpEncoding::Json,
             flush_interval: Duration::ZERO,
         };
         let (store, metrics) = (Arc::new(Store::volatile(0)), Arc::default());
         let settings = watch::Sender::new(Arc::new(settings)).subscribe();
-        Watch(Work::new(store, settings, metrics, Pace::default()))
+        ExportWatch(ExporterState::new(
+            store,
+            settings,
+            metrics,
+            RetryTimings::default(),
+        ))
     }
 }
 
-/// What the task that takes batches and those that deliver them share.
+/// Shared by the task that takes batches and those that deliver them.
 #[derive(Debug)]
-struct Work {
+struct ExporterState {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     settings: watch::Receiver<Arc<ExportSettings>>,
-    pace: Pace,
-    client: post::Client,
-    gate: gate::Gate,
-    health: health::Health,
+    timings: RetryTimings,
+    client: post::PostClient,
+    gate: gate::PostGate,
+    health: health::ExportHealth,
     posts: Semaphore,
     batches: Arc<Semaphore>,
-    /// Posts that were accepted so far: a batch that keeps failing while this grows is itself what is wrong.
+    /// Posts that were accepted so far: where it grows while a batch keeps failing, the fault is in that batch.
     accepted: watch::Sender<u64>,
     /// Set when the exporter is to end: until when it may try.
     drain: watch::Sender<Option<Instant>>,
     /// While draining: a batch was given up, so taking more is pointless.
     gave_up: AtomicBool,
-    /// Drops what is still under way back into the store.
+    /// Ends the deliveries under way; their spans go back into the store.
     stop: CancellationToken,
 }
 
 impl Exporter {
-    /// Starts to export what `store` holds and will hold. Its tasks run on `tasks` until [`Exporter::drain`].
+    /// Starts to export the spans that `store` holds and will hold. Its tasks run on `tasks` until [`Exporter::drain`].
     ///
     /// A new value of `settings` takes effect at once: with the next post, and every waiting post is tried again.
-    pub fn start(
+    pub(crate) fn start(
         store: Arc<Store>,
         settings: watch::Receiver<Arc<ExportSettings>>,
         metrics: Arc<Metrics>,
-        pace: Pace,
+        timings: RetryTimings,
         tasks: &TaskTracker,
     ) -> Self {
-        let work = Work::new(store, settings, metrics, pace);
-        tasks.spawn(Arc::clone(&work).try_those_set_aside());
-        let taker = tasks.spawn(Arc::clone(&work).take_batches(tasks.clone()));
-        Self { work, taker }
+        let state = ExporterState::new(store, settings, metrics, timings);
+        tasks.spawn(Arc::clone(&state).try_those_set_aside());
+        let taker = tasks.spawn(Arc::clone(&state).take_batches(tasks.clone()));
+        Self { state, taker }
     }
 
-    /// For whoever wants to know how the export is doing.
-    pub fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.work))
+    /// For the admin port.
+    pub(crate) fn watch(&self) -> ExportWatch {
+        ExportWatch(Arc::clone(&self.state))
     }
 
     /// Posts everything that waits at once and ends the exporter: when the store is empty, when nothing more can be hoped for
-    /// before `deadline`, or at `deadline`. Where the disk has all that waits, [`Pace::drain_patience`] without an accepted post ends it, too.
+    /// before `deadline`, or at `deadline`. Where the disk has all that waits, [`RetryTimings::drain_patience`] without an accepted post ends it, too.
     /// Waiting posts are tried at least once more. Returns how many spans are left in the store.
-    pub async fn drain(self, deadline: Instant) -> u64 {
-        let accepted = self.work.accepted.subscribe();
-        self.work.drain.send_replace(Some(deadline));
-        self.work.gate.let_one_through();
+    pub(crate) async fn drain(self, deadline: Instant) -> u64 {
+        let accepted = self.state.accepted.subscribe();
+        self.state.drain.send_replace(Some(deadline));
+        self.state.gate.let_one_through();
         let mut taker = self.taker;
         let cut_short = tokio::select! {
             _ = &mut taker => false,
             () = tokio::time::sleep_until(deadline) => true,
-            () = self.work.nothing_is_accepted(accepted) => true,
+            () = self.state.nothing_is_accepted(accepted) => true,
         };
         if cut_short {
-            self.work.stop.cancel();
+            self.state.stop.cancel();
             // Ends now; it can only fail by a panic, which the tracker's owner has seen.
             drop(taker.await);
         }
-        self.work.store.counts().pending
+        self.state.store.counts().pending
     }
 }
 
-impl Work {
+impl ExporterState {
     fn new(
         store: Arc<Store>,
         settings: watch::Receiver<Arc<ExportSettings>>,
         metrics: Arc<Metrics>,
-        pace: Pace,
+        timings: RetryTimings,
     ) -> Arc<Self> {
-        Arc::new(Work {
+        Arc::new(ExporterState {
             store,
             metrics,
-            gate: gate::Gate::new(pace.probe_every),
-            client: post::Client::new(&pace),
+            gate: gate::PostGate::new(timings.probe_every),
+            client: post::PostClient::new(&timings),
             settings,
-            pace,
-            health: health::Health::default(),
+            timings,
+            health: health::ExportHealth::default(),
             posts: Semaphore::new(POSTS),
             batches: Arc::new(Semaphore::new(BATCHES as usize)),
             accepted: watch::Sender::new(0),
@@ -274,9 +280,9 @@ impl Work {
         }
     }
 
-    /// Returns once no post was accepted for [`Pace::drain_patience`] and nothing would be lost with this process.
+    /// Returns once no post was accepted for [`RetryTimings::drain_patience`] and nothing would be lost with this process.
     async fn nothing_is_accepted(&self, mut accepted: watch::Receiver<u64>) {
-        let patience = self.pace.drain_patience;
+        let patience = self.timings.drain_patience;
         while tokio::time::timeout(patience, accepted.changed())
             .await
             .is_ok()
@@ -290,16 +296,16 @@ impl Work {
     }
 
     async fn take_until_drained(self: Arc<Self>, tasks: &TaskTracker) {
-        let mut signals = delivery::Signals::of(&self);
+        let mut signals = delivery::ExporterSignals::of(&self);
         while let Ok(place) = Arc::clone(&self.batches).acquire_owned().await {
             let Some(batch) = self.next_batch(&mut signals).await else {
                 break;
             };
-            let work = Arc::clone(&self);
+            let state = Arc::clone(&self);
             tasks.spawn(async move {
                 tokio::select! {
-                    () = work.deliver(batch) => {}
-                    () = work.stop.cancelled() => {}
+                    () = state.deliver(batch) => {}
+                    () = state.stop.cancelled() => {}
                 }
                 drop(place);
             });
@@ -307,7 +313,7 @@ impl Work {
     }
 
     /// The next batch when it is due; none when the exporter is to end and nothing is left to try.
-    async fn next_batch(&self, signals: &mut delivery::Signals) -> Option<Batch> {
+    async fn next_batch(&self, signals: &mut delivery::ExporterSignals) -> Option<Batch> {
         loop {
             let settings = signals.settings();
             if signals.deadline().is_some() {
@@ -335,7 +341,7 @@ impl Work {
 
     /// One at a time, until the exporter drains: then they are the last that batches are made of.
     async fn try_those_set_aside(self: Arc<Self>) {
-        let mut signals = delivery::Signals::of(&self);
+        let mut signals = delivery::ExporterSignals::of(&self);
         while signals.deadline().is_none() {
             tokio::select! {
                 () = self.store.some_aside() => {}
@@ -373,12 +379,12 @@ impl Work {
     }
 }
 
-/// Posts no span at all, to see what would come of one. None without a key.
-pub async fn probe(settings: &ExportSettings) -> Option<respan::Verdict> {
+/// Posts no span at all, to see the server's answer. None without a key.
+pub(crate) async fn probe(settings: &ExportSettings) -> Option<respan::Verdict> {
     let key = settings.api_key.as_ref()?;
     let nothing = settings.encoding.encode(std::iter::empty::<&Span>());
     Some(
-        post::Client::new(&Pace::default())
+        post::PostClient::new(&RetryTimings::default())
             .post(settings, key, nothing)
             .await,
     )

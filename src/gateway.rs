@@ -1,7 +1,6 @@
 //! The whole gateway, put together: from a valid configuration to a running process, and to its orderly end.
 
-mod assembly;
-mod backstage;
+mod settings;
 mod shutdown;
 
 use std::io;
@@ -14,26 +13,25 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use assembly::export as export_settings;
-use backstage::Backstage;
+pub(crate) use settings::export as export_settings;
 use shutdown::ShutdownTimer;
 
-use crate::admin::{Admin, Shown};
-use crate::capture::worker::{self, Worker};
+use crate::admin::{Admin, AdminState};
+use crate::capture::{Capture, CaptureSettings, Workers};
 use crate::config::Config;
 use crate::exchange::Budget;
-use crate::export::{ExportSettings, Exporter, Pace};
+use crate::export::{ExportSettings, Exporter, RetryTimings};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::proxy::{self, Proxy};
-use crate::runs::Runs;
+use crate::runs::{self, Runs};
 use crate::server::{self, Listener, Shutdown};
 use crate::store::{OpenError, Store, Writing};
-use crate::traces::{Live, Traces};
+use crate::traces::{LiveRegistry, Traces};
 use crate::upstream::Reachability;
 
 /// `store.dir` of a store in memory.
-const MEMORY: &str = ":memory:";
+pub(crate) const MEMORY: &str = ":memory:";
 
 /// A gateway that serves.
 pub struct Gateway {
@@ -47,16 +45,14 @@ pub struct Gateway {
     export_settings: watch::Sender<Arc<ExportSettings>>,
     admin: Admin,
     shutdown: Shutdown,
-    /// The data port's connections, tunnels and further tasks: what may still make spans.
+    /// The data port's connections, tunnels and further tasks: all that may still make spans.
     connections: TaskTracker,
     /// The admin port stays up until all else has ended.
     admin_shutdown: Shutdown,
     exporter: Exporter,
-    worker: Worker,
+    workers: Workers,
     store: Arc<Store>,
     writing: Writing,
-    /// Where exporter and admin port run.
-    _backstage: Backstage,
 }
 
 /// Why a gateway does not start, or does not take a new configuration.
@@ -71,7 +67,7 @@ pub enum StartError {
         /// The operating system's word.
         source: io::Error,
     },
-    /// A file that the configuration names is not what it should be.
+    /// A file that the configuration names cannot be used.
     Unusable(String),
     /// The store cannot be had.
     Store(OpenError),
@@ -119,9 +115,9 @@ impl Gateway {
     /// # Errors
     /// When one of them cannot be used.
     pub fn verify(config: &Config) -> Result<(), StartError> {
-        assembly::settings(config, None)?;
-        assembly::tls(&config.server)?;
-        assembly::export(&config.respan)?;
+        settings::proxy(config, None)?;
+        settings::tls(&config.server)?;
+        settings::export(&config.respan)?;
         Ok(())
     }
 
@@ -130,54 +126,41 @@ impl Gateway {
     /// # Errors
     /// When a port cannot be bound, or a certificate, key or root file cannot be used.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let settings = Arc::new(ArcSwap::from_pointee(assembly::settings(&config, None)?));
-        let tls = Arc::new(ArcSwapOption::from(assembly::tls(&config.server)?));
-        let terms = assembly::terms(&config);
+        let settings = Arc::new(ArcSwap::from_pointee(settings::proxy(&config, None)?));
+        let tls = Arc::new(ArcSwapOption::from(settings::tls(&config.server)?));
+        let connection_limits = settings::connection_limits(&config);
         let bind = |key, address, tls: &Arc<_>| {
-            Listener::bind(address, Arc::clone(tls), terms).map_err(|source| StartError::Bind {
-                key,
-                address,
-                source,
+            Listener::bind(address, Arc::clone(tls), connection_limits).map_err(|source| {
+                StartError::Bind {
+                    key,
+                    address,
+                    source,
+                }
             })
         };
         let data = bind("server.listen", config.server.listen, &tls)?;
         let plain = Arc::new(ArcSwapOption::empty());
-        let backstage = Backstage::new().map_err(StartError::System)?;
-        let admin_listener =
-            backstage.enter(|| bind("server.admin", config.server.admin, &plain))?;
+        let admin_listener = bind("server.admin", config.server.admin, &plain)?;
         let data_address = data.local_address().map_err(StartError::System)?;
         let admin_address = admin_listener.local_address().map_err(StartError::System)?;
 
         let metrics = Arc::new(Metrics::default());
-        let (store, writing) = Store::open(assembly::store(&config)).map_err(StartError::Store)?;
-        let live = Arc::new(Live::default());
-        let runs = Runs::new(assembly::runs(&config.runs), store.agent_names());
-        let pipeline = Pipeline::new(
-            runs,
-            Arc::clone(&store),
-            Arc::clone(&metrics),
-            Arc::clone(&live),
-        );
-        let (capture, worker) = worker::start(
-            Budget::new(config.capture.max_memory),
-            Arc::<Store>::clone(&store),
-            pipeline,
-        )
-        .map_err(StartError::System)?;
-        let looked = capture.clone();
-        live.wakes(move || looked.look());
+        let (store, writing) = Store::open(&settings::store(&config)).map_err(StartError::Store)?;
+        let live = Arc::new(LiveRegistry::default());
+        let (capture, workers) = start_capture(&config, &store, &metrics, &live)?;
+        let nudged = capture.clone();
+        live.set_wake(move || nudged.nudge());
 
         let (export_settings, watched) =
-            watch::channel(Arc::new(assembly::export(&config.respan)?));
-        let exporter = backstage.enter(|| {
-            Exporter::start(
-                Arc::clone(&store),
-                watched,
-                Arc::clone(&metrics),
-                Pace::default(),
-                backstage.tasks(),
-            )
-        });
+            watch::channel(Arc::new(settings::export(&config.respan)?));
+        let background = TaskTracker::new();
+        let exporter = Exporter::start(
+            Arc::clone(&store),
+            watched,
+            Arc::clone(&metrics),
+            RetryTimings::default(),
+            &background,
+        );
 
         let reachability = Arc::new(Reachability::default());
         let (shutdown, admin_shutdown, connections) =
@@ -196,8 +179,8 @@ impl Gateway {
             shutdown.clone(),
             connections.clone(),
         ));
-        let shown = Shown {
-            about: assembly::about(&config, data_address),
+        let shown = AdminState {
+            about: settings::about(&config, data_address),
             metrics,
             traces: Traces::new(Arc::clone(&store), live),
             store: Arc::clone(&store),
@@ -205,13 +188,13 @@ impl Gateway {
             upstream: reachability,
             shutdown: shutdown.clone(),
         };
-        let access = assembly::admin(&config.server);
+        let access = settings::admin(&config.server);
         let admin = Admin::new(access, shown, admin_shutdown.clone());
-        backstage.spawn(server::serve(
+        background.spawn(server::serve(
             admin_listener,
             admin.clone(),
             admin_shutdown.clone(),
-            backstage.tasks().clone(),
+            background.clone(),
         ));
         tracing::info!(%data_address, %admin_address, upstream = %config.upstream.base_url, exports = config.respan.api_key.is_some(), "serving");
         Ok(Gateway {
@@ -226,25 +209,24 @@ impl Gateway {
             connections,
             admin_shutdown,
             exporter,
-            worker,
+            workers,
             store,
             writing,
-            _backstage: backstage,
         })
     }
 
-    /// Takes what can be changed while running from `config`: all but the addresses and the sizes that memory was set aside for. Certificates,
+    /// Takes all of `config` but the keys that need a restart, which are logged. Certificates,
     /// roots and keys are read again, and an export that waits for a better key tries at once.
     ///
     /// # Errors
     /// When a file cannot be used; then nothing has changed.
     pub fn reload(&mut self, config: Config) -> Result<(), StartError> {
-        let settings = assembly::settings(
+        let settings = settings::proxy(
             &config,
             Some((&self.config.upstream, &self.settings.load())),
         )?;
-        let tls = assembly::tls(&config.server)?;
-        let export_settings = assembly::export(&config.respan)?;
+        let tls = settings::tls(&config.server)?;
+        let export_settings = settings::export(&config.respan)?;
         for (key, changed) in [
             (
                 "server.listen",
@@ -260,7 +242,7 @@ impl Gateway {
             ),
             (
                 "limits of connections and heads",
-                assembly::terms(&config) != assembly::terms(&self.config),
+                settings::connection_limits(&config) != settings::connection_limits(&self.config),
             ),
             (
                 "respan.max_pending",
@@ -284,14 +266,14 @@ impl Gateway {
         self.settings.store(Arc::new(settings));
         self.store.set_exports(export_settings.api_key.is_some());
         self.export_settings.send_replace(Arc::new(export_settings));
-        self.admin.replace(assembly::admin(&config.server));
+        self.admin.replace(settings::admin(&config.server));
         self.config = config;
         tracing::info!("took the configuration anew");
         Ok(())
     }
 
-    /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry`, a second signal, cuts what is under way and
-    /// ends the flush; what is to be written still is, within about a second.
+    /// Ends serving: drain, close, cut, then the flush, each within the configured times. `hurry`, a second signal, cuts requests under way and
+    /// ends the flush; the store still writes, within about a second.
     ///
     /// Where a part hangs, its thread or task is left to the end of the process.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
@@ -319,22 +301,22 @@ impl Gateway {
         timer
             .wait("connections that were cut", self.connections.wait())
             .await;
-        // Nothing is under way any more, so all that was seen is in the worker's queue.
-        let worker = self.worker;
+        // Nothing is under way any more, so all that was seen is in the workers' queues.
+        let workers = self.workers;
         timer
             .wait(
                 "the capture thread",
-                tokio::task::spawn_blocking(move || worker.finish()),
+                tokio::task::spawn_blocking(move || workers.finish()),
             )
             .await;
-        // In a hurry, only what would be lost with this process is still worth a try.
+        // In a hurry, only spans that would be lost with this process are still worth a try.
         let flush = if timer.is_hurried() && self.store.is_on_disk() {
             tokio::time::Instant::now()
         } else {
             timer.end()
         };
         let spans = self.store.counts().pending;
-        let patience = Pace::default().drain_patience;
+        let patience = RetryTimings::default().drain_patience;
         let export = format!(
             "the export of {spans} spans; where the disk has them, {patience:?} without an accepted post end it"
         );
@@ -372,4 +354,38 @@ impl Gateway {
         self.admin_shutdown.cut();
         tracing::info!("stopped");
     }
+}
+
+/// Starts the threads that read what was copied, and the pipeline behind them.
+fn start_capture(
+    config: &Config,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+    live: &Arc<LiveRegistry>,
+) -> Result<(Capture, Workers), StartError> {
+    let runs = Runs::new(
+        settings::runs(&config.runs),
+        store.agent_names(),
+        tracing_threads(),
+    );
+    let pipeline = Pipeline::new(
+        runs,
+        Arc::clone(store),
+        Arc::clone(metrics),
+        Arc::clone(live),
+    );
+    let dropped = Arc::clone(store);
+    let observation = CaptureSettings {
+        budget: Budget::new(config.capture.max_memory),
+        workers: tracing_threads(),
+        partition: runs::partition,
+        last_moment: store.last_moment(),
+        on_dropped: Box::new(move || dropped.dropped()),
+    };
+    Capture::start(observation, pipeline).map_err(StartError::System)
+}
+
+/// Threads that read observations: a quarter of the cores.
+fn tracing_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 4).max(1))
 }

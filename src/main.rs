@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use spangate::cli::{Command, CommandLine, ReplayArgs, Tail, Written};
+use spangate::cli::{Command, CommandLine, ConfigArgs, ExportArgs, ReplayArgs, TailArgs};
 use spangate::config::{Config, Sources};
 use spangate::gateway::Gateway;
-use spangate::{check, demo, logging, replay, tail};
+use spangate::{check, demo, export_command, logging, replay, tail};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    let sources = sources(&line.written);
+    let sources = sources(&line.config);
     let (config, warnings) = match Config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -65,14 +65,15 @@ fn main() -> ExitCode {
         Command::Check { online } => runtime.block_on(run_check(&config, &sources, online)),
         Command::Tail(words) => runtime.block_on(run_tail(&config, &words)),
         Command::Replay(words) => runtime.block_on(run_replay(&config, &words)),
+        Command::Export(args) => run_export(&config, &args),
     };
     // A name that is being looked up cannot be cancelled, and nobody waits for it any more.
     runtime.shutdown_background();
     code
 }
 
-/// Half of the cores relay. The other half reads copies, writes the store and encodes spans: on the cores that relay, that would stand in the way
-/// of clients, and threads that pass requests to each other cost more than they bring.
+/// Half of the cores relay. The rest is for the threads that trace, and for those of the runtime's blocking pool: on the cores that relay, they
+/// would stand in the way of clients. Threads that pass requests to each other cost more than they bring.
 fn relaying_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
@@ -94,18 +95,18 @@ fn raise_open_files(wanted: usize) {
     }
 }
 
-fn sources(written: &Written) -> Sources {
+fn sources(args: &ConfigArgs) -> Sources {
     Sources {
-        file: written.config.clone(),
+        file: args.config.clone(),
         environment: std::env::vars_os().collect(),
-        flags: written.set.clone(),
+        flags: args.set.clone(),
         ..Sources::default()
     }
 }
 
 /// Runs the gateway until it is told to stop; SIGHUP makes it read its configuration again.
 ///
-/// Signals are waited for on this thread, apart from the threads that relay: whatever hangs there, a second signal ends the process.
+/// Signals are waited for on this thread, apart from the threads that relay: even where all of them hang, a second signal ends the process.
 fn serve(relay: &Runtime, config: Config, sources: &Sources) -> ExitCode {
     raise_open_files(config.limits.max_in_flight);
     let control = tokio::runtime::Builder::new_current_thread()
@@ -224,7 +225,7 @@ async fn run_check(config: &Config, sources: &Sources, online: bool) -> ExitCode
     }
     let found = check::online(config).await;
     println!("{found}");
-    if found.is_well() {
+    if found.is_ok() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -250,7 +251,7 @@ async fn run_demo(config: Config, once: bool) -> ExitCode {
     }
 }
 
-async fn run_tail(config: &Config, words: &Tail) -> ExitCode {
+async fn run_tail(config: &Config, words: &TailArgs) -> ExitCode {
     let (mut terminate, mut interrupt, _) = match signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -279,7 +280,16 @@ async fn run_replay(config: &Config, words: &ReplayArgs) -> ExitCode {
     }
 }
 
-fn failed(problem: &tail::Problem) -> ExitCode {
+fn run_export(config: &Config, args: &ExportArgs) -> ExitCode {
+    // Each segment of the store is an open file.
+    raise_open_files(0);
+    match export_command::run(config, args, std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => failed(&problem),
+    }
+}
+
+fn failed(problem: &tail::CommandError) -> ExitCode {
     eprintln!("{problem}");
     ExitCode::from(if problem.is_configuration() { WRONG } else { 1 })
 }

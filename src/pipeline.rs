@@ -1,55 +1,63 @@
 //! The heart: exchanges go through runs into the store, and are counted, in this order.
 //!
 //! ```text
-//!  capture ──► exchange ──► store (it ended) ──► runs ──► store (spans, then: done with, names learned)
-//!                                                 └─────► metrics, live snapshots
+//!  capture ──started, settled──► store (started, ended) ──► runs ──► store (spans, then: finished, names learned)
+//!                                                            └─────► metrics, live snapshots
 //! ```
 //!
-//! An exchange is done with only once its spans are in the store, so that a crash in between repeats it under the same ids.
+//! An exchange is finished only once its spans are in the store, so that a crash in between repeats it under the same ids.
 
 mod live;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::capture::worker::{self, Sink};
+use crate::capture::{ExchangeSink, catch_panic};
 use crate::exchange::{CapturedBody, Exchange, Outcome, RequestMeta};
 use crate::metrics::{Metrics, ModelCall};
 use crate::openai::ChatRequest;
-use crate::runs::{FinishedSpan, Runs};
+use crate::runs::{RunUpdate, Runs};
 use crate::span::exchange::outcome;
 use crate::store::{Recovered, Store};
-use crate::traces::Live;
+use crate::traces::LiveRegistry;
 use live::LiveSnapshots;
 
-/// Takes exchanges from capture, one at a time, on capture's thread.
-pub struct Pipeline {
+/// Takes exchanges from capture's threads, all those of one conversation from one thread.
+pub(crate) struct Pipeline {
     runs: Runs,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    snapshots: LiveSnapshots,
+    snapshots: Mutex<LiveSnapshots>,
 }
 
 impl Pipeline {
-    /// A pipeline that knows no run yet; [`Sink::begin`] gives it what the store found unfinished.
-    pub fn new(runs: Runs, store: Arc<Store>, metrics: Arc<Metrics>, live: Arc<Live>) -> Self {
+    /// A pipeline that knows no run yet; [`ExchangeSink::recover`] gives it the exchanges that the store found unfinished.
+    pub(crate) fn new(
+        runs: Runs,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        live: Arc<LiveRegistry>,
+    ) -> Self {
         Pipeline {
             runs,
             store,
             metrics,
-            snapshots: LiveSnapshots::new(live),
+            snapshots: Mutex::new(LiveSnapshots::new(live)),
         }
     }
 
-    fn ask(&mut self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody) {
-        self.runs.asked(meta, started_ns, body, Instant::now());
-    }
-
-    fn recover(&mut self, found: Recovered) {
+    fn recover_one(&self, found: Recovered) {
         match found {
             Recovered::Began(exchange) if exchange.meta.chat => {
-                self.ask(exchange.meta, exchange.started_ns, exchange.request);
+                let Exchange {
+                    meta,
+                    started_ns,
+                    request,
+                    ..
+                } = exchange;
+                self.runs
+                    .request_complete(meta, started_ns, request, Instant::now());
             }
             Recovered::Began(_) => {}
             Recovered::Ended(exchange) => {
@@ -58,18 +66,13 @@ impl Pipeline {
                 if exchange.outcome == Outcome::Recovered {
                     self.store.ended(&exchange);
                 }
-                self.settle(exchange);
+                self.hand_over(self.runs.settled(exchange, Instant::now()));
             }
         }
     }
 
-    fn settle(&mut self, exchange: Arc<Exchange>) {
-        let made = self.runs.settled(exchange, Instant::now());
-        self.hand_over(made);
-    }
-
     /// Counts the chat completion that settled last.
-    fn count(&self, exchange: &Exchange) {
+    fn count(&self, exchange: &Exchange, grouped_model: Option<&str>) {
         if !exchange.meta.chat {
             return;
         }
@@ -80,9 +83,9 @@ impl Pipeline {
                 let model = request?.model.as_deref()?;
                 Some(model.to_owned())
             };
-            exchange.request.asks(&exchange.meta, model)
+            exchange.request.with_request(&exchange.meta, model)
         };
-        let grouped = self.runs.asked_model().map(Cow::Borrowed);
+        let grouped = grouped_model.map(Cow::Borrowed);
         let model = grouped.or_else(|| read_now().map(Cow::Owned));
         self.metrics.model_call(&ModelCall {
             model: model.as_deref(),
@@ -94,50 +97,59 @@ impl Pipeline {
         });
     }
 
-    /// In this order: an exchange is done with once its spans are in the store.
-    fn hand_over(&mut self, made: Vec<FinishedSpan>) {
-        for made in made {
-            self.store.add(made);
+    /// In this order: an exchange is finished once its spans are in the store.
+    fn hand_over(&self, update: RunUpdate) {
+        for span in update.spans {
+            self.store.add(span);
         }
-        self.store.released(self.runs.released());
-        self.store.learned(self.runs.learned());
+        self.store.finished(update.finished);
+        self.store.learned(update.learned);
         self.metrics.runs(self.runs.counts());
     }
 }
 
-impl Sink for Pipeline {
-    fn begin(&mut self) {
-        let store = Arc::clone(&self.store);
-        store.recover(|found| {
-            worker::unharmed(|| self.recover(found));
+impl ExchangeSink for Pipeline {
+    fn recover(&self) {
+        self.store.recover(|found| {
+            catch_panic(|| self.recover_one(found));
         });
     }
 
-    fn asked(&mut self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody) {
-        self.ask(meta, started_ns, body);
+    fn started(&self, meta: &Arc<RequestMeta>, started_ns: u64, body: Option<CapturedBody>) {
+        self.store.started(meta, started_ns, body.clone());
+        if let Some(body) = body.filter(|_| meta.chat) {
+            let meta = Arc::clone(meta);
+            self.runs
+                .request_complete(meta, started_ns, body, Instant::now());
+        }
     }
 
-    fn settled(&mut self, exchange: Exchange) {
+    fn settled(&self, exchange: Exchange) {
         let reply = exchange.reply.as_ref();
         if exchange.request.is_shortened() || reply.is_some_and(|reply| reply.chat.cut) {
             self.metrics.capture_cut();
         }
         let exchange = Arc::new(exchange);
         self.store.ended(&exchange);
-        let made = self.runs.settled(Arc::clone(&exchange), Instant::now());
-        self.count(&exchange);
-        self.hand_over(made);
+        let update = self.runs.settled(Arc::clone(&exchange), Instant::now());
+        self.count(&exchange, update.model.as_deref());
+        self.hand_over(update);
     }
 
-    fn rest(&mut self) -> Option<Instant> {
-        let made = self.runs.expired(Instant::now());
-        self.hand_over(made);
-        let again = self.snapshots.refresh(&self.runs);
-        [self.runs.next_expiry(), again].into_iter().flatten().min()
+    fn on_idle(&self, worker: usize) -> Option<Instant> {
+        self.hand_over(self.runs.expire(worker, Instant::now()));
+        let mut snapshots = self
+            .snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let again = snapshots.refresh(&self.runs);
+        [self.runs.next_expiry(worker), again]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    fn close(&mut self) {
-        let made = self.runs.close();
-        self.hand_over(made);
+    fn close(&self) {
+        self.hand_over(self.runs.close());
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use spangate::store::DropReason;
+use spangate::internals::store::DropReason;
 
 use crate::proxies::{Proxy, Variant};
 use crate::respan::Respan;

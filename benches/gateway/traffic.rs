@@ -76,7 +76,7 @@ pub(crate) fn write_request(head: &[u8], body: &Form, number: Number, into: &mut
     into.extend_from_slice(format!("{SLOT}\r\n\r\n").as_bytes());
     let start = into.len();
     body.fill(number, into);
-    let digits = format!("{:08x}", crc32fast::hash(&into[start..]));
+    let digits = format!("{:08x}", crc32c::crc32c(&into[start..]));
     into[sum..][..digits.len()].copy_from_slice(digits.as_bytes());
 }
 

@@ -1,33 +1,40 @@
-//! What watches the two bodies of an exchange. [`Answered`] is armed before the upstream is called and settles the exchange: by the end
-//! of the response, by a failure, or, dropped, by the client's leaving.
+//! The observers of the two bodies of an exchange. [`ResponseObserver`] is armed before the upstream is called and settles the exchange: by the
+//! end of the response, by a failure, or, dropped, by the client's leaving.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::asking::Asking;
-use super::queue::{Begun, Capture, Event, Piece};
+use super::queue::{CaptureEvent, EventQueue, FrameTime, ReplyPiece, StartedEvent};
+use super::reply_assembly::ReplyAssembly;
+use super::request_buffer::RequestBuffer;
 use crate::exchange::{
-    Budget, BudgetedBuffer, Exchange, Outcome, RequestMeta, Reservation, ResponseHead,
+    Budget, BudgetedBuffer, CapturedBody, Exchange, Outcome, RequestMeta, Reservation, ResponseHead,
 };
 use crate::redact::KnownSecrets;
-use crate::tap::{End, Observer};
-use crate::upstream::{Broken, CallError};
+use crate::tap::{BodyEnd, BodyObserver};
+use crate::upstream::{CallError, ResponseBodyError};
 
 /// A reply goes to the worker before its copy is longer than this, unless one frame is: thousands of streams hold that much each.
 const PIECE: usize = 2 * 1024;
-/// About what an exchange takes beside what clients and upstreams choose the length of, until the worker is done with it.
+/// Longest value of a header that says how a reply is to be read; a longer one says nothing.
+const LONGEST_VALUE: usize = 256;
+/// Frames of which one piece has the times: of a stream of single bytes they would take more than the bytes.
+const FRAMES: usize = 32;
+/// About what an exchange takes beside texts whose length clients and upstreams choose, until the worker is done with it. A queue may have
+/// room for twice its events.
 const FACTS: usize = size_of::<RequestMeta>()
-    + size_of::<Watching>()
-    + size_of::<Asking>()
+    + size_of::<ObservedResponse>()
+    + size_of::<RequestBuffer>()
+    + size_of::<ReplyAssembly>()
     + size_of::<Exchange>()
-    + 2 * size_of::<Event>()
+    + 2 * (2 * size_of::<StartedEvent>() + size_of::<CaptureEvent>())
+    + FRAMES * size_of::<FrameTime>()
+    + 2 * LONGEST_VALUE
     + 512;
-/// Longest value of a header that says how a reply is to be read; what is longer says nothing.
-const LONGEST_VALUE: usize = 1024;
 /// Of an error's body where bodies are not kept.
 const ERROR_BODY: usize = 4 * 1024;
 
@@ -49,49 +56,47 @@ const KEPT_HEADERS: [&str; 14] = [
     "x-respan-gateway-request-id",
 ];
 
-/// Watches a request's body.
-pub struct Asked(Option<Going>);
+/// Observes a request's body.
+pub struct RequestObserver(Option<ObservedRequest>);
 
-struct Going {
-    capture: Capture,
-    meta: Arc<RequestMeta>,
-    started_ns: u64,
-    request: Arc<Asking>,
+struct ObservedRequest {
+    queue: Arc<EventQueue>,
+    started: StartedEvent,
 }
 
-/// Watches a response, from before it exists.
-pub struct Answered(Option<Box<Watching>>);
+/// Observes a response, from before it exists.
+pub struct ResponseObserver(Option<Box<ObservedResponse>>);
 
-struct Watching {
-    capture: Capture,
-    meta: Arc<RequestMeta>,
-    started_ns: u64,
-    request: Arc<Asking>,
-    secrets: KnownSecrets,
-    answer: Option<ResponseHead>,
+struct ObservedResponse {
+    queue: Arc<EventQueue>,
+    budget: Arc<Budget>,
+    started: StartedEvent,
+    /// None where there was no room for them.
+    secrets: Option<KnownSecrets>,
+    head: Option<ResponseHead>,
     facts: Reservation,
     /// It failed like this, after so long; the rest of the request may still come.
     failure: Option<(Outcome, Duration)>,
-    passing: Passing,
+    stream: StreamState,
 }
 
-/// What every frame of a reply touches stands together: of a thousand streams it is seldom in the processor's caches.
-struct Passing {
-    started: Instant,
-    /// Copy the response.
-    keep: bool,
+/// The fields that every frame of a reply touches stand together: of a thousand streams they are seldom in the processor's caches.
+struct StreamState {
+    began: Instant,
+    /// The response is copied.
+    is_kept: bool,
     /// It is a stream of events: frames are small, and a piece gets full.
-    streamed: bool,
-    /// Somebody may ask when a frame came.
-    timed: bool,
+    is_streamed: bool,
+    /// The first token may still come.
+    is_timed: bool,
     reply: BudgetedBuffer,
-    marks: Vec<(usize, Duration)>,
-    /// Set by the worker once it has seen the first token; none until there was a piece.
+    frame_times: Vec<FrameTime>,
+    /// The worker sets it at the first token; none until there was a piece.
     saw_token: Option<Arc<AtomicBool>>,
 }
 
 /// The name of a response header that a span keeps, when this is one.
-pub fn kept_header(name: &str) -> Option<&'static str> {
+pub(crate) fn kept_header(name: &str) -> Option<&'static str> {
     KEPT_HEADERS.into_iter().find(|kept| *kept == name)
 }
 
@@ -99,153 +104,143 @@ fn kept((name, value): (&HeaderName, &HeaderValue)) -> Option<(&'static str, Str
     Some((kept_header(name.as_str())?, value.to_str().ok()?.to_owned()))
 }
 
-/// Begins to watch an exchange.
-pub(super) fn open(
-    capture: Capture,
-    mut meta: RequestMeta,
-    request_length: Option<u64>,
-) -> (Asked, Answered) {
-    let Some(facts) = capture.budget().facts(FACTS + meta.weight()) else {
-        capture.dropped();
-        return (Asked::nothing(), Answered::nothing());
-    };
-    let request = Arc::new(Asking::new(&meta, capture.budget(), request_length));
-    let started = Instant::now();
-    let moment = capture.clock().read(started, SystemTime::now());
-    let started_ns = moment.steady_ns;
-    meta.wall_offset_ns = moment.wall_offset_ns;
-    let meta = Arc::new(meta);
-    capture.began(Begun {
-        meta: Arc::clone(&meta),
-        started_ns,
-        request: Arc::clone(&request),
-    });
-    let going = Going {
-        capture: capture.clone(),
-        meta: Arc::clone(&meta),
-        started_ns,
-        request: Arc::clone(&request),
-    };
-    let asked = Asked(meta.chat.then_some(going));
-    // All of a reply may pass, but no more than this of it waits for the worker.
-    let reply_budget = Budget::within(capture.budget(), meta.max_body);
-    let reply = BudgetedBuffer::new(usize::MAX, reply_budget);
-    let watching = Watching {
-        capture,
-        meta,
-        started_ns,
-        request,
-        secrets: KnownSecrets::default(),
-        answer: None,
-        facts,
-        failure: None,
-        passing: Passing {
-            started,
-            keep: false,
-            streamed: false,
-            timed: true,
-            reply,
-            marks: Vec::new(),
-            saw_token: None,
-        },
-    };
-    (asked, Answered(Some(Box::new(watching))))
+/// Room for an exchange that begins with this meta; none where the budget has none.
+pub(super) fn reserve(budget: &Arc<Budget>, meta: &RequestMeta) -> Option<Reservation> {
+    budget.facts(FACTS + meta.size_estimate())
 }
 
-impl Asked {
-    /// Of an exchange that is not watched.
+/// Observes an exchange that begins now, at `began`, and sends its beginning to `queue`. `request_length` is the request's `content-length`.
+pub(super) fn observe(
+    queue: Arc<EventQueue>,
+    facts: Reservation,
+    budget: Arc<Budget>,
+    meta: Arc<RequestMeta>,
+    (began, started_ns): (Instant, u64),
+    request_length: Option<u64>,
+) -> (RequestObserver, ResponseObserver) {
+    let started = StartedEvent {
+        request: Arc::new(RequestBuffer::new(&meta, &budget, request_length)),
+        meta,
+        started_ns,
+    };
+    queue.push_started(started.clone());
+    let observed = started.meta.chat.then(|| ObservedRequest {
+        queue: Arc::clone(&queue),
+        started: started.clone(),
+    });
+    // All of a reply may pass, but no more than this of it waits for the worker.
+    let reply_budget = Budget::within(&budget, started.meta.max_body);
+    let stream = StreamState {
+        began,
+        is_kept: false,
+        is_streamed: false,
+        is_timed: true,
+        reply: BudgetedBuffer::new(usize::MAX, reply_budget),
+        frame_times: Vec::new(),
+        saw_token: None,
+    };
+    let response = ObservedResponse {
+        queue,
+        budget,
+        started,
+        secrets: Some(KnownSecrets::default()),
+        head: None,
+        facts,
+        failure: None,
+        stream,
+    };
+    (
+        RequestObserver(observed),
+        ResponseObserver(Some(Box::new(response))),
+    )
+}
+
+impl RequestObserver {
+    /// Of an exchange that is not observed.
     pub fn nothing() -> Self {
-        Asked(None)
+        RequestObserver(None)
     }
 
     /// These bytes go up.
     pub fn data(&mut self, data: &Bytes) {
-        if let Some(going) = &self.0 {
-            going.request.push(data);
+        if let Some(observed) = &self.0 {
+            observed.started.request.push(data);
         }
     }
 
-    /// The last of them has gone up.
+    /// The last of them has gone up. The response may have ended the exchange before.
     pub fn complete(self) {
-        let Some(going) = self.0 else { return };
-        // The answer may have come, and the exchange have ended, before the last of the request.
-        if going.request.is_over() {
-            return;
+        if let Some(observed) = self.0 {
+            complete(&observed.started, &observed.queue);
         }
-        if let Some(body) = going.request.complete() {
-            going.capture.asked(&going.meta, body);
-        }
-        going.capture.push(Event::Asked {
-            meta: going.meta,
-            started_ns: going.started_ns,
-            request: going.request.end(),
-        });
     }
 }
 
-impl Answered {
-    /// Of an exchange that is not watched.
+/// Ends a request, and sends its exchange once more where the worker waits for that.
+fn complete(started: &StartedEvent, queue: &EventQueue) -> CapturedBody {
+    started
+        .request
+        .complete(|| queue.push_started(started.clone()))
+}
+
+impl ResponseObserver {
+    /// Of an exchange that is not observed.
     pub fn nothing() -> Self {
-        Answered(None)
+        ResponseObserver(None)
     }
 
-    /// These are taken out of what the upstream says in an error.
+    /// These are taken out of what the upstream says in an error. Without room for them, no such words are shown.
     pub fn hides(&mut self, secrets: KnownSecrets) {
-        if let Some(watching) = &mut self.0 {
-            watching.facts.add_anyway(secrets.weight());
-            watching.secrets = secrets;
+        if let Some(observed) = &mut self.0 {
+            let has_room = observed.facts.add_facts(secrets.size_estimate());
+            observed.secrets = has_room.then_some(secrets);
         }
     }
 
     /// The upstream's head came.
     pub fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
-        let Some(watching) = &mut self.0 else { return };
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .filter(|value| value.len() <= LONGEST_VALUE)
-                .map(Arc::from)
+        let Some(observed) = &mut self.0 else { return };
+        let text = |name: HeaderName| {
+            let value = headers.get(name)?.to_str().ok()?;
+            (value.len() <= LONGEST_VALUE).then(|| Arc::<str>::from(value))
         };
-        let mut kept: Vec<_> = headers.iter().filter_map(kept).collect();
-        let weight = |(_, value): &(_, String)| size_of::<(&str, String)>() + value.len();
-        let taken: usize = kept.iter().map(weight).sum();
-        if !watching.facts.add_facts(taken) {
-            kept.clear();
-        }
-        let passing = &mut watching.passing;
-        passing.keep = watching.meta.chat || !status.is_success();
-        if !watching.meta.chat {
-            passing.reply = BudgetedBuffer::new(ERROR_BODY, Arc::clone(watching.capture.budget()));
-        }
-        let answer = watching.answer.insert(ResponseHead {
+        let mut head = ResponseHead {
             status,
-            first_byte: passing.started.elapsed(),
-            content_type: text(header::CONTENT_TYPE.as_str()),
-            content_encoding: text(header::CONTENT_ENCODING.as_str()),
-            headers: kept.into(),
-        });
-        passing.streamed = answer.is_streamed();
+            first_byte: observed.stream.began.elapsed(),
+            content_type: text(header::CONTENT_TYPE),
+            content_encoding: text(header::CONTENT_ENCODING),
+            headers: headers.iter().filter_map(kept).collect(),
+        };
+        if !observed.facts.add_facts(head.size_estimate()) {
+            head.headers = Arc::default();
+        }
+        let stream = &mut observed.stream;
+        stream.is_kept = observed.started.meta.chat || !status.is_success();
+        if !observed.started.meta.chat {
+            stream.reply = BudgetedBuffer::new(ERROR_BODY, Arc::clone(&observed.budget));
+        }
+        stream.is_streamed = head.is_streamed();
+        observed.head = Some(head);
     }
 
     /// There will be no head, nor more of it. The exchange ended now, and settles when this is dropped, with as much of the request as will
     /// have come by then.
     pub fn failed(&mut self, error: &CallError) {
-        let Some(watching) = &mut self.0 else { return };
+        let Some(observed) = &mut self.0 else { return };
         let why = error.to_string();
         let outcome = match error {
             CallError::Unreachable(_) => Outcome::Unreachable(why),
             CallError::Broke(_) => Outcome::Broke(why),
             CallError::ConnectTimeout | CallError::Silent => Outcome::Timeout(why),
         };
-        watching.failure = Some((outcome, watching.passing.started.elapsed()));
+        observed.failure = Some((outcome, observed.stream.began.elapsed()));
     }
 
     /// Whether more of the request would be kept than has come.
     pub fn wants_request(&self) -> bool {
-        self.0.as_ref().is_some_and(|watching| {
-            let meta = &watching.meta;
-            meta.chat && watching.request.has_room(meta.max_body)
+        self.0.as_ref().is_some_and(|observed| {
+            let StartedEvent { meta, request, .. } = &observed.started;
+            meta.chat && request.has_room(meta.max_body)
         })
     }
 
@@ -255,124 +250,151 @@ impl Answered {
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        if let Some(mut watching) = self.0.take() {
-            let last = watching.passing.piece();
-            let Watching {
-                capture,
-                meta,
-                started_ns,
-                request,
-                secrets,
-                answer,
-                facts,
-                failure,
-                passing: Passing { started, .. },
-            } = *watching;
-            let (outcome, duration) = failure.unwrap_or_else(|| (outcome, started.elapsed()));
-            // The request may still be on its way up: what it is by now is what the upstream answered to.
-            if let Some(body) = request.complete() {
-                capture.asked(&meta, body);
-            }
-            let request = request.end();
-            let exchange = Exchange {
-                meta,
-                started_ns,
-                duration,
-                request,
-                response: answer,
-                outcome,
-                reply: None,
-            };
-            capture.push(Event::Settled {
-                exchange: Box::new(exchange),
-                last,
-                facts,
-                secrets,
-            });
-        }
-    }
-}
-
-impl Watching {
-    /// Hands what was copied to the worker.
-    fn pass_on(&mut self) {
-        let Some(answer) = self.answer.clone() else {
+        let Some(mut observed) = self.0.take() else {
             return;
         };
-        let saw_token = self.passing.saw_token.get_or_insert_default();
-        self.passing.timed &= !saw_token.load(Ordering::Relaxed);
-        self.capture.push(Event::Piece {
-            meta: Arc::clone(&self.meta),
-            answer,
-            saw_token: Arc::clone(saw_token),
-            piece: self.passing.piece(),
+        let last = observed.stream.piece();
+        let ObservedResponse {
+            queue,
+            budget: _,
+            started,
+            secrets,
+            head,
+            facts,
+            failure,
+            stream: StreamState { began, .. },
+        } = *observed;
+        let (outcome, duration) = failure.unwrap_or_else(|| (outcome, began.elapsed()));
+        // The request may still be on its way up: as far as it came by now, the upstream has answered to it.
+        let request = complete(&started, &queue);
+        let exchange = Exchange {
+            meta: started.meta,
+            started_ns: started.started_ns,
+            duration,
+            request,
+            response: head,
+            outcome,
+            reply: None,
+        };
+        queue.push(CaptureEvent::Settled {
+            exchange: Box::new(exchange),
+            last,
+            facts,
+            secrets,
         });
-        if self.passing.reply.is_short_of_room() {
-            self.capture.hurry();
+    }
+}
+
+#[cfg(test)]
+impl ResponseObserver {
+    /// Bytes that are held of an exchange until it settles.
+    pub(super) fn size_estimate(&self) -> usize {
+        self.0.as_ref().map_or(0, |observed| {
+            let stream = &observed.stream;
+            size_of::<ObservedResponse>()
+                + size_of::<RequestMeta>()
+                + observed.started.meta.size_estimate()
+                + observed
+                    .secrets
+                    .as_ref()
+                    .map_or(0, KnownSecrets::size_estimate)
+                + observed
+                    .head
+                    .as_ref()
+                    .map_or(0, ResponseHead::size_estimate)
+                + observed.started.request.size_estimate()
+                + stream.reply.capacity()
+                + stream.frame_times.capacity() * size_of::<FrameTime>()
+        })
+    }
+}
+
+impl ObservedResponse {
+    /// Hands the copy so far to the worker.
+    fn pass_on(&mut self) {
+        let Some(head) = self.head.clone() else {
+            return;
+        };
+        let stream = &mut self.stream;
+        let saw_token = stream.saw_token.get_or_insert_default();
+        stream.is_timed &= !saw_token.load(Ordering::Relaxed);
+        let saw_token = Arc::clone(saw_token);
+        self.queue.push(CaptureEvent::ReplyPiece {
+            meta: Arc::clone(&self.started.meta),
+            head,
+            saw_token,
+            piece: stream.piece(),
+        });
+        if stream.reply.is_short_of_room() {
+            self.queue.flush();
         }
     }
 }
 
-impl Passing {
+impl StreamState {
     /// Whether there is room for `more` bytes in the piece under way.
     fn has_room(&self, more: usize) -> bool {
         let held = self.reply.bytes().len();
-        held == 0 || held + more <= PIECE
+        held == 0 || held + more <= PIECE && self.frame_times.len() < FRAMES
     }
 
     fn take(&mut self, data: &[u8]) {
-        if self.streamed {
+        if self.is_streamed {
             // Growing step by step it would end with half as much again.
             self.reply.claim(PIECE.max(data.len()));
         }
         self.reply.push(data);
-        self.keep = !self.reply.is_cut();
-        if self.timed {
+        self.is_kept = !self.reply.is_cut();
+        if self.is_timed {
             let end = self.reply.bytes().len();
-            self.marks.push((end, self.started.elapsed()));
+            self.frame_times.push((end, self.began.elapsed()));
         }
     }
 
-    fn piece(&mut self) -> Piece {
-        let marks = std::mem::take(&mut self.marks);
-        self.reply.weigh(size_of::<Event>() + size_of_val(&*marks));
-        self.keep &= !self.reply.is_cut();
-        Piece {
+    fn piece(&mut self) -> ReplyPiece {
+        let frame_times = std::mem::take(&mut self.frame_times);
+        let times = frame_times.capacity() * size_of::<FrameTime>();
+        // The queue may have room for twice its events.
+        self.reply.weigh(2 * size_of::<CaptureEvent>() + times);
+        self.is_kept &= !self.reply.is_cut();
+        ReplyPiece {
             bytes: self.reply.take(),
-            marks,
+            frame_times,
         }
     }
 }
 
-impl Observer<Broken> for Answered {
+impl BodyObserver<ResponseBodyError> for ResponseObserver {
     fn data(&mut self, data: &Bytes) {
-        let Some(watching) = &mut self.0 else { return };
-        if !watching.passing.keep {
+        let Some(observed) = &mut self.0 else { return };
+        if !observed.stream.is_kept {
             return;
         }
-        if !watching.passing.has_room(data.len()) {
-            watching.pass_on();
+        if !observed.stream.has_room(data.len()) {
+            observed.pass_on();
         }
-        let passing = &mut watching.passing;
-        passing.take(data);
-        if passing.reply.bytes().len() >= PIECE || !passing.keep {
-            watching.pass_on();
+        let stream = &mut observed.stream;
+        stream.take(data);
+        if stream.reply.bytes().len() >= PIECE || !stream.is_kept {
+            observed.pass_on();
         }
     }
 
-    fn end(mut self, end: End<'_, Broken>) {
+    fn end(mut self, end: BodyEnd<'_, ResponseBodyError>) {
         self.settle(match end {
-            End::Complete => Outcome::Complete,
-            End::Abandoned => Outcome::ClientLeft,
-            End::Failed(broken @ (Broken::Upstream(_) | Broken::Withdrawn)) => {
-                Outcome::Broke(broken.to_string())
+            BodyEnd::Complete => Outcome::Complete,
+            BodyEnd::Abandoned => Outcome::ClientLeft,
+            BodyEnd::Failed(
+                broken @ (ResponseBodyError::Upstream(_) | ResponseBodyError::Reset),
+            ) => Outcome::Broke(broken.to_string()),
+            BodyEnd::Failed(broken @ ResponseBodyError::Silent(_)) => {
+                Outcome::Timeout(broken.to_string())
             }
-            End::Failed(broken @ Broken::Silent(_)) => Outcome::Timeout(broken.to_string()),
         });
     }
 }
 
-impl Drop for Answered {
+impl Drop for ResponseObserver {
     fn drop(&mut self) {
         self.settle(Outcome::ClientLeft);
     }

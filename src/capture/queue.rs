@@ -1,269 +1,195 @@
-//! The way from the observers to the worker: a queue that is never waited for. All that is in it was counted against the budget before it came:
-//! an exchange's facts when it began, the pieces of its reply when they were copied.
+//! The way from the observers to one worker: a queue that nobody waits for to have room. All that is in it was counted against the budget
+//! before it came: the facts of an exchange when it began, its bodies when they were copied.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::asking::Asking;
-use super::observers::{self, Answered, Asked};
-use crate::clock::{Clock, Moment};
-use crate::exchange::{
-    Budget, BudgetedBuffer, CapturedBody, Exchange, RequestMeta, Reservation, ResponseHead,
-};
+use super::request_buffer::RequestBuffer;
+use crate::exchange::{BudgetedBuffer, Exchange, RequestMeta, Reservation, ResponseHead};
 use crate::redact::KnownSecrets;
 
-/// How long the worker lets events gather: a wake-up for each would cost more than all of the copying.
-const LINGER: Duration = Duration::from_millis(20);
+/// How long events gather before the worker takes them: a wake-up for each would cost more than all of the copying. With what the store's
+/// writer gathers it stays below the 20 ms that `kill -9` may cost.
+const LINGER: Duration = Duration::from_millis(8);
 
-/// Between two warnings of exchanges that are dropped.
-const WARN_EVERY: Duration = Duration::from_mins(1);
+/// An exchange began, or its request became whole after the worker had looked. These reach the sink before all other events, in their order.
+#[derive(Clone)]
+pub(super) struct StartedEvent {
+    pub(super) meta: Arc<RequestMeta>,
+    /// Nanoseconds of [`crate::clock`].
+    pub(super) started_ns: u64,
+    pub(super) request: Arc<RequestBuffer>,
+}
 
-/// Something that observers saw.
-pub(super) enum Event {
-    /// More of a reply.
-    Piece {
+/// A later observation of an exchange.
+pub(super) enum CaptureEvent {
+    ReplyPiece {
         meta: Arc<RequestMeta>,
-        answer: ResponseHead,
-        /// For the worker to set once it has seen the first token: the times of later frames are not wanted.
+        head: ResponseHead,
+        /// The worker sets it at the first token: the times of later frames are not wanted.
         saw_token: Arc<AtomicBool>,
-        piece: Piece,
+        piece: ReplyPiece,
     },
-    /// The request of a chat completion is whole. It is read where time is not the client's.
-    Asked {
-        meta: Arc<RequestMeta>,
-        started_ns: u64,
-        request: CapturedBody,
-    },
-    /// Somebody wants to know what there is.
-    Looked,
-    /// An exchange is over, and this is the rest of its reply.
+    /// An exchange is over.
     Settled {
         exchange: Box<Exchange>,
-        last: Piece,
-        /// For all of it but bodies.
+        last: ReplyPiece,
+        /// Room for all of it but its bodies.
         facts: Reservation,
-        /// What the upstream may repeat in an error.
-        secrets: KnownSecrets,
+        /// The upstream may repeat them in an error. None where there was no room to keep it.
+        secrets: Option<KnownSecrets>,
     },
 }
 
-/// Writes down that exchanges began, so that a crash hides none. Nothing here waits: it is called on the client's path.
-pub trait Journal: Send + Sync {
-    /// An exchange began.
-    fn began(&self, begun: Begun);
+/// Where a frame ends in the bytes of its piece, and how long after the exchange's beginning it came.
+pub(super) type FrameTime = (usize, Duration);
 
-    /// The body of a request is whole, of which [`Begun::body`] was asked for too early.
-    fn asked(&self, meta: &Arc<RequestMeta>, body: CapturedBody);
-
-    /// An exchange began of which nothing will be told, for there is no room for it.
-    fn dropped(&self) {}
-
-    /// The last moment of an earlier process that left exchanges unfinished, whose times go on.
-    fn last_moment(&self) -> Option<Moment> {
-        None
-    }
-}
-
-/// An exchange that began.
-#[derive(Debug)]
-pub struct Begun {
-    /// What is known of it.
-    pub meta: Arc<RequestMeta>,
-    /// When it began, in nanoseconds of [`crate::clock`].
-    pub started_ns: u64,
-    pub(super) request: Arc<Asking>,
-}
-
-impl Begun {
-    /// One whose body is whole.
-    #[cfg(test)]
-    pub(crate) fn whole(meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody) -> Self {
-        Begun {
-            meta,
-            started_ns,
-            request: Arc::new(Asking::of(body)),
-        }
-    }
-
-    /// One whose body is still to come.
-    #[cfg(test)]
-    pub(crate) fn growing(meta: Arc<RequestMeta>, started_ns: u64) -> Self {
-        Begun {
-            request: Arc::new(Asking::new(&meta, &Budget::new(0), None)),
-            meta,
-            started_ns,
-        }
-    }
-
-    /// The request's body; none as long as it is not whole, and then [`Journal::asked`] will be told.
-    pub fn body(&self) -> Option<CapturedBody> {
-        self.request.whole()
-    }
+/// Part of a reply.
+pub(super) struct ReplyPiece {
+    pub(super) bytes: BudgetedBuffer,
+    /// Empty once the first token is known to have come.
+    pub(super) frame_times: Vec<FrameTime>,
 }
 
 #[cfg(test)]
-impl Journal for () {
-    fn began(&self, _: Begun) {}
-
-    fn asked(&self, _: &Arc<RequestMeta>, _: CapturedBody) {}
-}
-
-/// Part of a reply, and when it came: after how many of its bytes, how long after the exchange's beginning. Once the first token is known to
-/// have been seen, no times are told.
-pub(super) struct Piece {
-    pub(super) bytes: BudgetedBuffer,
-    pub(super) marks: Vec<(usize, Duration)>,
-}
-
-/// Watches exchanges. Clones share one queue and one budget.
-#[derive(Clone)]
-pub struct Capture {
-    queue: Arc<Queue>,
-    budget: Arc<Budget>,
-    journal: Arc<dyn Journal>,
-    /// When it was said last that exchanges are dropped.
-    warned: Arc<Mutex<Option<Instant>>>,
-    clock: Arc<Clock>,
+impl ReplyPiece {
+    fn size_estimate(&self) -> usize {
+        self.bytes.capacity() + self.frame_times.capacity() * size_of::<FrameTime>()
+    }
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
+pub(super) struct EventQueue {
+    pending: Mutex<PendingEvents>,
     changed: Condvar,
 }
 
+/// The events that wait for the worker, in the order they came.
 #[derive(Default)]
-struct Waiting {
-    events: Vec<Event>,
+pub(super) struct PendingEvents {
+    pub(super) started: Vec<StartedEvent>,
+    pub(super) events: Vec<CaptureEvent>,
+    /// The worker shall wake up although nothing was seen.
+    is_nudged: bool,
     /// The worker shall not linger.
-    urgent: bool,
-    closed: bool,
+    is_flushed: bool,
+    is_closed: bool,
 }
 
-impl Capture {
-    /// A queue without a worker; see [`super::worker`].
-    pub(super) fn new(budget: Arc<Budget>, journal: Arc<dyn Journal>) -> Self {
-        let clock = Clock::new(Instant::now(), SystemTime::now(), journal.last_moment());
-        Capture {
-            queue: Arc::default(),
-            budget,
-            journal,
-            warned: Arc::default(),
-            clock: Arc::new(clock),
-        }
+impl PendingEvents {
+    fn is_empty(&self) -> bool {
+        self.started.is_empty() && self.events.is_empty() && !self.is_nudged
     }
 
-    /// Watches an exchange that begins now. `request_length` is what its request says of its body.
-    pub fn open(&self, meta: RequestMeta, request_length: Option<u64>) -> (Asked, Answered) {
-        observers::open(self.clone(), meta, request_length)
+    /// Bytes that are held, without those that the observers and the buffers of requests know of.
+    #[cfg(test)]
+    pub(super) fn size_estimate(&self) -> usize {
+        let sizes = self.events.iter().map(|event| match event {
+            CaptureEvent::ReplyPiece { piece, .. } => piece.size_estimate(),
+            CaptureEvent::Settled { exchange, last, .. } => {
+                let response = exchange.response.as_ref();
+                size_of::<Exchange>()
+                    + exchange.meta.size_estimate()
+                    + exchange.request.size_estimate()
+                    + response.map_or(0, ResponseHead::size_estimate)
+                    + last.size_estimate()
+            }
+        });
+        sizes.sum::<usize>()
+            + self.started.capacity() * size_of::<StartedEvent>()
+            + self.events.capacity() * size_of::<CaptureEvent>()
     }
 
-    pub(super) fn began(&self, begun: Begun) {
-        self.journal.began(begun);
+    fn take(&mut self) -> PendingEvents {
+        let is_closed = self.is_closed;
+        let taken = std::mem::take(self);
+        self.is_closed = is_closed;
+        taken
+    }
+}
+
+impl EventQueue {
+    pub(super) fn push_started(&self, started: StartedEvent) {
+        self.change(|pending| pending.started.push(started));
     }
 
-    pub(super) fn asked(&self, meta: &Arc<RequestMeta>, body: CapturedBody) {
-        self.journal.asked(meta, body);
+    pub(super) fn push(&self, event: CaptureEvent) {
+        self.change(|pending| pending.events.push(event));
     }
 
-    /// An exchange is not watched, for there is no room for it.
-    pub(super) fn dropped(&self) {
-        self.journal.dropped();
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
-            *warned = Some(Instant::now());
-            tracing::warn!(
-                "calls are not traced now, for capture.max_memory is taken; spangate_capture_dropped_total counts them"
-            );
-        }
+    /// Has the worker call its sink, though nothing was seen.
+    pub(super) fn nudge(&self) {
+        self.change(|pending| pending.is_nudged = true);
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.clock
+    /// Has the worker take all events at once: an observer will soon be out of room.
+    pub(super) fn flush(&self) {
+        self.lock().is_flushed = true;
+        self.changed.notify_one();
     }
 
-    pub(super) fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
-
-    pub(super) fn push(&self, event: Event) {
-        let mut waiting = self
-            .queue
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        waiting.events.push(event);
-        let first = waiting.events.len() == 1;
-        drop(waiting);
-        if first {
-            self.queue.changed.notify_one();
-        }
-    }
-
-    /// Lets the worker look at what it has, though nothing was seen.
-    pub fn look(&self) {
-        let waiting = &self.queue.waiting;
-        let waits = |waiting: &Waiting| !waiting.events.is_empty();
-        // What waits has it look anyway.
-        if !waits(&waiting.lock().unwrap_or_else(PoisonError::into_inner)) {
-            self.push(Event::Looked);
-        }
-    }
-
-    /// Has the worker take what waits at once: somebody will soon be out of room.
-    pub(super) fn hurry(&self) {
-        let waiting = &self.queue.waiting;
-        waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .urgent = true;
-        self.queue.changed.notify_one();
-    }
-
-    /// No further event is expected: the worker ends after those that wait.
+    /// The worker ends after the events that wait.
     pub(super) fn close(&self) {
-        self.queue
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .closed = true;
-        self.queue.changed.notify_all();
+        self.lock().is_closed = true;
+        self.changed.notify_all();
     }
 
-    /// All that waits, in the order it came, as soon as something does; nothing at `until`. None once closed and empty.
-    pub(super) fn take(&self, until: Option<Instant>) -> Option<Vec<Event>> {
-        let waiting = self
-            .queue
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let nothing = |waiting: &mut Waiting| waiting.events.is_empty() && !waiting.closed;
-        let changed = &self.queue.changed;
-        let waiting = match until {
-            None => changed
-                .wait_while(waiting, nothing)
+    /// All that waits, some milliseconds after the first of it came; nothing at `until`. None once closed and empty.
+    pub(super) fn take(&self, until: Option<Instant>) -> Option<PendingEvents> {
+        let waits = |pending: &mut PendingEvents| pending.is_empty() && !pending.is_closed;
+        let pending = self.lock();
+        let pending = match until {
+            None => self
+                .changed
+                .wait_while(pending, waits)
                 .unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
                 let left = until.saturating_duration_since(Instant::now());
-                let (waiting, outcome) = changed
-                    .wait_timeout_while(waiting, left, nothing)
+                let (pending, outcome) = self
+                    .changed
+                    .wait_timeout_while(pending, left, waits)
                     .unwrap_or_else(PoisonError::into_inner);
                 if outcome.timed_out() {
-                    return Some(Vec::new());
+                    return Some(PendingEvents::default());
                 }
-                waiting
+                pending
             }
         };
-        let (mut waiting, _) = self
-            .queue
+        let (mut pending, _) = self
             .changed
-            .wait_timeout_while(waiting, LINGER, |waiting| {
-                !waiting.closed && !waiting.urgent
+            .wait_timeout_while(pending, LINGER, |pending| {
+                !pending.is_closed && !pending.is_flushed
             })
             .unwrap_or_else(PoisonError::into_inner);
-        waiting.urgent = false;
-        let events = std::mem::take(&mut waiting.events);
-        (!events.is_empty()).then_some(events)
+        let taken = pending.take();
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// The beginnings since; none are waited for.
+    pub(super) fn take_started(&self) -> Vec<StartedEvent> {
+        std::mem::take(&mut self.lock().started)
+    }
+
+    /// See [`PendingEvents::size_estimate`].
+    #[cfg(test)]
+    pub(super) fn size_estimate(&self) -> usize {
+        self.lock().size_estimate()
+    }
+
+    /// Only the first event has to wake the worker.
+    fn change(&self, change: impl FnOnce(&mut PendingEvents)) {
+        let mut pending = self.lock();
+        let was_empty = pending.is_empty();
+        change(&mut pending);
+        drop(pending);
+        if was_empty {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Nothing that can panic runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, PendingEvents> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

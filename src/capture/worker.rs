@@ -1,237 +1,253 @@
-//! The one thread that reads what was copied: it assembles replies and gives every finished exchange, with its reply, to a [`Sink`].
+//! The threads that read the copies. Each assembles the replies of its exchanges and gives every finished exchange, with its reply, to
+//! the [`ExchangeSink`].
 //!
-//! A defect here costs the content of one span: panics are caught for each exchange, and the sink is told of the exchange all the same.
+//! A defect here costs the content of one span: panics are caught for each exchange, and the sink gets the exchange all the same.
 
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::queue::{Capture, Event, Journal, Piece};
+use bytes::Bytes;
+
+use super::queue::{CaptureEvent, EventQueue, PendingEvents, ReplyPiece, StartedEvent};
+use super::reply_assembly::ReplyAssembly;
+use crate::background;
 use crate::exchange::{
-    Budget, CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta, Reservation,
-    ResponseHead,
+    Budget, CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta, ResponseHead,
 };
-use crate::openai::{Finished, ReplyReader};
 
-/// The worker's thread; ends when it is told that nothing more will come.
-pub struct Worker {
-    capture: Capture,
-    thread: JoinHandle<()>,
-}
+/// While a worker reads replies, it hands on the exchanges that began at least this often.
+const STARTED_EVERY: Duration = Duration::from_millis(4);
 
-/// What becomes of what was seen. Called by the worker alone.
-pub trait Sink: Send + 'static {
-    /// Called once, before anything is told.
-    fn begin(&mut self);
+/// Where observations go. All workers share it; the events of one exchange come from one worker, in their order.
+pub trait ExchangeSink: Send + Sync + 'static {
+    /// Called once, before anything else: exchanges of an earlier process that did not end come back.
+    fn recover(&self);
 
-    /// The request of a chat completion is whole: its meta, when it began in nanoseconds of [`crate::clock`], and its body.
-    fn asked(&mut self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody);
+    /// An exchange began, at `started_ns` of [`crate::clock`]. It comes without a body where the request is not whole yet, and a second time
+    /// with it once the request is.
+    fn started(&self, meta: &Arc<RequestMeta>, started_ns: u64, body: Option<CapturedBody>);
 
-    /// An exchange is over. They come in the order they ended.
-    fn settled(&mut self, exchange: Exchange);
+    /// An exchange is over. Exchanges of one worker come in the order they ended.
+    fn settled(&self, exchange: Exchange);
 
-    /// All that was seen by now has been told. Gives when this should be called again, whatever happens.
-    fn rest(&mut self) -> Option<Instant>;
+    /// The worker of this number, from 0, has handed on all that it saw. Gives when this should be called again, whatever happens.
+    fn on_idle(&self, worker: usize) -> Option<Instant>;
 
-    /// Nothing more will be told.
-    fn close(&mut self);
+    /// Called once, after all workers have ended.
+    fn close(&self);
 }
 
 #[cfg(test)]
-impl<F: FnMut(Exchange) + Send + 'static> Sink for F {
-    fn begin(&mut self) {}
+impl<F: Fn(Exchange) + Send + Sync + 'static> ExchangeSink for F {
+    fn recover(&self) {}
 
-    fn asked(&mut self, _: Arc<RequestMeta>, _: u64, _: CapturedBody) {}
+    fn started(&self, _: &Arc<RequestMeta>, _: u64, _: Option<CapturedBody>) {}
 
-    fn settled(&mut self, exchange: Exchange) {
+    fn settled(&self, exchange: Exchange) {
         self(exchange);
     }
 
-    fn rest(&mut self) -> Option<Instant> {
+    fn on_idle(&self, _: usize) -> Option<Instant> {
         None
     }
 
-    fn close(&mut self) {}
+    fn close(&self) {}
 }
 
-/// Starts the thread.
-///
-/// # Errors
-/// When the operating system gives no thread.
-pub fn start(
-    budget: Arc<Budget>,
-    journal: Arc<dyn Journal>,
-    mut sink: impl Sink,
-) -> io::Result<(Capture, Worker)> {
-    let capture = Capture::new(budget, journal);
-    let queue = capture.clone();
-    let thread = std::thread::Builder::new()
-        .name("capture".to_owned())
-        .spawn(move || {
-            // Boxed, for each piece takes one out and puts it back.
-            let mut open = HashMap::new();
-            unharmed(|| sink.begin());
-            let mut until = unharmed(|| sink.rest()).flatten();
-            while let Some(events) = queue.take(until) {
-                for event in events {
-                    handle(event, &mut open, queue.budget(), &mut sink);
+/// The threads; they end with [`Workers::finish`].
+pub struct Workers {
+    queues: Arc<[Arc<EventQueue>]>,
+    threads: Vec<JoinHandle<()>>,
+    sink: Arc<dyn ExchangeSink>,
+}
+
+impl Workers {
+    /// One thread for each queue.
+    pub(super) fn start(
+        queues: &Arc<[Arc<EventQueue>]>,
+        budget: &Arc<Budget>,
+        sink: Arc<dyn ExchangeSink>,
+    ) -> io::Result<Self> {
+        let recovered = Arc::new(OnceLock::new());
+        let mut workers = Workers {
+            queues: Arc::clone(queues),
+            threads: Vec::with_capacity(queues.len()),
+            sink,
+        };
+        for (number, queue) in queues.iter().enumerate() {
+            let (sink, recovered) = (Arc::clone(&workers.sink), Arc::clone(&recovered));
+            let mut worker = Worker::new(number, Arc::clone(budget), Arc::clone(&workers.sink));
+            let queue = Arc::clone(queue);
+            let work = move || {
+                if number == 0 {
+                    catch_panic(|| sink.recover());
+                    recovered.get_or_init(|| ());
                 }
-                until = unharmed(|| sink.rest()).flatten();
+                recovered.wait();
+                worker.run(&queue);
+            };
+            let thread = background::spawn(&format!("capture-{number}"), work);
+            match thread {
+                Ok(thread) => workers.threads.push(thread),
+                Err(error) => {
+                    workers.close_queues();
+                    return Err(error);
+                }
             }
-            unharmed(|| sink.close());
-        })?;
-    Ok((capture.clone(), Worker { capture, thread }))
+        }
+        Ok(workers)
+    }
+
+    fn close_queues(&self) {
+        self.queues.iter().for_each(|queue| queue.close());
+    }
+
+    /// Waits until everything that was observed has reached the sink. Call it when all observers are gone.
+    pub fn finish(self) {
+        self.close_queues();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("the capture thread ended by a panic; spans were lost");
+            }
+        }
+        catch_panic(|| self.sink.close());
+    }
+}
+
+/// The state of one thread.
+pub(super) struct Worker {
+    number: usize,
+    budget: Arc<Budget>,
+    sink: Arc<dyn ExchangeSink>,
+    /// None of a reply that could not be read. Boxed, for each piece takes one out and puts it back.
+    replies: HashMap<ExchangeId, Option<Box<ReplyAssembly>>>,
 }
 
 impl Worker {
-    /// Waits until everything that was observed has reached the sink. Call it when all observers are gone.
-    pub fn finish(self) {
-        self.capture.close();
-        if self.thread.join().is_err() {
-            tracing::error!("the capture thread ended by a panic; spans were lost");
+    pub(super) fn new(number: usize, budget: Arc<Budget>, sink: Arc<dyn ExchangeSink>) -> Self {
+        Worker {
+            number,
+            budget,
+            sink,
+            replies: HashMap::new(),
         }
     }
-}
 
-fn handle(
-    event: Event,
-    open: &mut HashMap<ExchangeId, Box<Assembly>>,
-    budget: &Arc<Budget>,
-    sink: &mut impl Sink,
-) {
-    match event {
-        Event::Piece {
-            meta,
-            answer,
-            saw_token,
-            piece,
-        } => {
-            let id = meta.id;
-            let mut assembly = open
-                .remove(&id)
-                .unwrap_or_else(|| Box::new(Assembly::new(&meta, &answer, Arc::clone(budget))));
-            if let Some(assembly) = unharmed(move || {
-                assembly.take(&piece);
-                assembly
-            }) {
-                if assembly.first_token.is_some() {
+    fn run(&mut self, queue: &EventQueue) {
+        let mut until = self.on_idle();
+        while let Some(pending) = queue.take(until) {
+            self.work_off(pending, queue);
+            until = self.on_idle();
+        }
+    }
+
+    pub(super) fn work_off(&mut self, pending: PendingEvents, queue: &EventQueue) {
+        self.started(pending.started);
+        let mut looked = Instant::now();
+        for event in pending.events {
+            self.handle(event);
+            if looked.elapsed() >= STARTED_EVERY {
+                self.started(queue.take_started());
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// Bytes of the replies under way.
+    #[cfg(test)]
+    pub(super) fn size_estimate(&self) -> usize {
+        let replies = self.replies.values().flatten();
+        replies.map(|reply| reply.size_estimate()).sum()
+    }
+
+    fn on_idle(&self) -> Option<Instant> {
+        catch_panic(|| self.sink.on_idle(self.number)).flatten()
+    }
+
+    fn started(&self, started: Vec<StartedEvent>) {
+        for event in started {
+            catch_panic(|| {
+                let body = event.request.whole_or_await();
+                self.sink.started(&event.meta, event.started_ns, body);
+            });
+        }
+    }
+
+    fn handle(&mut self, event: CaptureEvent) {
+        match event {
+            CaptureEvent::ReplyPiece {
+                meta,
+                head,
+                saw_token,
+                piece,
+            } => {
+                let assembly = self.read(&meta, &head, &piece);
+                if assembly.as_ref().is_some_and(|reply| reply.saw_token()) {
                     saw_token.store(true, Ordering::Relaxed);
                 }
-                open.insert(id, assembly);
+                self.replies.insert(meta.id, assembly);
+            }
+            CaptureEvent::Settled {
+                mut exchange,
+                last,
+                facts,
+                secrets,
+            } => {
+                let meta = Arc::clone(&exchange.meta);
+                exchange.reply = exchange.response.as_ref().map(|head| {
+                    let assembly = self.read(&meta, head, &last);
+                    let reply = assembly.and_then(|reply| catch_panic(|| reply.finish()));
+                    reply.unwrap_or_else(ParsedReply::unreadable)
+                });
+                self.replies.remove(&meta.id);
+                let is_hidden = match secrets {
+                    Some(secrets) => catch_panic(|| exchange.hide(&secrets)).is_some(),
+                    None => !exchange.may_repeat_secrets(),
+                };
+                if !is_hidden {
+                    exchange.reply = None;
+                    exchange.response = None;
+                    exchange.outcome =
+                        Outcome::Broke("what the upstream answered is not shown".to_owned());
+                }
+                if catch_panic(|| exchange.request.release_budget()).is_none() {
+                    exchange.request = CapturedBody::new(Bytes::new(), true);
+                }
+                catch_panic(|| self.sink.settled(*exchange));
+                drop(facts);
             }
         }
-        Event::Asked {
-            meta,
-            started_ns,
-            request,
-        } => {
-            unharmed(|| sink.asked(meta, started_ns, request));
-        }
-        Event::Looked => {}
-        Event::Settled {
-            mut exchange,
-            last,
-            facts,
-            secrets,
-        } => {
-            let meta = Arc::clone(&exchange.meta);
-            let assembly = open.remove(&meta.id);
-            exchange.reply = exchange.response.as_ref().and_then(|answer| {
-                unharmed(move || {
-                    let mut assembly = assembly.map_or_else(
-                        || Assembly::new(&meta, answer, Arc::clone(budget)),
-                        |assembly| *assembly,
-                    );
-                    assembly.take(&last);
-                    assembly.finish()
-                })
-            });
-            if unharmed(|| exchange.hide(&secrets)).is_none() {
-                // Each of these may hold what was to be hidden.
-                exchange.reply = None;
-                exchange.response = None;
-                exchange.outcome =
-                    Outcome::Broke("what the upstream answered is not shown".to_owned());
-            }
-            exchange.request.leave_budget();
-            unharmed(|| sink.settled(*exchange));
-            drop(facts);
-        }
+    }
+
+    /// The reply of an exchange, read on; none where it could not be read, now or before: bytes after a gap mean nothing.
+    fn read(
+        &mut self,
+        meta: &RequestMeta,
+        head: &ResponseHead,
+        piece: &ReplyPiece,
+    ) -> Option<Box<ReplyAssembly>> {
+        let budget = &self.budget;
+        let begin = || Some(Box::new(ReplyAssembly::new(meta, head, budget)));
+        let mut assembly = self.replies.remove(&meta.id).unwrap_or_else(begin)?;
+        catch_panic(move || {
+            assembly.push(piece);
+            assembly
+        })
     }
 }
 
-/// What `work` gives, or nothing when it panics: what it worked on is gone with it.
-pub(crate) fn unharmed<T>(work: impl FnOnce() -> T) -> Option<T> {
+/// The result of `work`; none where it panics, and then everything that it owned is dropped.
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(work));
     if result.is_err() {
         tracing::error!(
-            "reply a copy panicked; its span lacks content. Please report this with the panic's message"
+            "reading a copy panicked; its span lacks content. Please report this with the panic's message"
         );
     }
     result.ok()
 }
-
-/// A reply on its way to be whole.
-struct Assembly {
-    reader: ReplyReader,
-    first_token: Option<Duration>,
-    cut: bool,
-    /// For what the reader keeps.
-    reserved: Reservation,
-}
-
-impl Assembly {
-    fn new(meta: &RequestMeta, answer: &ResponseHead, budget: Arc<Budget>) -> Self {
-        let reader = ReplyReader::with_media(
-            answer.content_type.as_deref(),
-            answer.content_encoding.as_deref(),
-            meta.max_body,
-            meta.media,
-        );
-        Assembly {
-            reader,
-            first_token: None,
-            cut: false,
-            reserved: Reservation::new(budget),
-        }
-    }
-
-    fn take(&mut self, piece: &Piece) {
-        // What follows a gap means nothing.
-        if self.cut {
-            return;
-        }
-        let bytes = piece.bytes.bytes();
-        let mut done = 0;
-        // Frame by frame only until the first token was seen: after that nobody asks when a frame came.
-        for &(end, at) in &piece.marks {
-            if self.first_token.is_some() {
-                break;
-            }
-            self.reader.push(&bytes[done..end]);
-            done = end;
-            if self.reader.saw_token() {
-                self.first_token = Some(at);
-            }
-        }
-        self.reader.push(&bytes[done..]);
-        self.cut = piece.bytes.is_cut() || !self.reserved.grow(self.reader.held());
-    }
-
-    fn finish(self) -> ParsedReply {
-        let Finished { mut reply, ended } = self.reader.finish();
-        reply.cut |= self.cut;
-        ParsedReply {
-            chat: reply,
-            ended,
-            first_token: self.first_token,
-        }
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests;

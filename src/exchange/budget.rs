@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::openai::Skeleton;
+use crate::openai::JsonTruncator;
 
 /// A limit in bytes that all copies share.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
     held: AtomicUsize,
-    /// What is taken here is taken there, too.
+    /// Every byte that this budget gives, its parent gives, too.
     parent: Option<Arc<Budget>>,
 }
 
@@ -24,7 +24,7 @@ impl Budget {
         })
     }
 
-    /// Room for at most `limit` bytes of `parent`'s: what one reply may hold at a time.
+    /// Room for at most `limit` bytes of `parent`'s, for one reply.
     pub(crate) fn within(parent: &Arc<Budget>, limit: usize) -> Arc<Self> {
         Arc::new(Budget {
             limit,
@@ -33,8 +33,8 @@ impl Budget {
         })
     }
 
-    /// Room for what an exchange takes beside its bodies. There is a quarter more than for bodies, so that no body can keep an exchange from
-    /// being told.
+    /// Room for an exchange beside its bodies. There is a quarter more of it than for bodies, so that no body can keep an exchange from being
+    /// observed.
     pub(crate) fn facts(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         let taken = self.take_up_to(bytes, self.limit.saturating_add(self.limit / 4));
         taken.then(|| Reservation {
@@ -43,7 +43,7 @@ impl Budget {
         })
     }
 
-    /// Bytes left of what one reply may hold; of a budget that many share nobody can tell.
+    /// Bytes that one reply may still take; no bound where many share the budget.
     fn own_room(&self) -> usize {
         match self.parent {
             Some(_) => self.limit.saturating_sub(self.held.load(Ordering::Relaxed)),
@@ -69,14 +69,6 @@ impl Budget {
         self.held.fetch_update(set, read, taken).is_ok()
     }
 
-    /// Takes what is there already, whatever the limit.
-    fn take_anyway(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(parent) = &self.parent {
-            parent.take_anyway(bytes);
-        }
-    }
-
     fn give_back(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(parent) = &self.parent {
@@ -97,16 +89,22 @@ impl Reservation {
         Reservation { held: 0, budget }
     }
 
-    /// For bytes that are held already, in the same budget.
-    pub(crate) fn beside(&self, bytes: usize) -> Self {
-        self.budget.take_anyway(bytes);
-        Reservation {
-            held: bytes,
-            budget: Arc::clone(&self.budget),
+    /// Another of the same budget; none where there is no room.
+    pub(crate) fn beside(&self, bytes: usize) -> Option<Self> {
+        let mut reserved = Reservation::new(Arc::clone(&self.budget));
+        reserved.grow(bytes).then_some(reserved)
+    }
+
+    /// Gives back all beyond `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let less = self.held.saturating_sub(bytes);
+        if less > 0 {
+            self.budget.give_back(less);
+            self.held -= less;
         }
     }
 
-    /// Makes it `more` bytes larger, if the budget has room for that and for what exchanges take beside bodies.
+    /// Makes it `more` bytes larger, if the budget has room for it, with the quarter that bodies have not.
     pub(crate) fn add_facts(&mut self, more: usize) -> bool {
         let limit = self.budget.limit;
         let fits = self
@@ -116,12 +114,6 @@ impl Reservation {
             self.held += more;
         }
         fits
-    }
-
-    /// Makes it `more` bytes larger for what is held already.
-    pub(crate) fn add_anyway(&mut self, more: usize) {
-        self.budget.take_anyway(more);
-        self.held += more;
     }
 
     /// Makes it at least `bytes` large, if the budget has room for that.
@@ -149,7 +141,10 @@ impl Budget {
     }
 }
 
-/// A growing copy of a body, cut where its limit or the shared budget ends.
+/// Room that is made for a body before it comes, in bytes: a declared length may be a lie.
+const MOST_EXPECTED: usize = 256 << 10;
+
+/// A growing copy of a body, cut where its limit or the shared budget ends. All the memory that it has counts, not only its bytes.
 #[derive(Debug)]
 pub(crate) struct BudgetedBuffer {
     bytes: Vec<u8>,
@@ -168,21 +163,24 @@ impl BudgetedBuffer {
         }
     }
 
-    /// Room made at once for a body of a told length, but not for one that only claims to be huge. What does not come does not count.
+    /// Makes room for a body of a declared length, as far as the budget has any.
     pub(crate) fn expect(&mut self, length: usize) {
-        let length = length.min(self.limit).min(256 * 1024);
-        self.bytes
-            .reserve_exact(length.saturating_sub(self.bytes.len()));
+        self.claim(length.min(self.limit).min(MOST_EXPECTED));
     }
 
-    /// Room made and counted at once for what comes in many small parts. Without room in the budget none is made, and each part counts alone.
-    pub(crate) fn claim(&mut self, length: usize) {
-        if length > self.bytes.capacity() && self.reserved.grow(length) {
+    /// Makes room for `length` bytes at once. Whether the budget had any; otherwise nothing changes.
+    pub(crate) fn claim(&mut self, length: usize) -> bool {
+        if length <= self.bytes.capacity() {
+            return true;
+        }
+        let has_room = self.reserved.grow(length);
+        if has_room {
             self.bytes.reserve_exact(length - self.bytes.len());
         }
+        has_room
     }
 
-    /// Takes what fits; after a cut, nothing more: what follows a gap means nothing.
+    /// Copies as much as fits. After a cut it copies nothing more: bytes after a gap mean nothing.
     pub(crate) fn push(&mut self, data: &[u8]) {
         if self.cut {
             return;
@@ -190,7 +188,11 @@ impl BudgetedBuffer {
         let own_room = self.reserved.budget.own_room();
         let room = own_room.saturating_add(self.reserved.held) - self.bytes.len();
         let fitting = data.len().min(self.room()).min(room);
-        let affordable = self.reserved.grow(self.bytes.len() + fitting);
+        let length = self.bytes.len() + fitting;
+        // Twice the room each time, as a vector makes it for itself, or else as little as is needed.
+        let twice = self.bytes.capacity().saturating_mul(2).min(self.limit);
+        let affordable =
+            length <= self.bytes.capacity() || self.claim(twice.max(length)) || self.claim(length);
         if affordable {
             self.bytes.extend_from_slice(&data[..fitting]);
         }
@@ -202,30 +204,30 @@ impl BudgetedBuffer {
         self.limit - self.bytes.len()
     }
 
-    /// Goes on as a skeleton of what was copied, in the room of a whole copy. The copy itself takes nothing more until it is
+    /// Goes on as a skeleton of the copy, in the room of a whole copy. The copy itself takes nothing more until it is
     /// [filled](Self::fill). None where there is no room, or the body has no skeleton. For as long as this takes, there are both.
-    pub(crate) fn as_skeleton(&mut self) -> Option<Skeleton> {
+    pub(crate) fn as_truncator(&mut self) -> Option<JsonTruncator> {
         if self.cut || !self.reserved.grow(self.limit) {
             return None;
         }
-        let skeleton = Skeleton::of(&self.bytes, self.limit)?;
+        let skeleton = JsonTruncator::of(&self.bytes, self.limit)?;
         self.bytes = Vec::new();
         self.cut = true;
         Some(skeleton)
     }
 
-    /// Holds what a skeleton came to.
+    /// Takes over the bytes that a skeleton gave.
     pub(crate) fn fill(&mut self, bytes: Vec<u8>) {
         self.bytes = bytes;
     }
 
-    /// Whether most of what one reply may hold is taken.
+    /// Whether more than half of the room of one reply is taken.
     pub(crate) fn is_short_of_room(&self) -> bool {
         let budget = &self.reserved.budget;
         budget.own_room() < budget.limit / 2
     }
 
-    /// Counts what is held beside its bytes, once no more of them come. Without room it is cut.
+    /// Counts `beside` bytes that are held with the copy, once it grows no more. Without room it is cut.
     pub(crate) fn weigh(&mut self, beside: usize) {
         self.cut |= !self.reserved.grow(self.reserved.held + beside);
     }
@@ -238,12 +240,18 @@ impl BudgetedBuffer {
         self.cut
     }
 
+    /// Bytes of memory that it has.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// All of it, which no longer grows.
     pub(crate) fn into_parts(self) -> (Vec<u8>, bool, Reservation) {
         (self.bytes, self.cut, self.reserved)
     }
 
-    /// What was copied; an empty copy with what is left of the limit stays behind, cut if this one was.
+    /// The copy; an empty one with the rest of the limit stays behind, cut if this one was.
     pub(crate) fn take(&mut self) -> BudgetedBuffer {
         let reserved = Reservation::new(Arc::clone(&self.reserved.budget));
         let next = BudgetedBuffer {
@@ -354,13 +362,31 @@ mod tests {
     }
 
     #[test]
-    fn a_told_length_counts_when_it_comes() {
-        let budget = Budget::new(10);
+    fn room_for_a_declared_length_counts_at_once_as_far_as_it_is_believed() {
+        for (limit, length, held) in [
+            (1000, 999, 999),
+            (1000, 1001, 0),
+            (1 << 20, 1 << 30, 1 << 18),
+        ] {
+            let budget = Budget::new(limit);
+            let mut copy = BudgetedBuffer::new(usize::MAX, Arc::clone(&budget));
+            copy.expect(length);
+            assert_eq!(budget.held(), held);
+            copy.push(b"abc");
+            assert_eq!((budget.held(), copy.is_cut()), (held.max(3), false));
+        }
+    }
+
+    #[test]
+    fn all_the_room_of_a_copy_counts() {
+        let budget = Budget::new(2000);
         let mut copy = BudgetedBuffer::new(usize::MAX, Arc::clone(&budget));
-        copy.expect(1000);
-        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
-        copy.push(b"abc");
-        assert_eq!(budget.held.load(Ordering::Relaxed), 3);
+        while !copy.is_cut() {
+            copy.push(&[0; 7]);
+            assert_eq!(budget.held(), copy.bytes.capacity());
+        }
+        // Where twice the room is not to be had, as much is copied as there is.
+        assert!(copy.bytes().len() > 1990);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The copy of a body that does not grow any more. Whoever looks at it first has its media taken out, off the client's path.
+//! The copy of a body that does not grow any more. The first reader has its media taken out, off the client's path.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,9 +10,9 @@ use super::budget::{BudgetedBuffer, Reservation};
 use super::meta::RequestMeta;
 use super::parsed_request::ParsedRequestCache;
 use crate::encoding::Decoder;
-use crate::openai::{ChatRequest, ContentHash, Media, Skeleton, without_media};
+use crate::openai::{ChatRequest, ContentHash, JsonTruncator, Media, without_media};
 
-/// A coded body is decoded up to so many times of what is kept of one.
+/// A coded body is decoded up to so many times the limit of a copy.
 const DECODED: usize = 4;
 
 /// The copy of a body. Clones share its bytes.
@@ -24,25 +24,26 @@ pub struct CapturedBody {
     cut: bool,
     broken_off: bool,
     reserved: Option<Arc<Reservation>>,
-    question: ParsedRequestCache,
+    parsed: ParsedRequestCache,
 }
 
-/// What becomes of the media in a body.
+/// Whether a body has its media.
 #[derive(Clone, Debug)]
 enum MediaState {
     /// It stays, or was never there.
     Stays,
     /// It goes as soon as anybody looks; none where there is no media. With a hash of it.
-    Goes(Arc<OnceLock<Option<Lean>>>),
+    Goes(Arc<OnceLock<Option<LeanBody>>>),
     /// It has gone, with this hash.
     Gone(u64),
 }
 
-/// A body without its media.
+/// A body without its media, or nothing where there was no room for that.
 #[derive(Debug)]
-struct Lean {
+struct LeanBody {
     bytes: Bytes,
     hash: u64,
+    is_lost: bool,
     _reserved: Option<Reservation>,
 }
 
@@ -50,7 +51,7 @@ impl CapturedBody {
     /// A copy that counts against no budget, and of which nothing is taken out.
     pub fn new(bytes: Bytes, cut: bool) -> Self {
         CapturedBody {
-            question: ParsedRequestCache::of(&bytes),
+            parsed: ParsedRequestCache::of(&bytes),
             bytes,
             media: MediaState::Stays,
             cut,
@@ -59,12 +60,18 @@ impl CapturedBody {
         }
     }
 
-    /// What was copied. Media is taken out where it does not `stay`.
+    /// Takes a copy that is whole. Media is taken out where it does not `stay`.
     pub(crate) fn of(copied: BudgetedBuffer, stay: bool) -> Self {
-        let (bytes, cut, mut reserved) = copied.into_parts();
+        let (mut bytes, cut, mut reserved) = copied.into_parts();
+        if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+            bytes.shrink_to_fit();
+        }
+        let held = bytes.capacity();
         let mut kept = CapturedBody::new(bytes.into(), cut);
-        if !reserved.grow(kept.weight()) {
-            kept.question = ParsedRequestCache::NOT_KEPT;
+        let parsed_size = kept.parsed.size_estimate(&kept.bytes);
+        reserved.shrink_to(held + parsed_size);
+        if !reserved.grow(held + parsed_size) {
+            kept.parsed = ParsedRequestCache::NOT_KEPT;
         }
         kept.reserved = Some(Arc::new(reserved));
         if !stay && !kept.bytes.is_empty() {
@@ -91,25 +98,33 @@ impl CapturedBody {
         }
     }
 
-    fn lean(&self) -> Option<&Lean> {
+    fn lean(&self) -> Option<&LeanBody> {
         let MediaState::Goes(lean) = &self.media else {
             return None;
         };
         let make = || {
-            let without = without_media(&self.bytes)?;
-            let reserved = self.reserved.as_ref();
-            Some(Lean {
-                _reserved: reserved.map(|reserved| reserved.beside(without.json.len())),
-                bytes: without.json.into(),
+            let mut without = without_media(&self.bytes)?;
+            without.json.shrink_to_fit();
+            let budgeted = self.reserved.as_ref();
+            let reserved = budgeted.and_then(|body| body.beside(without.json.len()));
+            let is_lost = budgeted.is_some() && reserved.is_none();
+            Some(LeanBody {
+                bytes: if is_lost {
+                    Bytes::new()
+                } else {
+                    without.json.into()
+                },
                 hash: without.hash,
+                is_lost,
+                _reserved: reserved,
             })
         };
         lean.get_or_init(make).as_ref()
     }
 
-    /// Most bytes that it and what is read from it take.
-    pub(crate) fn weight(&self) -> usize {
-        self.bytes.len() + self.question.weight(&self.bytes)
+    /// Most bytes that it and the request that is parsed from it take.
+    pub(crate) fn size_estimate(&self) -> usize {
+        self.bytes.len() + self.parsed.size_estimate(&self.bytes)
     }
 
     /// Whether there were more: it was cut, or broke off.
@@ -128,10 +143,11 @@ impl CapturedBody {
         self
     }
 
-    /// Counts no longer against the budget of copies, and is rid of its media for good: whoever has it now has a bound of its own.
-    pub(crate) fn leave_budget(&mut self) {
+    /// Leaves the budget of copies, and its media for good: its next owner has a bound of its own.
+    pub(crate) fn release_budget(&mut self) {
         if let Some(lean) = self.lean() {
             let (bytes, hash) = (lean.bytes.clone(), lean.hash);
+            self.cut |= lean.is_lost;
             self.bytes = bytes;
             self.media = MediaState::Gone(hash);
         } else if let MediaState::Goes(_) = self.media {
@@ -142,14 +158,14 @@ impl CapturedBody {
 }
 
 impl CapturedBody {
-    /// Calls `see` with what is asked; with none where the body is not the beginning of a JSON object.
-    pub fn asks<T>(
+    /// Calls `see` with the parsed request; with none where the body is not the beginning of a JSON object.
+    pub fn with_request<T>(
         &self,
         meta: &RequestMeta,
         see: impl FnOnce(Option<&ChatRequest<'_>>) -> T,
     ) -> T {
         match self.plain(meta) {
-            Cow::Borrowed(_) => self.question.answer(self.shared(), see),
+            Cow::Borrowed(_) => self.parsed.with_request(self.shared(), see),
             Cow::Owned(plain) => see(ChatRequest::parse(&plain).ok().as_ref()),
         }
     }
@@ -157,17 +173,17 @@ impl CapturedBody {
     /// Where long texts stand that the next request of the same conversation is likely to have again, in their order. None where they are less
     /// than two thirds of the bytes, or these are short or coded.
     pub(crate) fn lasting(&self, meta: &RequestMeta) -> Vec<(Range<usize>, ContentHash)> {
-        if !self.question.is_kept() || meta.content_encoding.is_some() {
+        if !self.parsed.is_kept() || meta.content_encoding.is_some() {
             return Vec::new();
         }
-        let mut texts: Vec<_> = self.asks(meta, |request| {
-            let texts = request.into_iter().flat_map(ChatRequest::lasting);
+        let mut texts: Vec<_> = self.with_request(meta, |request| {
+            let texts = request.into_iter().flat_map(ChatRequest::reusable_texts);
             texts
                 .filter_map(|(text, mark)| Some((place(text, self.bytes())?, mark)))
                 .collect()
         });
         texts.sort_unstable_by_key(|(range, _)| range.start);
-        // A member of JSON ends before the next begins; whoever writes them down relies on it.
+        // A member of JSON ends before the next begins; the store's writer relies on it.
         texts.dedup_by(|(range, _), (before, _)| range.start < before.end);
         let long: usize = texts.iter().map(|(range, _)| range.len()).sum();
         if long < self.bytes().len() / 3 * 2 {
@@ -186,7 +202,7 @@ impl CapturedBody {
         let mut decoder = Decoder::new(meta.content_encoding.as_deref(), limit);
         decoder.push(self.bytes(), |decoded| plain.extend_from_slice(decoded));
         if plain.len() > meta.max_body {
-            match Skeleton::of(&plain, meta.max_body) {
+            match JsonTruncator::of(&plain, meta.max_body) {
                 Some(skeleton) => plain = skeleton.finish(),
                 None => plain.truncate(meta.max_body),
             }
@@ -239,7 +255,7 @@ mod tests {
             let budget = Budget::new(limit);
             let kept = CapturedBody::of(copied(&budget, &long), true);
             assert_eq!(budget.held(), held);
-            assert_eq!((kept.weight(), kept.is_cut()), (held, false));
+            assert_eq!((kept.size_estimate(), kept.is_cut()), (held, false));
         }
     }
 
@@ -259,11 +275,21 @@ mod tests {
         let key = |kept: &CapturedBody| CallKey::of(&meta("/"), kept);
         assert_ne!(key(&first), key(&other), "one does not repeat the other");
         let mut last = first.clone();
-        last.leave_budget();
-        assert_eq!((last.bytes(), last.weight()), (LEAN.as_bytes(), LEAN.len()));
+        last.release_budget();
+        assert_eq!(
+            (last.bytes(), last.size_estimate()),
+            (LEAN.as_bytes(), LEAN.len())
+        );
         assert_eq!(key(&last), key(&first));
         drop((first, clone, other));
         assert_eq!(budget.held(), 0, "nothing holds what it was made of");
+        let tight = Budget::new(body("aZ0+").len() + LEAN.len() - 1);
+        let mut without_room = CapturedBody::of(copied(&tight, &body("aZ0+")), false);
+        without_room.release_budget();
+        assert_eq!(
+            (without_room.bytes(), without_room.is_shortened()),
+            (&b""[..], true)
+        );
         let whole = CapturedBody::of(copied(&budget, &body("aZ0+")), true);
         assert_eq!(
             (whole.bytes(), whole.media_hash()),
@@ -280,18 +306,18 @@ mod tests {
     }
 
     fn model(kept: &CapturedBody, meta: &RequestMeta) -> Option<String> {
-        kept.asks(meta, |request| Some(request?.model.as_deref()?.to_owned()))
+        kept.with_request(meta, |request| Some(request?.model.as_deref()?.to_owned()))
     }
 
     #[test]
     fn a_long_body_is_read_once_for_all_who_share_it() {
         let (meta, kept) = (meta("/v1/chat/completions"), CapturedBody::from(&*long()));
-        assert!(!kept.question.was_kept());
-        let first = kept.clone().asks(&meta, |request| {
+        assert!(!kept.parsed.was_kept());
+        let first = kept.clone().with_request(&meta, |request| {
             request.map(|request| ptr::from_ref(request).addr())
         });
-        assert!(kept.question.was_kept());
-        let again = kept.asks(&meta, |request| {
+        assert!(kept.parsed.was_kept());
+        let again = kept.with_request(&meta, |request| {
             request.map(|request| ptr::from_ref(request).addr())
         });
         assert_eq!(again, first);
@@ -314,7 +340,7 @@ mod tests {
         ] {
             let kept = CapturedBody::from(&*text);
             assert_eq!(model(&kept, &meta("/")).is_some(), says);
-            assert!(!kept.question.was_kept(), "{}", &text[..40]);
+            assert!(!kept.parsed.was_kept(), "{}", &text[..40]);
         }
     }
 
@@ -328,7 +354,7 @@ mod tests {
             ..meta("/")
         };
         assert_eq!(model(&kept, &meta).as_deref(), Some("gpt-4o"));
-        assert!(!kept.question.was_kept());
+        assert!(!kept.parsed.was_kept());
     }
 
     #[test]
@@ -346,7 +372,7 @@ mod tests {
             max_body: 50_000,
             ..meta("/")
         };
-        kept.asks(&meta, |request| {
+        kept.with_request(&meta, |request| {
             let request = request.unwrap();
             assert!(!request.incomplete);
             let said: Vec<_> = request

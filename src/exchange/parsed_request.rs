@@ -1,6 +1,6 @@
-//! What a body asks, read once for everybody who wants to know: grouping is first, and the exporter next, on another thread.
+//! A request is parsed once for all its readers: grouping is first, and the exporter next, on another thread.
 //!
-//! A short body is read anew each time; that is cheaper than to keep what was read.
+//! A short body is read anew each time; that is cheaper than to keep the parsed request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,15 +9,15 @@ use self_cell::self_cell;
 
 use crate::openai::{ChatRequest, NotAnObject};
 
-/// Shortest body, in bytes, of which it is kept what was read.
+/// Shortest body, in bytes, whose parsed request is kept.
 pub(super) const LONG: usize = 16 << 10;
 
-/// CapturedBody is what takes no more memory than this part of the body: not what was read of a million empty messages.
+/// A parsed request is kept where it takes at most this part of the body's memory: a million empty messages would take more than the body.
 const SHARE: usize = 2;
 
 self_cell!(
     /// A request, and the body that it borrows from.
-    struct Read {
+    struct ParsedRequest {
         owner: Bytes,
         #[covariant]
         dependent: ChatRequest,
@@ -26,9 +26,9 @@ self_cell!(
     impl { Debug }
 );
 
-/// What a body asks, as soon as it was read; none where it is not kept. Clones share it.
+/// The parsed request of a body, once it was parsed; none where it is not kept. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct ParsedRequestCache(Option<Arc<OnceLock<Option<Read>>>>);
+pub(super) struct ParsedRequestCache(Option<Arc<OnceLock<Option<ParsedRequest>>>>);
 
 impl ParsedRequestCache {
     /// Of a body that is read anew each time.
@@ -39,24 +39,24 @@ impl ParsedRequestCache {
         ParsedRequestCache((body.len() >= LONG).then(Arc::default))
     }
 
-    /// Whether what is read is kept.
+    /// Whether the parsed request is kept.
     pub(super) fn is_kept(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Calls `see` with what `body` asks; with none where it is not the beginning of a JSON object.
-    pub(super) fn answer<T>(
+    /// Calls `see` with the parsed request; with none where it is not the beginning of a JSON object.
+    pub(super) fn with_request<T>(
         &self,
         body: &Bytes,
         see: impl FnOnce(Option<&ChatRequest<'_>>) -> T,
     ) -> T {
-        let Some(question) = &self.0 else {
+        let Some(parsed) = &self.0 else {
             return see(ChatRequest::parse(body).ok().as_ref());
         };
         let mut not_kept = None;
-        let kept = question.get_or_init(|| {
+        let kept = parsed.get_or_init(|| {
             let read = read(body)?;
-            if read.borrow_dependent().weight() <= body.len() / SHARE {
+            if read.borrow_dependent().size_estimate() <= body.len() / SHARE {
                 return Some(read);
             }
             not_kept = Some(read);
@@ -68,7 +68,7 @@ impl ParsedRequestCache {
         }
     }
 
-    /// Whether what was read was kept.
+    /// Whether a parsed request was kept.
     #[cfg(test)]
     pub(super) fn was_kept(&self) -> bool {
         let read = self.0.as_ref().and_then(|read| read.get());
@@ -76,13 +76,13 @@ impl ParsedRequestCache {
     }
 
     /// Most bytes that it may come to take.
-    pub(super) fn weight(&self, body: &Bytes) -> usize {
+    pub(super) fn size_estimate(&self, body: &Bytes) -> usize {
         self.0.as_ref().map_or(0, |_| body.len() / SHARE)
     }
 }
 
-fn read(body: &Bytes) -> Option<Read> {
-    Read::try_new(body.clone(), |body| {
+fn read(body: &Bytes) -> Option<ParsedRequest> {
+    ParsedRequest::try_new(body.clone(), |body| {
         let mut request = ChatRequest::parse(body)?;
         request.messages.shrink_to_fit();
         Ok::<_, NotAnObject>(request)

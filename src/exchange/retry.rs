@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::{Exchange, Outcome};
 
 impl Exchange {
-    /// Whether an SDK repeats a request that ended like this: what OpenAI's SDKs do, unless the upstream says otherwise.
+    /// Whether an SDK repeats a request that ended like this: as OpenAI's SDKs do, unless the upstream's `x-should-retry` says otherwise.
     pub fn is_repeatable(&self) -> bool {
         if !self.meta.chat {
             return false;

@@ -1,4 +1,4 @@
-//! What tests of exchanges begin with.
+//! The meta that tests of exchanges begin with.
 
 use http::Method;
 

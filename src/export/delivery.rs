@@ -1,7 +1,7 @@
 //! One batch from its first try until each of its spans is settled.
 //!
 //! The same spans in the same encoding are the same bytes, so every try is the same post. While the exporter drains, no wait goes
-//! beyond the deadline: what would have to wait longer goes back into the store.
+//! beyond the deadline: spans that would have to wait longer go back into the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::respan::Verdict;
-use super::{ApiKey, ExportSettings, Work};
+use super::{ApiKey, ExportSettings, ExporterState};
+use crate::background;
 use crate::metrics::PostOutcome;
 use crate::store::{Batch, Loaded, Settled};
 
@@ -27,15 +28,15 @@ const LONG_PATIENCE: u32 = 2 * PATIENCE;
 /// How long a disk that takes its time may hold a batch up.
 const DISK_TIME: Duration = Duration::from_secs(1);
 
-/// What ends a wait early.
-pub(super) struct Signals {
+/// The events that end a wait early.
+pub(super) struct ExporterSignals {
     settings: watch::Receiver<Arc<ExportSettings>>,
     drain: watch::Receiver<Option<Instant>>,
     gate: watch::Receiver<()>,
 }
 
 /// Spans that are tried together: at first the whole batch, later perhaps a piece of it.
-struct Part {
+struct BatchPart {
     batch: Loaded,
     /// Tries that failed and were worth another.
     failures: u32,
@@ -44,7 +45,7 @@ struct Part {
 }
 
 /// How the tries of one part ended.
-enum Ending {
+enum DeliveryOutcome {
     Settled(Settled),
     /// Never as a whole: each half is tried, and a single span is refused for this reason.
     Halve(String),
@@ -56,12 +57,12 @@ enum Ending {
     GivenUp,
 }
 
-impl Signals {
-    pub(super) fn of(work: &Work) -> Self {
+impl ExporterSignals {
+    pub(super) fn of(state: &ExporterState) -> Self {
         Self {
-            settings: work.settings.clone(),
-            drain: work.drain.subscribe(),
-            gate: work.gate.changes(),
+            settings: state.settings.clone(),
+            drain: state.drain.subscribe(),
+            gate: state.gate.changes(),
         }
     }
 
@@ -90,14 +91,14 @@ async fn change<T>(receiver: &mut watch::Receiver<T>) {
     }
 }
 
-impl Work {
+impl ExporterState {
     pub(super) fn gave_up(&self) -> bool {
         self.gave_up.load(Ordering::Acquire)
     }
 
     /// Ends when every span of the batch is settled, or (only while draining) back in the store.
     pub(super) async fn deliver(&self, batch: Batch) {
-        // A crash before that makes the spans anew of what is written by then, under the same ids.
+        // After a crash before that, the same exchanges may become other spans, under the same ids.
         drop(tokio::time::timeout(DISK_TIME, batch.written()).await);
         let Some(batch) = batch.load().await else {
             return;
@@ -105,8 +106,8 @@ impl Work {
         let mut parts = VecDeque::from([self.part(batch)]);
         while let Some(mut part) = parts.pop_front() {
             match self.try_until_answered(&mut part).await {
-                Ending::Settled(settled) => part.batch.settle(&settled),
-                Ending::Halve(reason) => match part.batch.halve() {
+                DeliveryOutcome::Settled(settled) => part.batch.settle(&settled),
+                DeliveryOutcome::Halve(reason) => match part.batch.halve() {
                     Ok((older, newer)) => {
                         parts.push_front(self.part(newer));
                         parts.push_front(self.part(older));
@@ -119,9 +120,9 @@ impl Work {
                         });
                     }
                 },
-                Ending::OthersFirst => parts.push_back(part),
-                Ending::SetAside => part.batch.set_aside(),
-                Ending::GivenUp => {
+                DeliveryOutcome::OthersFirst => parts.push_back(part),
+                DeliveryOutcome::SetAside => part.batch.set_aside(),
+                DeliveryOutcome::GivenUp => {
                     self.gave_up.store(true, Ordering::Release);
                     self.gate.wake();
                     return;
@@ -134,16 +135,16 @@ impl Work {
         *self.accepted.borrow()
     }
 
-    fn part(&self, batch: Loaded) -> Part {
-        Part {
+    fn part(&self, batch: Loaded) -> BatchPart {
+        BatchPart {
             batch,
             failures: 0,
             accepted_before: self.accepted_count(),
         }
     }
 
-    async fn try_until_answered(&self, part: &mut Part) -> Ending {
-        let mut signals = Signals::of(self);
+    async fn try_until_answered(&self, part: &mut BatchPart) -> DeliveryOutcome {
+        let mut signals = ExporterSignals::of(self);
         loop {
             let (settings, verdict) = match self.post(&part.batch, &mut signals).await {
                 Ok(answered) => answered,
@@ -156,18 +157,18 @@ impl Work {
                 }
                 Verdict::TooLarge => {
                     self.gate.open();
-                    return Ending::Halve("a span is larger than Respan takes".to_owned());
+                    return DeliveryOutcome::Halve("a span is larger than Respan takes".to_owned());
                 }
                 Verdict::Rejected { reason } => {
                     self.gate.open();
-                    return Ending::Halve(reason);
+                    return DeliveryOutcome::Halve(reason);
                 }
                 Verdict::Unauthorised { reason } => {
                     self.gate.refuse_key(&settings, Instant::now());
                     self.health
                         .key_refused(&reason, self.store.counts().pending);
                     if signals.deadline().is_some() {
-                        return Ending::GivenUp;
+                        return DeliveryOutcome::GivenUp;
                     }
                     continue;
                 }
@@ -186,34 +187,34 @@ impl Work {
                 && !self.store.is_on_disk()
             {
                 let left = deadline.saturating_duration_since(Instant::now());
-                wait = before_the_end(wait, left, self.pace.backoff_base);
+                wait = before_the_end(wait, left, self.timings.backoff_base);
             }
             // The server's delay is a lower bound: a server may ask for no delay at all, again and again.
             if !pause(wait.max(asked.unwrap_or_default()), &mut signals).await {
-                return Ending::GivenUp;
+                return DeliveryOutcome::GivenUp;
             }
             if part.failures.is_multiple_of(PATIENCE) {
                 let others_pass = self.accepted_count() > part.accepted_before;
                 let all_wait =
                     part.failures >= LONG_PATIENCE && self.batches.available_permits() == 0;
                 return match (part.batch.count(), signals.deadline()) {
-                    (2.., _) if others_pass => Ending::Halve(reason),
-                    // While draining, what is set aside would be taken again at once.
-                    (1, None) if others_pass || all_wait => Ending::SetAside,
-                    _ => Ending::OthersFirst,
+                    (2.., _) if others_pass => DeliveryOutcome::Halve(reason),
+                    // While draining, a span that is set aside would be taken again at once.
+                    (1, None) if others_pass || all_wait => DeliveryOutcome::SetAside,
+                    _ => DeliveryOutcome::OthersFirst,
                 };
             }
         }
     }
 
-    fn accepted(&self, rejected: u64, remark: Option<String>) -> Ending {
+    fn accepted(&self, rejected: u64, remark: Option<String>) -> DeliveryOutcome {
         self.accepted.send_modify(|accepted| *accepted += 1);
         self.gate.open();
         self.health.succeeded();
         if let Some(remark) = &remark {
             self.health.remark(rejected, remark);
         }
-        Ending::Settled(Settled {
+        DeliveryOutcome::Settled(Settled {
             rejected,
             reason: remark,
         })
@@ -223,12 +224,17 @@ impl Work {
     async fn post(
         &self,
         batch: &Loaded,
-        signals: &mut Signals,
-    ) -> Result<(Arc<ExportSettings>, Verdict), Ending> {
+        signals: &mut ExporterSignals,
+    ) -> Result<(Arc<ExportSettings>, Verdict), DeliveryOutcome> {
         // The semaphore is never closed, so this always waits for a turn.
         let turn = self.posts.acquire().await;
-        let (settings, key) = self.leave_to_post(signals).await.ok_or(Ending::GivenUp)?;
-        let body = settings.encoding.encode(batch.spans());
+        let (settings, key) = self
+            .leave_to_post(signals)
+            .await
+            .ok_or(DeliveryOutcome::GivenUp)?;
+        let (encoding, spans) = (settings.encoding, batch.shared_spans());
+        let encode = move || encoding.encode(spans.iter().map(Arc::as_ref));
+        let body = background::run(encode).await;
         let under_way = self.health.post_begins();
         let verdict = self.client.post(&settings, &key, body).await;
         drop((under_way, turn));
@@ -237,7 +243,10 @@ impl Work {
     }
 
     /// The settings to post with, when it is time; none when the exporter drains and there will be no such time.
-    async fn leave_to_post(&self, signals: &mut Signals) -> Option<(Arc<ExportSettings>, ApiKey)> {
+    async fn leave_to_post(
+        &self,
+        signals: &mut ExporterSignals,
+    ) -> Option<(Arc<ExportSettings>, ApiKey)> {
         loop {
             signals.gate.borrow_and_update();
             let (settings, deadline) = (signals.settings(), signals.deadline());
@@ -267,10 +276,10 @@ impl Work {
     /// Full jitter: anything between nothing and an upper end that doubles, so that many gateways do not come back together.
     fn backoff(&self, failures: u32) -> Duration {
         let doubled = self
-            .pace
+            .timings
             .backoff_base
             .saturating_mul(1 << failures.saturating_sub(1).min(16));
-        jitter(doubled.min(self.pace.backoff_cap))
+        jitter(doubled.min(self.timings.backoff_cap))
     }
 }
 
@@ -282,7 +291,7 @@ fn before_the_end(backoff: Duration, left: Duration, least: Duration) -> Duratio
 
 /// Waits, until new settings or the beginning of the drain end it early. Whether to try again: not when the wait would go beyond the
 /// deadline of the drain.
-async fn pause(wait: Duration, signals: &mut Signals) -> bool {
+async fn pause(wait: Duration, signals: &mut ExporterSignals) -> bool {
     if signals
         .deadline()
         .is_some_and(|deadline| Instant::now() + wait >= deadline)

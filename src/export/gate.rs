@@ -1,7 +1,7 @@
 //! When a post may go out at all.
 //!
-//! What an answer says about the server, rather than about the spans of one post, holds for every post: "come back in a minute" and
-//! "this key is no good". The rule: before the named time nothing is posted, and while the key is refused one post at a time goes out
+//! Some answers are about the server and not about the spans of one post: "come back in a minute" and "this key is no good". They hold for
+//! every post. The rule: before the named time nothing is posted, and while the key is refused one post at a time goes out
 //! to ask again, at once when the settings change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,25 +13,25 @@ use tokio::time::Instant;
 use super::ExportSettings;
 
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct PostGate {
     probe_every: Duration,
-    rule: Mutex<Rule>,
+    state: Mutex<GateState>,
     changes: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-struct Rule {
-    /// The settings that `not_before` was said to: others have not been told to wait.
+struct GateState {
+    /// The settings that `not_before` is an answer to: new ones need not wait.
     settings: Option<Arc<ExportSettings>>,
     not_before: Option<Instant>,
     key_refused: bool,
 }
 
-impl Gate {
+impl PostGate {
     pub(super) fn new(probe_every: Duration) -> Self {
         Self {
             probe_every,
-            rule: Mutex::default(),
+            state: Mutex::default(),
             changes: watch::Sender::new(()),
         }
     }
@@ -45,19 +45,19 @@ impl Gate {
         settings: &Arc<ExportSettings>,
         now: Instant,
     ) -> Result<(), Instant> {
-        let mut rule = self.lock();
-        if rule
+        let mut state = self.lock();
+        if state
             .settings
             .as_ref()
-            .is_some_and(|told| !Arc::ptr_eq(told, settings))
+            .is_some_and(|known| !Arc::ptr_eq(known, settings))
         {
-            rule.not_before = None;
+            state.not_before = None;
         }
-        rule.settings = Some(Arc::clone(settings));
-        match rule.not_before {
+        state.settings = Some(Arc::clone(settings));
+        match state.not_before {
             Some(time) if now < time => Err(time),
             _ => {
-                rule.not_before = rule.key_refused.then(|| now + self.probe_every);
+                state.not_before = state.key_refused.then(|| now + self.probe_every);
                 Ok(())
             }
         }
@@ -65,19 +65,19 @@ impl Gate {
 
     /// The server took a post, or at least its key.
     pub(super) fn open(&self) {
-        let mut rule = self.lock();
-        if rule.key_refused {
-            rule.key_refused = false;
-            rule.not_before = None;
+        let mut state = self.lock();
+        if state.key_refused {
+            state.key_refused = false;
+            state.not_before = None;
             self.changes.send_replace(());
         }
     }
 
     /// The key of `settings` was refused.
     pub(super) fn refuse_key(&self, settings: &Arc<ExportSettings>, now: Instant) {
-        let mut rule = self.lock();
-        rule.key_refused = true;
-        rule.close_until(now + self.probe_every, settings);
+        let mut state = self.lock();
+        state.key_refused = true;
+        state.close_until(now + self.probe_every, settings);
         self.changes.send_replace(());
     }
 
@@ -92,7 +92,7 @@ impl Gate {
         self.changes.send_replace(());
     }
 
-    /// Tells whoever waits to look again.
+    /// Wakes the posts that wait, to look again.
     pub(super) fn wake(&self) {
         self.changes.send_replace(());
     }
@@ -101,18 +101,18 @@ impl Gate {
         self.changes.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rule> {
-        self.rule.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Rule {
+impl GateState {
     /// An answer to a post with settings that were replaced meanwhile says nothing about the new ones.
     fn close_until(&mut self, time: Instant, settings: &Arc<ExportSettings>) {
         if self
             .settings
             .as_ref()
-            .is_none_or(|told| Arc::ptr_eq(told, settings))
+            .is_none_or(|known| Arc::ptr_eq(known, settings))
         {
             self.not_before = self.not_before.max(Some(time));
         }
@@ -122,7 +122,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::Encoding;
+    use crate::export::OtlpEncoding;
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -131,14 +131,14 @@ mod tests {
         Arc::new(ExportSettings {
             url,
             api_key: None,
-            encoding: Encoding::Json,
+            encoding: OtlpEncoding::Json,
             flush_interval: MINUTE,
         })
     }
 
     #[test]
     fn before_the_time_that_the_server_named_nothing_goes_out() {
-        let (gate, settings, now) = (Gate::new(MINUTE), settings(), Instant::now());
+        let (gate, settings, now) = (PostGate::new(MINUTE), settings(), Instant::now());
         assert_eq!(gate.enter(&settings, now), Ok(()));
         gate.leave_alone_until(now + MINUTE, &settings);
         gate.leave_alone_until(now + MINUTE / 2, &settings);
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn while_the_key_is_refused_one_post_a_minute_asks_again() {
-        let (gate, settings, now) = (Gate::new(MINUTE), settings(), Instant::now());
+        let (gate, settings, now) = (PostGate::new(MINUTE), settings(), Instant::now());
         gate.refuse_key(&settings, now);
         assert_eq!(gate.enter(&settings, now), Err(now + MINUTE));
         assert_eq!(gate.enter(&settings, now + MINUTE), Ok(()));
@@ -161,7 +161,12 @@ mod tests {
 
     #[test]
     fn new_settings_let_one_post_ask_at_once() {
-        let (gate, old, new, now) = (Gate::new(MINUTE), settings(), settings(), Instant::now());
+        let (gate, old, new, now) = (
+            PostGate::new(MINUTE),
+            settings(),
+            settings(),
+            Instant::now(),
+        );
         gate.refuse_key(&old, now);
         assert!(gate.enter(&old, now).is_err());
         assert_eq!(gate.enter(&new, now), Ok(()));

@@ -1,4 +1,4 @@
-//! How the export is doing, for whoever asks and for the log.
+//! How the export is doing, for the admin port and for the log.
 //!
 //! The log gets one line when the state changes and at most one a minute while it stays bad; never a body, never a key.
 
@@ -11,7 +11,7 @@ const LINE_EVERY: Duration = Duration::from_mins(1);
 
 /// How the export is doing, at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct ExportState {
+pub(crate) struct ExportState {
     /// There is a key: without one nothing leaves.
     pub configured: bool,
     /// When a post was last accepted.
@@ -25,10 +25,10 @@ pub struct ExportState {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<Record>);
+pub(super) struct ExportHealth(Mutex<HealthRecord>);
 
 #[derive(Debug, Default)]
-struct Record {
+struct HealthRecord {
     state: ExportState,
     failing: bool,
     last_failure_line: Option<Instant>,
@@ -36,22 +36,22 @@ struct Record {
 }
 
 /// Counts a post as under way while it lives.
-pub(super) struct UnderWay<'a>(&'a Health);
+pub(super) struct PostGuard<'a>(&'a ExportHealth);
 
-impl Drop for UnderWay<'_> {
+impl Drop for PostGuard<'_> {
     fn drop(&mut self) {
         self.0.lock().state.posts -= 1;
     }
 }
 
-impl Health {
+impl ExportHealth {
     pub(super) fn state(&self) -> ExportState {
         self.lock().state.clone()
     }
 
-    pub(super) fn post_begins(&self) -> UnderWay<'_> {
+    pub(super) fn post_begins(&self) -> PostGuard<'_> {
         self.lock().state.posts += 1;
-        UnderWay(self)
+        PostGuard(self)
     }
 
     /// A post was accepted.
@@ -79,7 +79,7 @@ impl Health {
         }
     }
 
-    /// The key was refused, or whoever it belongs to: `reason` says what is to be put right.
+    /// The key or its account was refused; `reason` says how to put that right.
     pub(super) fn key_refused(&self, reason: &str, waiting: u64) {
         self.lock().state.key_refused = true;
         self.failed(reason, waiting);
@@ -100,7 +100,7 @@ impl Health {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Record> {
+    fn lock(&self) -> MutexGuard<'_, HealthRecord> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! One try: a post goes out, and what comes back is read within bounds.
+//! One try: a post goes out, and its answer is read within bounds.
 //!
 //! No redirect is followed (it could carry the key elsewhere) and no proxy is taken from the environment.
 
@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use super::respan::{Verdict, judge};
-use super::{ApiKey, ExportSettings, Pace};
+use super::{ApiKey, ExportSettings, RetryTimings};
 use crate::redact::KnownSecrets;
 use crate::upstream;
 
@@ -27,19 +27,19 @@ const ANSWER_LIMIT: usize = 4 << 20;
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct PostClient {
     http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     try_timeout: Duration,
 }
 
-impl Client {
-    pub(super) fn new(pace: &Pace) -> Self {
+impl PostClient {
+    pub(super) fn new(timings: &RetryTimings) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(pace.connect_timeout));
+        tcp.set_connect_timeout(Some(timings.connect_timeout));
         let tls = ClientConfig::builder()
-            .with_root_certificates(upstream::usual_roots())
+            .with_root_certificates(upstream::default_roots())
             .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -53,11 +53,11 @@ impl Client {
             .build(connector);
         Self {
             http,
-            try_timeout: pace.try_timeout,
+            try_timeout: timings.try_timeout,
         }
     }
 
-    /// Posts `body` and waits for the answer. What fails on the way is worth another try.
+    /// Posts `body` and waits for the answer. A failure on the way is worth another try.
     pub(super) async fn post(
         &self,
         settings: &ExportSettings,
@@ -111,8 +111,8 @@ fn request(settings: &ExportSettings, key: &ApiKey, body: Bytes) -> Request<Full
     request
 }
 
-/// What came of a body until it ended, broke, became too long or too late. The status has already decided about the post, so none of
-/// these is an error.
+/// The bytes of a body until it ended, broke, became too long or too late. The status has already decided about the post, so none of these is
+/// an error.
 async fn beginning_of(mut body: Incoming, deadline: Instant) -> Bytes {
     let mut read = BytesMut::new();
     while read.len() < ANSWER_LIMIT {

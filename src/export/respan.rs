@@ -16,20 +16,20 @@ use serde_json::Value;
 mod tests;
 
 /// The longest that an answer can make us wait; a typing error in a header shall not stop the export for a year.
-pub const LONGEST_WAIT: Duration = Duration::from_mins(15);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
-/// How much of what a server says is kept for the log, in bytes.
+/// Bytes of a server's words that are kept for the log.
 const REASON_LIMIT: usize = 300;
 
 /// What an answer means for the spans of the post.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// All of them are accepted. A warning says what the server remarked, or that its answer could not be read.
+pub(crate) enum Verdict {
+    /// All of them are accepted. A warning holds the server's remark, or says that its answer could not be read.
     Accepted {
-        /// What is odd about it, if anything.
+        /// Something odd about it.
         warning: Option<String>,
     },
-    /// Some were refused; which ones is not told. OTLP forbids to send any of them again.
+    /// Some were refused, and the answer does not say which. OTLP forbids to send any of them again.
     Partial {
         /// How many.
         rejected: u64,
@@ -63,7 +63,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What the server said, as far as it is kept.
+    /// The server's words, as far as they are kept.
     pub(super) fn words(&mut self) -> Option<&mut String> {
         match self {
             Verdict::Accepted { warning } => warning.as_mut(),
@@ -77,8 +77,13 @@ impl Verdict {
     }
 }
 
-/// Reads an answer. `body` may be only the beginning of what was sent; `now` is for a `Retry-After` that names a date.
-pub fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Verdict {
+/// Reads an answer. `body` may be only its beginning; `now` is for a `Retry-After` that names a date.
+pub(crate) fn judge(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: SystemTime,
+) -> Verdict {
     match status.as_u16() {
         200..=299 => accepted(body),
         401 | 403 => Verdict::Unauthorised {
@@ -127,7 +132,7 @@ fn accepted(body: &[u8]) -> Verdict {
     }
 }
 
-/// How many spans were refused and what was said; none when the body is neither of OTLP's two encodings.
+/// How many spans were refused, and the server's words; none when the body is neither of OTLP's two encodings.
 ///
 /// The body decides which of the two it is, not its `content-type`, which proxies and test servers get wrong.
 fn partial_success(body: &[u8]) -> Option<(u64, String)> {
@@ -170,7 +175,7 @@ fn whole_number(value: &Value) -> u64 {
 }
 
 /// `Retry-After` (RFC 9110, section 10.2.3: seconds or a date), else the body's `retry_after` in seconds, which is where Respan has it.
-/// What cannot be read or lies in the past asks for nothing.
+/// A value that is unreadable or in the past asks for nothing.
 fn wait_asked_for(headers: &HeaderMap, body: &[u8], now: SystemTime) -> Option<Duration> {
     let header = headers
         .get(header::RETRY_AFTER)
@@ -202,7 +207,7 @@ fn seconds(seconds: f64) -> Option<Duration> {
     (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT))
 }
 
-/// The status and what Respan says about it (`detail`), or OTLP's `Status.message`; never the whole body.
+/// The status and Respan's words about it (`detail`), or OTLP's `Status.message`; never the whole body.
 fn reason(status: StatusCode, body: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = ["detail", "message", "error"]

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::runs::FinishedSpan;
 use crate::span::{Span, SpanId, Status, TraceId};
-use crate::store::{Counts, DropReason};
+use crate::store::{DropReason, SpanCounts};
 
 mod answers;
 mod ending;
@@ -66,13 +66,13 @@ struct Scene {
 }
 
 /// Waits short enough for tests, where they are waited for, and long enough never to end, where they are not.
-fn pace() -> Pace {
-    Pace {
+fn pace() -> RetryTimings {
+    RetryTimings {
         backoff_base: Duration::from_millis(1),
         backoff_cap: Duration::from_millis(2),
         probe_every: Duration::from_hours(1),
         try_timeout: Duration::from_hours(1),
-        ..Pace::default()
+        ..RetryTimings::default()
     }
 }
 
@@ -134,7 +134,7 @@ fn settings(
     Arc::new(ExportSettings {
         url: format!("http://{address}/api/v2/traces").parse().unwrap(),
         api_key: key.map(|key| ApiKey::new(key).unwrap()),
-        encoding: Encoding::Json,
+        encoding: OtlpEncoding::Json,
         flush_interval,
     })
 }
@@ -144,7 +144,7 @@ impl Scene {
         Self::with(Some("key"), Duration::ZERO, pace()).await
     }
 
-    async fn with(key: Option<&str>, flush_interval: Duration, pace: Pace) -> Self {
+    async fn with(key: Option<&str>, flush_interval: Duration, pace: RetryTimings) -> Self {
         let store = Arc::new(Store::volatile(usize::MAX));
         Self::of(store, key, flush_interval, pace).await
     }
@@ -153,7 +153,7 @@ impl Scene {
         store: Arc<Store>,
         key: Option<&str>,
         flush_interval: Duration,
-        pace: Pace,
+        pace: RetryTimings,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -199,7 +199,7 @@ impl Scene {
     }
 
     /// Waits until no span is pending, answering further posts with 200.
-    async fn settled(&mut self) -> Counts {
+    async fn settled(&mut self) -> SpanCounts {
         while self.store.counts().pending > 0 {
             tokio::select! {
                 post = self.posts.recv() => post.unwrap().answer(200),

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// The times that a deadline gives way to.
 #[derive(Clone, Copy, Debug)]
 struct Reserve {
-    /// The least time for each part that writes or sends what would be lost otherwise.
+    /// The least time for each part that writes or sends spans which would be lost otherwise.
     least: Duration,
     /// The same, after a second signal.
     least_in_hurry: Duration,
@@ -117,7 +117,7 @@ impl<H: Future<Output = ()> + Unpin> ShutdownTimer<H> {
     }
 }
 
-/// Ends with `part`, and says what is waited for and how long where that takes time.
+/// Ends with `part`. Where that takes time, the log says its name and how long it is waited for.
 async fn announced<T>(name: impl Display, end: Instant, part: impl Future<Output = T>) -> T {
     let mut part = pin!(part);
     if let Ok(ended) = timeout(UNNOTICED, part.as_mut()).await {

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::runs::{Runs, Sketches};
-use crate::traces::Live;
+use crate::runs::{OpenSpanCursor, Runs};
+use crate::traces::LiveRegistry;
 
 /// Shortest time between two looks at the runs.
 const PACE: Duration = Duration::from_millis(250);
 
-/// What watchers have seen of open runs.
+/// The state of open runs that watchers have.
 pub(super) struct LiveSnapshots {
-    live: Arc<Live>,
+    live: Arc<LiveRegistry>,
     /// None while nobody watches.
-    shown: Option<Sketches>,
+    shown: Option<OpenSpanCursor>,
     next: Instant,
 }
 
 impl LiveSnapshots {
-    pub(super) fn new(live: Arc<Live>) -> Self {
+    pub(super) fn new(live: Arc<LiveRegistry>) -> Self {
         LiveSnapshots {
             live,
             shown: None,
@@ -26,7 +26,7 @@ impl LiveSnapshots {
         }
     }
 
-    /// Publishes what has changed since the last time. Returns when to come again, if that was too short ago.
+    /// Publishes the changes since the last time. Returns when to call again, where that was less than [`PACE`] ago.
     pub(super) fn refresh(&mut self, runs: &Runs) -> Option<Instant> {
         if !self.live.is_watched() {
             if self.shown.take().is_some() {
@@ -40,7 +40,7 @@ impl LiveSnapshots {
         }
         self.next = now + PACE;
         let anew = self.shown.is_none();
-        let changes = runs.sketch(self.shown.get_or_insert_default());
+        let changes = runs.open_spans(self.shown.get_or_insert_default());
         if anew || !changes.is_empty() {
             self.live.publish(changes);
         }

@@ -1,4 +1,4 @@
-//! OTLP/JSON, written as it is told.
+//! OTLP/JSON, written as a span emits it.
 //!
 //! The spelling is that of the OTLP specification's "JSON Protobuf Encoding" and of Respan's SDKs: ids in lower-case hex, 64-bit
 //! numbers as decimal strings, enums as numbers, a field that has no value left out. A double that JSON has no number for is written
@@ -9,40 +9,44 @@ use std::io::Write as _;
 use serde_json::Number;
 
 use super::{KIND_INTERNAL, SERVICE, VERSION, status_code};
-use crate::span::json::{Depth, Json, escape};
+use crate::span::json::{JsonDepth, JsonWriter, escape};
 use crate::span::{
-    self, Attributes as _, Event, Head, Name, Sink, Tell, ValueRef, decimal, tell_all,
+    self, AttributeEncoder as _, AttributeName, SpanEncode, SpanEncoder, SpanEvent, SpanHead,
+    ValueRef, decimal, emit_attributes,
 };
 
 /// Adds one post.
-pub(super) fn encode<'a, T: Tell + 'a>(spans: impl Iterator<Item = &'a T>, body: &mut Vec<u8>) {
+pub(super) fn encode<'a, T: SpanEncode + 'a>(
+    spans: impl Iterator<Item = &'a T>,
+    body: &mut Vec<u8>,
+) {
     add(body, r#"{"resourceSpans":[{"resource":{"#);
-    let mut about = Attributes::of(body, r#""attributes":["#);
+    let mut about = JsonAttributes::of(body, r#""attributes":["#);
     about.put("service.name".into(), ValueRef::Text(SERVICE));
     about.put("service.version".into(), ValueRef::Text(VERSION));
     about.end();
     add(body, r#"},"scopeSpans":[{"scope":{"name":""#);
-    escape(body, SERVICE, Depth::String);
+    escape(body, SERVICE, JsonDepth::String);
     add(body, r#"","version":""#);
-    escape(body, VERSION, Depth::String);
+    escape(body, VERSION, JsonDepth::String);
     add(body, r#""},"spans":["#);
     for (place, span) in spans.enumerate() {
         if place > 0 {
             body.push(b',');
         }
-        span.tell(OneSpan(body));
+        span.emit(JsonSpan(body));
     }
     add(body, "]}]}]}");
 }
 
 /// The place of one span.
-pub(super) struct OneSpan<'b>(pub(super) &'b mut Vec<u8>);
+pub(super) struct JsonSpan<'b>(pub(super) &'b mut Vec<u8>);
 
-impl Sink for OneSpan<'_> {
-    type Attributes<'a> = Attributes<'a>;
-    type Told = ();
+impl SpanEncoder for JsonSpan<'_> {
+    type Attributes<'a> = JsonAttributes<'a>;
+    type Output = ();
 
-    fn span(self, head: &Head<'_>, tell: impl FnOnce(&mut Attributes<'_>)) {
+    fn span(self, head: &SpanHead<'_>, tell: impl FnOnce(&mut JsonAttributes<'_>)) {
         let body = self.0;
         add(body, r#"{"traceId":""#);
         body.extend_from_slice(&head.trace_id.digits());
@@ -53,7 +57,7 @@ impl Sink for OneSpan<'_> {
             body.extend_from_slice(&parent.digits());
         }
         add(body, r#"","name":""#);
-        escape(body, head.name, Depth::String);
+        escape(body, head.name, JsonDepth::String);
         add(body, r#"","kind":"#);
         decimal(body, KIND_INTERNAL);
         add(body, r#","startTimeUnixNano":""#);
@@ -61,7 +65,7 @@ impl Sink for OneSpan<'_> {
         add(body, r#"","endTimeUnixNano":""#);
         decimal(body, head.end_ns);
         body.push(b'"');
-        let mut attributes = Attributes::of(body, r#","attributes":["#);
+        let mut attributes = JsonAttributes::of(body, r#","attributes":["#);
         tell(&mut attributes);
         attributes.end();
         events(body, head.events);
@@ -69,24 +73,24 @@ impl Sink for OneSpan<'_> {
         decimal(body, status_code(head));
         if let Some(message) = head.error {
             add(body, r#","message":""#);
-            escape(body, message, Depth::String);
+            escape(body, message, JsonDepth::String);
             body.push(b'"');
         }
         add(body, "}}");
     }
 }
 
-fn events(body: &mut Vec<u8>, events: &[Event]) {
+fn events(body: &mut Vec<u8>, events: &[SpanEvent]) {
     let mut before = r#","events":[{"timeUnixNano":""#;
     for event in events {
         add(body, before);
         before = r#",{"timeUnixNano":""#;
         decimal(body, event.time_ns);
         add(body, r#"","name":""#);
-        escape(body, &event.name, Depth::String);
+        escape(body, &event.name, JsonDepth::String);
         body.push(b'"');
-        let mut attributes = Attributes::of(body, r#","attributes":["#);
-        tell_all(&event.attributes, &mut attributes);
+        let mut attributes = JsonAttributes::of(body, r#","attributes":["#);
+        emit_attributes(&event.attributes, &mut attributes);
         attributes.end();
         body.push(b'}');
     }
@@ -96,46 +100,46 @@ fn events(body: &mut Vec<u8>, events: &[Event]) {
 }
 
 /// A list of attributes under way: nothing at all until there is one.
-pub(super) struct Attributes<'b> {
+pub(super) struct JsonAttributes<'b> {
     body: &'b mut Vec<u8>,
-    /// What comes before the list.
-    meta: Option<&'static str>,
+    /// The text before the list; none once it is written.
+    prefix: Option<&'static str>,
 }
 
-impl<'b> Attributes<'b> {
-    fn of(body: &'b mut Vec<u8>, meta: &'static str) -> Self {
+impl<'b> JsonAttributes<'b> {
+    fn of(body: &'b mut Vec<u8>, prefix: &'static str) -> Self {
         Self {
             body,
-            meta: Some(meta),
+            prefix: Some(prefix),
         }
     }
 
     fn end(self) {
-        if self.meta.is_none() {
+        if self.prefix.is_none() {
             self.body.push(b']');
         }
     }
 
-    fn name(&mut self, name: Name<'_>) {
-        match self.meta.take() {
-            Some(meta) => add(self.body, meta),
+    fn name(&mut self, name: AttributeName<'_>) {
+        match self.prefix.take() {
+            Some(prefix) => add(self.body, prefix),
             None => self.body.push(b','),
         }
         add(self.body, r#"{"key":""#);
-        name.write(self.body, Depth::String);
+        name.write(self.body, JsonDepth::String);
         add(self.body, r#"","value":{"#);
     }
 }
 
-impl span::Attributes for Attributes<'_> {
-    fn put(&mut self, name: Name<'_>, value: ValueRef<'_>) {
+impl span::AttributeEncoder for JsonAttributes<'_> {
+    fn put(&mut self, name: AttributeName<'_>, value: ValueRef<'_>) {
         self.name(name);
         let body = &mut *self.body;
         match value {
             ValueRef::Text(text) => string(body, text),
-            ValueRef::Quoted(text) => {
+            ValueRef::JsonString(text) => {
                 add(body, r#""stringValue":"#);
-                Json::new(body, false).quoted(text);
+                JsonWriter::new(body, false).quoted(text);
             }
             ValueRef::Int(number) => {
                 add(body, r#""intValue":""#);
@@ -164,17 +168,17 @@ impl span::Attributes for Attributes<'_> {
         add(self.body, "}}");
     }
 
-    fn json(&mut self, name: Name<'_>, write: impl FnOnce(&mut Json<'_>)) {
+    fn json(&mut self, name: AttributeName<'_>, write: impl FnOnce(&mut JsonWriter<'_>)) {
         self.name(name);
         add(self.body, r#""stringValue":""#);
-        write(&mut Json::new(self.body, true));
+        write(&mut JsonWriter::new(self.body, true));
         add(self.body, r#""}}"#);
     }
 }
 
 fn string(body: &mut Vec<u8>, text: &str) {
     add(body, r#""stringValue":""#);
-    escape(body, text, Depth::String);
+    escape(body, text, JsonDepth::String);
     body.push(b'"');
 }
 

@@ -1,13 +1,16 @@
-//! OTLP/protobuf, written as it is told.
+//! OTLP/protobuf, written as a span emits it.
 //!
 //! A message comes after its length, which is known when the message is. Where a message is long or made in pieces, room is left for the
 //! length and filled in afterwards, so that nothing is measured first: a varint may have more bytes than its number needs.
 
 use super::{KIND_INTERNAL, SERVICE, VERSION, status_code};
-use crate::span::json::{Depth, Json};
-use crate::span::{self, Attributes as _, Event, Head, Name, Sink, Tell, ValueRef, tell_all};
+use crate::span::json::{JsonDepth, JsonWriter};
+use crate::span::{
+    self, AttributeEncoder as _, AttributeName, SpanEncode, SpanEncoder, SpanEvent, SpanHead,
+    ValueRef, emit_attributes,
+};
 
-/// Bytes left for a length: any that fits into memory here, and what parsers take that know no more than 32 bits.
+/// Bytes left for a length: enough for 32 bits, which every parser takes.
 const ROOM: usize = 5;
 
 /// The wire type of a field, in the lowest bits of its tag.
@@ -57,10 +60,13 @@ mod tag {
 }
 
 /// Adds one post.
-pub(super) fn encode<'a, T: Tell + 'a>(spans: impl Iterator<Item = &'a T>, body: &mut Vec<u8>) {
+pub(super) fn encode<'a, T: SpanEncode + 'a>(
+    spans: impl Iterator<Item = &'a T>,
+    body: &mut Vec<u8>,
+) {
     message(body, tag::REQUEST_RESOURCE_SPANS, |body| {
         message(body, tag::RESOURCE_SPANS_RESOURCE, |body| {
-            let mut about = Attributes::of(body, tag::RESOURCE_ATTRIBUTES);
+            let mut about = ProtobufAttributes::of(body, tag::RESOURCE_ATTRIBUTES);
             about.put("service.name".into(), ValueRef::Text(SERVICE));
             about.put("service.version".into(), ValueRef::Text(VERSION));
         });
@@ -71,7 +77,7 @@ pub(super) fn encode<'a, T: Tell + 'a>(spans: impl Iterator<Item = &'a T>, body:
             });
             for span in spans {
                 message(body, tag::SCOPE_SPANS_SPANS, |body| {
-                    span.tell(OneSpan(body));
+                    span.emit(ProtobufSpan(body));
                 });
             }
         });
@@ -79,13 +85,13 @@ pub(super) fn encode<'a, T: Tell + 'a>(spans: impl Iterator<Item = &'a T>, body:
 }
 
 /// The place of one span.
-struct OneSpan<'b>(&'b mut Vec<u8>);
+struct ProtobufSpan<'b>(&'b mut Vec<u8>);
 
-impl Sink for OneSpan<'_> {
-    type Attributes<'a> = Attributes<'a>;
-    type Told = ();
+impl SpanEncoder for ProtobufSpan<'_> {
+    type Attributes<'a> = ProtobufAttributes<'a>;
+    type Output = ();
 
-    fn span(self, head: &Head<'_>, tell: impl FnOnce(&mut Attributes<'_>)) {
+    fn span(self, head: &SpanHead<'_>, tell: impl FnOnce(&mut ProtobufAttributes<'_>)) {
         let body = self.0;
         bytes(body, tag::SPAN_TRACE_ID, &head.trace_id.0);
         bytes(body, tag::SPAN_SPAN_ID, &head.span_id.0);
@@ -96,7 +102,7 @@ impl Sink for OneSpan<'_> {
         number(body, tag::SPAN_KIND, KIND_INTERNAL);
         fixed(body, tag::SPAN_START, head.start_ns);
         fixed(body, tag::SPAN_END, head.end_ns);
-        tell(&mut Attributes::of(body, tag::SPAN_ATTRIBUTES));
+        tell(&mut ProtobufAttributes::of(body, tag::SPAN_ATTRIBUTES));
         for event in head.events {
             message(body, tag::SPAN_EVENTS, |body| one_event(body, event));
         }
@@ -109,28 +115,28 @@ impl Sink for OneSpan<'_> {
     }
 }
 
-fn one_event(body: &mut Vec<u8>, event: &Event) {
+fn one_event(body: &mut Vec<u8>, event: &SpanEvent) {
     fixed(body, tag::EVENT_TIME, event.time_ns);
     bytes(body, tag::EVENT_NAME, event.name.as_bytes());
-    tell_all(
+    emit_attributes(
         &event.attributes,
-        &mut Attributes::of(body, tag::EVENT_ATTRIBUTES),
+        &mut ProtobufAttributes::of(body, tag::EVENT_ATTRIBUTES),
     );
 }
 
 /// Attributes, as a field that comes once for each.
-struct Attributes<'b> {
+struct ProtobufAttributes<'b> {
     body: &'b mut Vec<u8>,
     tag: u8,
 }
 
-impl<'b> Attributes<'b> {
+impl<'b> ProtobufAttributes<'b> {
     fn of(body: &'b mut Vec<u8>, tag: u8) -> Self {
         Self { body, tag }
     }
 
     /// An attribute whose value has so many bytes: that is to follow.
-    fn measured(&mut self, name: Name<'_>, value: usize) {
+    fn measured(&mut self, name: AttributeName<'_>, value: usize) {
         let key = name.length();
         number(
             self.body,
@@ -142,7 +148,7 @@ impl<'b> Attributes<'b> {
     }
 
     /// An attribute whose value `write` writes.
-    fn unmeasured(&mut self, name: Name<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+    fn unmeasured(&mut self, name: AttributeName<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         message(self.body, self.tag, |body| {
             put_key(body, name);
             message(body, tag::KEY_VALUE_VALUE, write);
@@ -150,14 +156,14 @@ impl<'b> Attributes<'b> {
     }
 }
 
-impl span::Attributes for Attributes<'_> {
-    fn put(&mut self, name: Name<'_>, value: ValueRef<'_>) {
+impl span::AttributeEncoder for ProtobufAttributes<'_> {
+    fn put(&mut self, name: AttributeName<'_>, value: ValueRef<'_>) {
         match value {
             ValueRef::Text(text) => {
                 self.measured(name, field_length(text.len()));
                 bytes(self.body, tag::VALUE_STRING, text.as_bytes());
             }
-            ValueRef::Quoted(text) => self.put(name, ValueRef::Text(&text.text())),
+            ValueRef::JsonString(text) => self.put(name, ValueRef::Text(&text.text())),
             ValueRef::Int(whole) => {
                 let whole = whole.cast_unsigned();
                 self.measured(name, 1 + varint_length(whole));
@@ -183,18 +189,18 @@ impl span::Attributes for Attributes<'_> {
         }
     }
 
-    fn json(&mut self, name: Name<'_>, write: impl FnOnce(&mut Json<'_>)) {
+    fn json(&mut self, name: AttributeName<'_>, write: impl FnOnce(&mut JsonWriter<'_>)) {
         self.unmeasured(name, |body| {
             message(body, tag::VALUE_STRING, |body| {
-                write(&mut Json::new(body, false));
+                write(&mut JsonWriter::new(body, false));
             });
         });
     }
 }
 
-fn put_key(body: &mut Vec<u8>, name: Name<'_>) {
+fn put_key(body: &mut Vec<u8>, name: AttributeName<'_>) {
     number(body, tag::KEY_VALUE_KEY, name.length() as u64);
-    name.write(body, Depth::Plain);
+    name.write(body, JsonDepth::Plain);
 }
 
 /// A field that is a message, or a text in pieces.
@@ -216,7 +222,7 @@ fn bytes(body: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     body.extend_from_slice(bytes);
 }
 
-/// A field that is a varint, or what begins one that has so many bytes.
+/// A field that is a varint, or the length that begins one of so many bytes.
 fn number(body: &mut Vec<u8>, tag: u8, mut number: u64) {
     body.push(tag);
     while number > 0x7f {

@@ -8,10 +8,10 @@ use serde_json::json;
 use super::*;
 use crate::exchange::{Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta, ResponseHead};
 use crate::identity::{Customer, Identity};
-use crate::openai::{CallKind, ChatReply, Choice, Failure, FunctionCall, ToolCall, Usage};
+use crate::openai::{CallKind, ChatReply, Choice, FunctionCall, ReplyError, ToolCall, Usage};
 use crate::runs::FinishedSpan;
-use crate::span::exchange::told_place;
-use crate::span::{Event, Span, SpanId, Status, TraceId, Value};
+use crate::span::exchange::explicit_placement;
+use crate::span::{Span, SpanEvent, SpanId, Status, TraceId, Value};
 
 fn small() -> Span {
     Span {
@@ -35,7 +35,7 @@ fn small() -> Span {
                 Value::Texts(vec!["\n".to_owned(), String::new()]),
             ),
         ],
-        events: vec![Event {
+        events: vec![SpanEvent {
             time_ns: 1_700_000_000_200_000_000,
             name: "attempt failed".into(),
             attributes: vec![("spangate.attempt".into(), Value::Int(0))],
@@ -44,7 +44,7 @@ fn small() -> Span {
 }
 
 fn as_json(spans: &[Span]) -> serde_json::Value {
-    serde_json::from_slice(&Encoding::Json.encode(spans.iter())).unwrap()
+    serde_json::from_slice(&OtlpEncoding::Json.encode(spans.iter())).unwrap()
 }
 
 fn span_in(request: &serde_json::Value) -> &serde_json::Value {
@@ -107,7 +107,7 @@ fn a_double_without_a_json_number_is_named_and_the_rest_survives() {
             json!({"doubleValue": name})
         );
         assert_eq!(span_in(&request)["attributes"][1]["key"], "e");
-        Encoding::Protobuf.encode([&span].into_iter());
+        OtlpEncoding::Protobuf.encode([&span].into_iter());
     }
 }
 
@@ -122,7 +122,7 @@ fn spans() -> impl Strategy<Value = Vec<Span>> {
     ];
     let attributes = prop::collection::vec((any::<String>().prop_map(Into::into), value), 0..6);
     let event = (any::<u64>(), any::<String>(), attributes.clone());
-    let event = event.prop_map(|(time_ns, name, attributes)| Event {
+    let event = event.prop_map(|(time_ns, name, attributes)| SpanEvent {
         time_ns,
         name: name.into(),
         attributes,
@@ -168,7 +168,7 @@ fn expected(span: &Span) -> serde_json::Value {
             json!({"arrayValue": {"values": texts.collect::<Vec<_>>()}})
         }
     };
-    let attributes = |held: &[(crate::span::Key, Value)]| {
+    let attributes = |held: &[(crate::span::AttributeKey, Value)]| {
         let all = held.iter();
         all.map(|(key, held)| json!({"key": key, "value": value(held)}))
             .collect::<Vec<_>>()
@@ -277,7 +277,7 @@ fn replies() -> impl Strategy<Value = ChatReply> {
         ..Choice::default()
     });
     let error = (maybe(text()), maybe(text()), maybe(text()));
-    let error = error.prop_map(|(message, kind, code)| Failure {
+    let error = error.prop_map(|(message, kind, code)| ReplyError {
         message,
         kind,
         code,
@@ -379,7 +379,7 @@ fn calls() -> impl Strategy<Value = FinishedSpan> {
             outcome,
             reply,
         };
-        let mut place = told_place(&exchange);
+        let mut place = explicit_placement(&exchange);
         if let Some(other) = others.into_iter().next() {
             (place.notes, place.events) = (other.attributes, other.events);
             place.parent_span_id = other.parent_span_id;
@@ -402,11 +402,11 @@ proptest! {
     #[test]
     fn a_call_is_written_like_the_span_that_is_collected_of_it(call in calls()) {
         let collected = call.span();
-        let written = Encoding::Json.encode([&call].into_iter());
-        prop_assert_eq!(&written, &Encoding::Json.encode([&collected].into_iter()));
+        let written = OtlpEncoding::Json.encode([&call].into_iter());
+        prop_assert_eq!(&written, &OtlpEncoding::Json.encode([&collected].into_iter()));
         let decoded = |body| ExportTraceServiceRequest::decode(body).unwrap();
-        let written = Encoding::Protobuf.encode([&call].into_iter());
-        prop_assert_eq!(decoded(written), decoded(Encoding::Protobuf.encode([&collected].into_iter())));
+        let written = OtlpEncoding::Protobuf.encode([&call].into_iter());
+        prop_assert_eq!(decoded(written), decoded(OtlpEncoding::Protobuf.encode([&collected].into_iter())));
     }
 
     #[test]
@@ -422,8 +422,8 @@ proptest! {
     /// `opentelemetry-proto` reads JSON that follows the specification, so it is the referee of what is written here without it.
     #[test]
     fn json_and_protobuf_decode_to_the_same_spans(spans in spans()) {
-        let from_json: ExportTraceServiceRequest = serde_json::from_slice(&Encoding::Json.encode(spans.iter())).unwrap();
-        let from_protobuf = ExportTraceServiceRequest::decode(Encoding::Protobuf.encode(spans.iter())).unwrap();
+        let from_json: ExportTraceServiceRequest = serde_json::from_slice(&OtlpEncoding::Json.encode(spans.iter())).unwrap();
+        let from_protobuf = ExportTraceServiceRequest::decode(OtlpEncoding::Protobuf.encode(spans.iter())).unwrap();
         prop_assert_eq!(&from_json, &from_protobuf);
         let decoded = &from_protobuf.resource_spans[0].scope_spans[0].spans;
         prop_assert_eq!(decoded.len(), spans.len());

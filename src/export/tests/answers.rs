@@ -78,7 +78,7 @@ async fn a_server_that_asks_to_be_left_alone_gets_every_span_later() {
 #[tokio::test]
 async fn a_told_delay_is_a_lower_bound_beside_the_backoff_and_never_instead_of_it() {
     let hour = Duration::from_hours(1);
-    let patient = Pace {
+    let patient = RetryTimings {
         backoff_base: hour,
         backoff_cap: hour,
         ..pace()
@@ -159,7 +159,7 @@ async fn a_refused_key_is_tried_again_by_itself() {
     let mut scene = Scene::with(
         Some("key"),
         Duration::ZERO,
-        Pace {
+        RetryTimings {
             probe_every: Duration::from_millis(1),
             ..pace()
         },
@@ -320,7 +320,7 @@ async fn a_post_without_an_answer_is_tried_again() {
     let mut scene = Scene::with(
         Some("key"),
         Duration::ZERO,
-        Pace {
+        RetryTimings {
             try_timeout: Duration::from_millis(50),
             ..pace()
         },

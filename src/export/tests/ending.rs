@@ -48,7 +48,7 @@ async fn at_the_end_a_batch_that_waits_for_its_next_try_gets_it() {
     let mut scene = Scene::with(
         Some("key"),
         Duration::ZERO,
-        Pace {
+        RetryTimings {
             backoff_base: hour,
             backoff_cap: hour,
             ..pace()
@@ -99,8 +99,8 @@ async fn on_a_disk(dir: &std::path::Path) -> (Scene, crate::store::Writing) {
         max_memory: 1 << 20,
         exports: true,
     };
-    let (store, writing) = Store::open(settings).unwrap();
-    let pace = Pace {
+    let (store, writing) = Store::open(&settings).unwrap();
+    let pace = RetryTimings {
         drain_patience: Duration::from_millis(1),
         ..pace()
     };
@@ -127,7 +127,7 @@ async fn without_an_accepted_post_the_end_leaves_to_the_disk_what_is_on_it() {
 
 #[tokio::test]
 async fn what_is_in_memory_alone_is_tried_until_the_deadline() {
-    let pace = Pace {
+    let pace = RetryTimings {
         drain_patience: Duration::from_millis(1),
         ..pace()
     };

@@ -1,4 +1,4 @@
-//! From the configuration's words to what each part is made with.
+//! The settings of each part, made of the configuration.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{MEMORY, StartError};
 use crate::admin;
-use crate::config::{self, Config, Content};
-use crate::export::{ApiKey, Encoding, ExportSettings};
+use crate::config::{self, Config, ContentMode};
+use crate::export::{ApiKey, ExportSettings, OtlpEncoding};
 use crate::identity;
-use crate::proxy::{Limits, Settings};
+use crate::proxy::{RequestLimits, Settings};
 use crate::runs;
-use crate::server::{Patience, Terms};
+use crate::server::{ConnectionLimits, ConnectionTimeouts};
 use crate::store;
 use crate::upstream::{self, Upstream};
 
-/// What the proxy goes by. The upstream's connections are kept from `before` where nothing about it changed.
-pub(super) fn settings(
+/// The proxy's. The upstream's connections are kept from `before` where nothing about it changed.
+pub(super) fn proxy(
     config: &Config,
-    before: Option<(&config::Upstream, &Settings)>,
+    before: Option<(&config::UpstreamSection, &Settings)>,
 ) -> Result<Settings, StartError> {
     let base = &config.upstream.base_url;
     let header = |text: &str, key| {
@@ -68,15 +68,15 @@ pub(super) fn settings(
             .cloned()
             .collect(),
         client_keys: config.server.client_keys.clone(),
-        limits: Limits {
+        limits: RequestLimits {
             max_head: config.limits.max_head,
             max_headers: config.limits.max_headers,
             max_target: config.limits.max_target,
             max_body: config.limits.max_body,
             max_in_flight: config.limits.max_in_flight,
         },
-        identity: identity::Defaults::from(&config.respan),
-        content: config.capture.content == Content::Full,
+        identity: identity::IdentityDefaults::from(&config.respan),
+        content: config.capture.content == ContentMode::Full,
         entity_content: config.respan.entity_content,
         media: config.capture.media,
         max_captured: config.capture.max_body,
@@ -96,7 +96,7 @@ pub(super) fn store(config: &Config) -> store::Settings {
 }
 
 /// How runs are found, and how much is kept of them.
-pub(super) fn runs(config: &config::Runs) -> runs::Settings {
+pub(super) fn runs(config: &config::RunsSection) -> runs::Settings {
     runs::Settings {
         infer: config.infer,
         idle: config.idle,
@@ -106,9 +106,9 @@ pub(super) fn runs(config: &config::Runs) -> runs::Settings {
     }
 }
 
-/// What TLS connections are accepted with, where they are.
+/// Of TLS on the data port, where it has any.
 pub(super) fn tls(
-    server: &config::Server,
+    server: &config::ServerSection,
 ) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
     let (Some(chain), Some(key)) = (&server.tls_cert, &server.tls_key) else {
         return Ok(None);
@@ -132,11 +132,11 @@ pub(super) fn tls(
     Ok(Some(Arc::new(settings)))
 }
 
-/// What connections may take.
-pub(super) fn terms(config: &Config) -> Terms {
+/// Limits of connections.
+pub(super) fn connection_limits(config: &Config) -> ConnectionLimits {
     let limits = &config.limits;
-    Terms {
-        patience: Patience {
+    ConnectionLimits {
+        timeouts: ConnectionTimeouts {
             first_byte: limits.first_byte_timeout,
             head: limits.header_timeout,
             keep_alive: limits.keep_alive,
@@ -147,7 +147,7 @@ pub(super) fn terms(config: &Config) -> Terms {
     }
 }
 
-/// What the gateway says of itself.
+/// The gateway's own facts, for the admin port.
 pub(super) fn about(config: &Config, data_address: SocketAddr) -> admin::About {
     let scheme = match config.server.tls_cert {
         Some(_) => "https",
@@ -160,7 +160,7 @@ pub(super) fn about(config: &Config, data_address: SocketAddr) -> admin::About {
 }
 
 /// Who may look.
-pub(super) fn admin(server: &config::Server) -> admin::Access {
+pub(super) fn admin(server: &config::ServerSection) -> admin::Access {
     admin::Access {
         token: server.admin_token.clone(),
         hosts: server.admin_hosts.clone(),
@@ -168,7 +168,7 @@ pub(super) fn admin(server: &config::Server) -> admin::Access {
 }
 
 /// Where spans go.
-pub(crate) fn export(respan: &config::Respan) -> Result<ExportSettings, StartError> {
+pub(crate) fn export(respan: &config::RespanSection) -> Result<ExportSettings, StartError> {
     let unusable =
         |key: &str, why: &dyn std::fmt::Display| StartError::Unusable(format!("{key}: {why}"));
     Ok(ExportSettings {
@@ -184,8 +184,8 @@ pub(crate) fn export(respan: &config::Respan) -> Result<ExportSettings, StartErr
             .transpose()
             .map_err(|error| unusable("respan.api_key", &error))?,
         encoding: match respan.encoding {
-            config::Encoding::Json => Encoding::Json,
-            config::Encoding::Protobuf => Encoding::Protobuf,
+            config::WireEncoding::Json => OtlpEncoding::Json,
+            config::WireEncoding::Protobuf => OtlpEncoding::Protobuf,
         },
         flush_interval: respan.flush_interval,
     })

@@ -1,142 +1,139 @@
-//! A request's body while it goes up: its observer adds to it, and whoever writes the exchange down reads it once it is whole.
+//! A request's body while it goes up: its observer adds to it, and the worker reads it once it is whole.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::exchange::{Budget, BudgetedBuffer, CapturedBody, RequestMeta};
-use crate::openai::{Media, Skeleton};
+use crate::openai::{JsonTruncator, Media};
 
 /// The copy of a body that may still grow.
 #[derive(Debug)]
-pub(super) struct Asking {
-    /// What the head says of the body's length, in bytes.
-    told: Option<u64>,
-    /// It has no content coding: what it says can be seen as it comes.
+pub(super) struct RequestBuffer {
+    /// The body's length in bytes by `content-length`.
+    declared_length: Option<u64>,
+    /// The body has no content coding: its JSON can be read as it comes.
     is_plain: bool,
     media: Media,
-    state: Mutex<State>,
+    state: Mutex<BufferState>,
 }
 
 #[derive(Debug)]
-enum State {
-    Growing(Growing),
+enum BufferState {
+    Growing(GrowingBody),
     Whole(CapturedBody),
 }
 
 #[derive(Debug)]
-struct Growing {
+struct GrowingBody {
     copied: BudgetedBuffer,
-    /// What takes the place of the copy once the body is longer than what is kept of one.
-    skeleton: Option<Box<Skeleton>>,
-    /// Bytes seen, the ones not kept included.
+    /// Takes the place of the copy once the body is longer than the limit of a copy.
+    skeleton: Option<Box<JsonTruncator>>,
+    /// Bytes that came, including those that were not copied.
     seen: u64,
-    /// Somebody asked for the whole before there was one.
-    awaited: bool,
+    /// The worker wanted the whole before there was one.
+    is_awaited: bool,
 }
 
-impl Asking {
-    /// The body of a request whose head tells its length; nothing is kept of what is no chat completion.
-    pub(super) fn new(meta: &RequestMeta, budget: &Arc<Budget>, told: Option<u64>) -> Self {
+impl RequestBuffer {
+    /// Nothing is copied of a request that is no chat completion.
+    pub(super) fn new(
+        meta: &RequestMeta,
+        budget: &Arc<Budget>,
+        declared_length: Option<u64>,
+    ) -> Self {
         let state = if meta.chat {
             let mut copied = BudgetedBuffer::new(meta.max_body, Arc::clone(budget));
-            if let Some(told) = told {
-                copied.expect(usize::try_from(told).unwrap_or(usize::MAX));
+            if let Some(length) = declared_length {
+                copied.expect(usize::try_from(length).unwrap_or(usize::MAX));
             }
-            State::Growing(Growing {
+            BufferState::Growing(GrowingBody {
                 copied,
                 skeleton: None,
                 seen: 0,
-                awaited: false,
+                is_awaited: false,
             })
         } else {
-            State::Whole(CapturedBody::new(Bytes::new(), false))
+            BufferState::Whole(CapturedBody::new(Bytes::new(), false))
         };
-        Asking {
-            told,
+        RequestBuffer {
+            declared_length,
             is_plain: meta.content_encoding.is_none(),
             media: meta.media,
             state: Mutex::new(state),
         }
     }
 
-    /// One that is whole already.
-    #[cfg(test)]
-    pub(super) fn of(kept: CapturedBody) -> Self {
-        Asking {
-            told: None,
-            is_plain: true,
-            media: Media::Full,
-            state: Mutex::new(State::Whole(kept)),
-        }
-    }
-
     pub(super) fn push(&self, data: &[u8]) {
-        if let State::Growing(growing) = &mut *self.lock() {
+        if let BufferState::Growing(growing) = &mut *self.lock() {
             growing.push(data, self.is_plain);
         }
     }
 
-    /// There is no more of it. Gives it where somebody had asked for it before. Where its exchange ends before it does, what is still on its
-    /// way is missing, unless only its end was to come.
-    pub(super) fn complete(&self) -> Option<CapturedBody> {
+    /// Ends the body. An exchange may end before its request does: then the rest of the body is missing, unless only its end was to come.
+    ///
+    /// `wake` is called if the worker waits for the body. It runs under the buffer's lock, so that the exchange cannot settle before it.
+    pub(super) fn complete(&self, wake: impl FnOnce()) -> CapturedBody {
         let mut state = self.lock();
-        let State::Growing(growing) = &mut *state else {
-            return None;
+        let growing = match &mut *state {
+            BufferState::Whole(body) => return body.clone(),
+            BufferState::Growing(growing) => growing,
         };
-        let (mut kept, awaited) = (self.kept(growing), growing.awaited);
-        if self.told.is_some_and(|told| told != growing.seen) {
-            kept = kept.broken_off();
+        let (mut body, is_awaited) = (self.captured(growing), growing.is_awaited);
+        if self
+            .declared_length
+            .is_some_and(|length| length != growing.seen)
+        {
+            body = body.broken_off();
         }
-        *state = State::Whole(kept.clone());
-        awaited.then_some(kept)
-    }
-
-    /// Nothing more is added to it: it is whole, or the exchange has ended.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(&*self.lock(), State::Whole(_))
+        *state = BufferState::Whole(body.clone());
+        if is_awaited {
+            wake();
+        }
+        body
     }
 
     /// Whether more may come, and less than `limit` bytes have.
     pub(super) fn has_room(&self, limit: usize) -> bool {
-        matches!(&*self.lock(), State::Growing(growing) if growing.seen < limit as u64)
+        matches!(&*self.lock(), BufferState::Growing(growing) if growing.seen < limit as u64)
     }
 
-    /// The whole of it; none as long as it grows, and then [`Self::complete`] will give it.
-    pub(super) fn whole(&self) -> Option<CapturedBody> {
+    /// The whole body; none while it grows, and then [`Self::complete`] will wake the worker.
+    pub(super) fn whole_or_await(&self) -> Option<CapturedBody> {
         match &mut *self.lock() {
-            State::Whole(kept) => Some(kept.clone()),
-            State::Growing(growing) => {
-                growing.awaited = true;
+            BufferState::Whole(body) => Some(body.clone()),
+            BufferState::Growing(growing) => {
+                growing.is_awaited = true;
                 None
             }
         }
     }
 
-    /// As much as there is of it, once nothing more is added.
-    pub(super) fn end(&self) -> CapturedBody {
-        self.complete();
-        match &mut *self.lock() {
-            State::Whole(kept) => kept.clone(),
-            State::Growing(growing) => self.kept(growing),
-        }
-    }
-
-    fn kept(&self, growing: &mut Growing) -> CapturedBody {
+    fn captured(&self, growing: &mut GrowingBody) -> CapturedBody {
         let mut copied = growing.copied.take();
         if let Some(skeleton) = growing.skeleton.take() {
             copied.fill(skeleton.finish());
         }
-        // Coded, it is taken out by whoever decodes it.
+        // The media of a coded body is taken out by whoever decodes it.
         CapturedBody::of(copied, self.media == Media::Full || !self.is_plain)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Bytes that it holds.
+    #[cfg(test)]
+    pub(super) fn size_estimate(&self) -> usize {
+        let body = match &*self.lock() {
+            BufferState::Growing(growing) => growing.copied.capacity(),
+            BufferState::Whole(body) => body.size_estimate(),
+        };
+        size_of::<RequestBuffer>() + body
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Growing {
+impl GrowingBody {
     fn push(&mut self, data: &[u8], is_plain: bool) {
         self.seen += data.len() as u64;
         if let Some(skeleton) = &mut self.skeleton {
@@ -147,7 +144,7 @@ impl Growing {
         if beyond.is_empty() {
             return;
         }
-        if is_plain && let Some(mut skeleton) = self.copied.as_skeleton() {
+        if is_plain && let Some(mut skeleton) = self.copied.as_truncator() {
             skeleton.push(beyond);
             self.skeleton = Some(Box::new(skeleton));
         } else {
@@ -161,8 +158,8 @@ mod tests {
     use super::*;
     use crate::exchange::tests::meta;
 
-    fn asking(told: Option<u64>) -> Asking {
-        Asking::new(&meta("/"), &Budget::new(1 << 20), told)
+    fn buffer(declared_length: Option<u64>) -> RequestBuffer {
+        RequestBuffer::new(&meta("/"), &Budget::new(1 << 20), declared_length)
     }
 
     fn long_body() -> String {
@@ -173,12 +170,12 @@ mod tests {
 
     fn kept_of(body: &str, pieces: usize, meta: &RequestMeta) -> CapturedBody {
         let budget = Budget::new(1 << 20);
-        let asking = Asking::new(meta, &budget, Some(body.len() as u64));
+        let buffer = RequestBuffer::new(meta, &budget, Some(body.len() as u64));
         for piece in body.as_bytes().chunks(pieces) {
-            asking.push(piece);
+            buffer.push(piece);
             assert!(budget.held() <= meta.max_body);
         }
-        asking.end()
+        buffer.complete(|| ())
     }
 
     #[test]
@@ -193,7 +190,7 @@ mod tests {
         for pieces in [1, 7, 1000, 10_000, 10_001] {
             assert_eq!(kept_of(&body, pieces, &meta).bytes(), whole.bytes());
         }
-        whole.asks(&meta, |request| {
+        whole.with_request(&meta, |request| {
             let request = request.unwrap();
             assert_eq!(request.model.as_deref(), Some("m"));
             assert_eq!((request.messages.len(), request.incomplete), (2, false));
@@ -229,11 +226,11 @@ mod tests {
             max_body: 10_000,
             ..meta("/")
         };
-        let asking = Asking::new(&meta, &Budget::new(9_000), None);
+        let buffer = RequestBuffer::new(&meta, &Budget::new(9_000), None);
         for piece in long_body().as_bytes().chunks(100) {
-            asking.push(piece);
+            buffer.push(piece);
         }
-        let kept = asking.end();
+        let kept = buffer.complete(|| ());
         assert_eq!((kept.bytes().len(), kept.is_cut()), (9_000, true));
     }
 
@@ -247,35 +244,43 @@ mod tests {
         assert_eq!((kept.bytes(), kept.is_cut()), (&b""[..], false));
     }
 
-    #[test]
-    fn a_body_that_was_asked_for_too_early_is_given_when_it_is_whole() {
-        let asking = asking(None);
-        asking.push(b"ab");
-        assert!(asking.whole().is_none());
-        asking.push(b"c");
-        assert_eq!(asking.complete().unwrap().bytes(), b"abc");
-        assert_eq!(asking.whole().unwrap().bytes(), b"abc");
-        assert!(asking.complete().is_none());
+    /// The body that `complete` gives, and whether it wakes the worker.
+    fn completed(buffer: &RequestBuffer) -> (CapturedBody, bool) {
+        let mut wakes = false;
+        let body = buffer.complete(|| wakes = true);
+        (body, wakes)
     }
 
     #[test]
-    fn a_body_that_nobody_asked_for_is_given_to_nobody() {
-        let asking = asking(None);
-        asking.push(b"abc");
-        assert!(asking.complete().is_none());
-        assert_eq!(asking.end().bytes(), b"abc");
+    fn a_body_that_is_awaited_wakes_the_worker_once_it_is_whole() {
+        let buffer = buffer(None);
+        buffer.push(b"ab");
+        assert!(buffer.whole_or_await().is_none());
+        buffer.push(b"c");
+        assert!(completed(&buffer).1);
+        assert_eq!(buffer.whole_or_await().unwrap().bytes(), b"abc");
+        assert!(!completed(&buffer).1, "once");
+    }
+
+    #[test]
+    fn a_body_that_is_not_awaited_wakes_nobody() {
+        let buffer = buffer(None);
+        buffer.push(b"abc");
+        let (body, wakes) = completed(&buffer);
+        assert_eq!((body.bytes(), wakes), (&b"abc"[..], false));
+        assert_eq!(buffer.whole_or_await().unwrap().bytes(), b"abc");
     }
 
     #[test]
     fn what_is_missing_at_the_end_shows() {
-        for (told, cut) in [(Some(5), true), (Some(3), false), (None, false)] {
-            let asking = asking(told);
-            asking.push(b"abc");
-            let kept = asking.end();
+        for (length, cut) in [(Some(5), true), (Some(3), false), (None, false)] {
+            let buffer = buffer(length);
+            buffer.push(b"abc");
+            let kept = buffer.complete(|| ());
             assert_eq!(
                 (kept.bytes(), kept.is_cut(), kept.is_shortened()),
                 (&b"abc"[..], cut, false),
-                "{told:?}"
+                "{length:?}"
             );
         }
     }
