@@ -1,8 +1,7 @@
-//! Copies of bodies made readable: content codings undone, `gzip`, `deflate`, `br`, `zstd`, and several of them stacked (RFC 9110, section
-//! 8.4), and bytes as text.
+//! Decodes copies of bodies: content codings (`gzip`, `deflate`, `br`, `zstd` and several of them stacked, RFC 9110, section 8.4), and UTF-8.
 //!
-//! The rule: what the peer flushed comes through at once, since streams are compressed too; and a hostile body costs no more than its bytes
-//! earn. Decoding never fails loudly: it stops, keeps what came before, and says why.
+//! Streams are compressed, too, so bytes that the peer flushed are decoded at once. The decoded length is bounded by the encoded one, against
+//! hostile bodies. A decoder that cannot go on stops with a reason, and the bytes before that stay.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,25 +9,25 @@ use std::io::{self, Write};
 
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// Decoded bytes that any body may have, before [`RATIO`] asks how many encoded ones there were.
-const FREE: usize = 1 << 20;
+/// Decoded bytes that any body may have, besides those of [`MAX_RATIO`].
+const BASE_ALLOWANCE: usize = 1 << 20;
 
-/// Decoded bytes that one encoded byte may stand for. Compressed event streams stay under 100; a bomb comes near 1000.
-const RATIO: usize = 200;
+/// Decoded bytes for each encoded byte. Compressed event streams stay under 100; a bomb comes near 1000.
+const MAX_RATIO: usize = 200;
 
-/// More codings than this on one body are an attack, not a habit.
-const MOST_CODINGS: usize = 4;
+/// Codings of one body. No server stacks more.
+const MAX_CODINGS: usize = 4;
 
 /// log2 of the largest window that a `zstd` content coding may ask for (RFC 9659: 8 MiB).
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Bytes as text; what is no UTF-8 in them becomes U+FFFD. Looking for what is wrong takes several times as long as seeing that nothing is, and
-/// nearly always nothing is.
-pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
+/// Bytes as text, with U+FFFD for bytes that are not UTF-8. A check of the whole is several times as fast as the search for those bytes, and
+/// nearly always there are none.
+pub(crate) fn lossy_text(bytes: &[u8]) -> Cow<'_, str> {
     simdutf8::basic::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// The text that bytes begin with, and whether it is all of them.
+/// The text before the first byte that is not UTF-8, and whether that is all.
 pub(crate) fn text_before_damage(bytes: &[u8]) -> (&str, bool) {
     if let Ok(all) = simdutf8::basic::from_utf8(bytes) {
         return (all, true);
@@ -37,137 +36,144 @@ pub(crate) fn text_before_damage(bytes: &[u8]) -> (&str, bool) {
     (first.map_or("", |chunk| chunk.valid()), false)
 }
 
-/// Why a decoder gives nothing more.
+/// The reason for which a decoder stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// The decoded body is over the limit, or out of all proportion to the encoded one.
+pub enum DecodeStop {
+    /// The decoded body is longer than the limit, or too long for the encoded one.
     Cut,
-    /// The coding is unknown, or the bytes are not what it promised.
+    /// The coding is unknown, or the bytes are damaged.
     Undecodable,
 }
 
-/// Undoes the codings of one body, piece by piece.
+/// Decodes one body in pieces.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The coding that was applied last comes first. Empty for `identity`.
-    stages: Vec<Stage>,
+    /// The last coding of the sender comes first. Empty for `identity`.
+    stages: Vec<CodingStage>,
     limit: usize,
-    taken: usize,
-    given: usize,
-    stopped: Option<Stopped>,
+    encoded: usize,
+    decoded: usize,
+    stopped: Option<DecodeStop>,
 }
 
 impl Decoder {
-    /// A decoder for a body with this `Content-Encoding`, giving at most `limit` bytes.
+    /// A decoder for a body with this `Content-Encoding`. It decodes at most `limit` bytes.
     pub fn new(content_encoding: Option<&str>, limit: usize) -> Self {
-        let codings = content_encoding
-            .unwrap_or_default()
-            .split(',')
-            .map(|coding| coding.trim().to_ascii_lowercase());
-        let stages: Option<Vec<Stage>> = codings
+        let codings = content_encoding.unwrap_or_default().split(',');
+        // A decoder takes up to 160 KB, so no more are made than may be used.
+        let codings: Vec<String> = codings
+            .map(|coding| coding.trim().to_ascii_lowercase())
             .filter(|coding| !coding.is_empty() && coding != "identity")
-            .map(|coding| Stage::new(&coding))
-            .rev()
+            .take(MAX_CODINGS + 1)
             .collect();
-        let known = stages.filter(|stages| stages.len() <= MOST_CODINGS);
-        let stopped = if known.is_none() {
-            Some(Stopped::Undecodable)
-        } else {
-            None
-        };
+        let stages = (codings.len() <= MAX_CODINGS).then_some(codings);
+        let stages: Option<Vec<CodingStage>> = stages.and_then(|codings| {
+            codings
+                .iter()
+                .rev()
+                .map(|coding| CodingStage::new(coding))
+                .collect()
+        });
         Self {
-            stages: known.unwrap_or_default(),
+            stopped: stages.is_none().then_some(DecodeStop::Undecodable),
+            stages: stages.unwrap_or_default(),
             limit,
-            taken: 0,
-            given: 0,
-            stopped,
+            encoded: 0,
+            decoded: 0,
         }
     }
 
-    /// Why nothing more comes; none while all is well.
-    pub fn stopped(&self) -> Option<Stopped> {
+    /// The reason for which it stopped; none while it goes on.
+    pub fn stopped(&self) -> Option<DecodeStop> {
         self.stopped
     }
 
-    /// Takes the next encoded bytes and hands over what they decode to, perhaps nothing.
-    pub fn push(&mut self, encoded: &[u8], mut decoded: impl FnMut(&[u8])) {
+    /// Decodes the next bytes, and calls `emit` once at most with the decoded ones.
+    pub fn push(&mut self, encoded: &[u8], mut emit: impl FnMut(&[u8])) {
         if self.stopped.is_some() {
             return;
         }
-        self.taken = self.taken.saturating_add(encoded.len());
-        let room = self.limit - self.given;
+        self.encoded = self.encoded.saturating_add(encoded.len());
+        let room = self.limit - self.decoded;
         let Some((first, later)) = self.stages.split_first_mut() else {
             let fits = encoded.len().min(room);
-            self.given += fits;
+            self.decoded += fits;
             if fits < encoded.len() {
-                self.stopped = Some(Stopped::Cut);
+                self.stopped = Some(DecodeStop::Cut);
             }
-            return decoded(&encoded[..fits]);
+            return emit(&encoded[..fits]);
         };
-        let earned = FREE.saturating_add(self.taken.saturating_mul(RATIO));
+        let allowance = BASE_ALLOWANCE.saturating_add(self.encoded.saturating_mul(MAX_RATIO));
         let mut bytes = Vec::new();
-        self.stopped = first.decode(encoded, earned, &mut bytes).err();
+        self.stopped = first.decode(encoded, allowance, &mut bytes).err();
         for stage in later {
             let input = std::mem::take(&mut bytes);
-            let stopped = stage.decode(&input, earned, &mut bytes).err();
+            let stopped = stage.decode(&input, allowance, &mut bytes).err();
             self.stopped = self.stopped.or(stopped);
         }
         if bytes.len() > room {
             bytes.truncate(room);
-            self.stopped = Some(Stopped::Cut);
+            self.stopped = Some(DecodeStop::Cut);
         }
-        self.given += bytes.len();
-        decoded(&bytes);
+        self.decoded += bytes.len();
+        emit(&bytes);
     }
 }
 
-/// One coding, undone.
-struct Stage {
-    coding: Coding,
-    /// Bytes given so far.
-    given: usize,
+/// The decoder of one coding.
+struct CodingStage {
+    decoder: CodingDecoder,
+    /// Bytes so far.
+    decoded: usize,
 }
 
-enum Coding {
-    Gzip(MultiGzDecoder<Sink>),
-    /// `deflate`, of which the first two bytes will say whether it is zlib (RFC 1950) as it should be or raw (RFC 1951) as it often is.
-    Deflate(Option<u8>),
-    Zlib(ZlibDecoder<Sink>),
-    Raw(DeflateDecoder<Sink>),
-    Brotli(Box<brotli::DecompressorWriter<Sink>>),
-    Zstd(zstd::stream::write::Decoder<'static, Sink>),
+enum CodingDecoder {
+    Gzip(MultiGzDecoder<BoundedSink>),
+    /// `deflate` before its first two bytes. They show whether it is zlib (RFC 1950), as it should be, or raw (RFC 1951), as it often is.
+    UndecidedDeflate(Option<u8>),
+    Zlib(ZlibDecoder<BoundedSink>),
+    RawDeflate(DeflateDecoder<BoundedSink>),
+    Brotli(Box<brotli::DecompressorWriter<BoundedSink>>),
+    Zstd(zstd::stream::write::Decoder<'static, BoundedSink>),
 }
 
-impl Stage {
-    /// Nothing for a coding that is not known.
+impl CodingStage {
+    /// None for an unknown coding.
     fn new(coding: &str) -> Option<Self> {
-        let coding = match coding {
-            "gzip" | "x-gzip" => Coding::Gzip(MultiGzDecoder::new(Sink::default())),
-            "deflate" => Coding::Deflate(None),
-            "br" => Coding::Brotli(Box::new(brotli::DecompressorWriter::new(
-                Sink::default(),
+        let decoder = match coding {
+            "gzip" | "x-gzip" => CodingDecoder::Gzip(MultiGzDecoder::new(BoundedSink::default())),
+            "deflate" => CodingDecoder::UndecidedDeflate(None),
+            "br" => CodingDecoder::Brotli(Box::new(brotli::DecompressorWriter::new(
+                BoundedSink::default(),
                 4096,
             ))),
             "zstd" => {
-                let mut decoder = zstd::stream::write::Decoder::new(Sink::default()).ok()?;
+                let mut decoder = zstd::stream::write::Decoder::new(BoundedSink::default()).ok()?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG).ok()?;
-                Coding::Zstd(decoder)
+                CodingDecoder::Zstd(decoder)
             }
             _ => return None,
         };
-        Some(Self { coding, given: 0 })
+        Some(Self {
+            decoder,
+            decoded: 0,
+        })
     }
 
-    /// Decodes into `decoded`, so far as the stage as a whole gives no more than `earned` bytes.
+    /// Appends to `decoded`, with an allowance of bytes for the stage as a whole.
     fn decode(
         &mut self,
         encoded: &[u8],
-        earned: usize,
+        allowance: usize,
         decoded: &mut Vec<u8>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), DecodeStop> {
+        // zstd fails when it is asked sixteen times without a byte.
+        if encoded.is_empty() {
+            return Ok(());
+        }
         let mut encoded = encoded;
         let first_two;
-        if let Coding::Deflate(held) = &mut self.coding {
+        if let CodingDecoder::UndecidedDeflate(held) = &mut self.decoder {
             let (first, rest) = match (*held, encoded) {
                 (Some(first), _) => (first, encoded),
                 (None, [first, rest @ ..]) => (*first, rest),
@@ -178,96 +184,90 @@ impl Stage {
                 return Ok(());
             };
             let zlib = first & 0x0F == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
-            self.coding = if zlib {
-                Coding::Zlib(ZlibDecoder::new(Sink::default()))
+            self.decoder = if zlib {
+                CodingDecoder::Zlib(ZlibDecoder::new(BoundedSink::default()))
             } else {
-                Coding::Raw(DeflateDecoder::new(Sink::default()))
+                CodingDecoder::RawDeflate(DeflateDecoder::new(BoundedSink::default()))
             };
             first_two = [first, second];
-            self.write(&first_two, earned, decoded)?;
+            self.write(&first_two, allowance, decoded)?;
             encoded = rest;
         }
-        self.write(encoded, earned, decoded)
+        self.write(encoded, allowance, decoded)
     }
 
     fn write(
         &mut self,
         encoded: &[u8],
-        earned: usize,
+        allowance: usize,
         decoded: &mut Vec<u8>,
-    ) -> Result<(), Stopped> {
-        let room = earned.saturating_sub(self.given);
-        let (result, sink) = match &mut self.coding {
-            Coding::Deflate(_) => return Ok(()),
-            Coding::Gzip(gzip) => {
-                gzip.get_mut().room = room;
-                (all(gzip, encoded), gzip.get_mut())
-            }
-            Coding::Zlib(zlib) => {
-                zlib.get_mut().room = room;
-                (all(zlib, encoded), zlib.get_mut())
-            }
-            Coding::Raw(deflate) => {
-                deflate.get_mut().room = room;
-                (all(deflate, encoded), deflate.get_mut())
-            }
-            Coding::Brotli(brotli) => {
-                brotli.get_mut().room = room;
-                (all(brotli, encoded), brotli.get_mut())
-            }
-            Coding::Zstd(zstd) => {
-                zstd.get_mut().room = room;
-                (all(zstd, encoded), zstd.get_mut())
-            }
+    ) -> Result<(), DecodeStop> {
+        let room = allowance.saturating_sub(self.decoded);
+        // The decoders share no trait with `get_mut`.
+        macro_rules! decode {
+            ($decoder:ident) => {{
+                $decoder.get_mut().room = room;
+                (write_all($decoder, encoded), $decoder.get_mut())
+            }};
+        }
+        let (result, sink) = match &mut self.decoder {
+            CodingDecoder::UndecidedDeflate(_) => return Ok(()),
+            CodingDecoder::Gzip(gzip) => decode!(gzip),
+            CodingDecoder::Zlib(zlib) => decode!(zlib),
+            CodingDecoder::RawDeflate(deflate) => decode!(deflate),
+            CodingDecoder::Brotli(brotli) => decode!(brotli),
+            CodingDecoder::Zstd(zstd) => decode!(zstd),
         };
-        self.given += sink.bytes.len();
+        self.decoded += sink.bytes.len();
         decoded.append(&mut sink.bytes);
-        let full = sink.full;
+        let is_full = sink.is_full;
         result.map_err(|_| {
-            if full {
-                Stopped::Cut
+            if is_full {
+                DecodeStop::Cut
             } else {
-                Stopped::Undecodable
+                DecodeStop::Undecodable
             }
         })
     }
 }
 
-/// Writes all of it and brings out what it decodes to.
-fn all(decoder: &mut impl Write, encoded: &[u8]) -> io::Result<()> {
+/// Writes all bytes and flushes what they decode to.
+fn write_all(decoder: &mut impl Write, encoded: &[u8]) -> io::Result<()> {
     decoder.write_all(encoded)?;
     decoder.flush()
 }
 
-impl fmt::Debug for Stage {
+impl fmt::Debug for CodingStage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.coding {
-            Coding::Gzip(_) => "gzip",
-            Coding::Deflate(_) | Coding::Zlib(_) | Coding::Raw(_) => "deflate",
-            Coding::Brotli(_) => "br",
-            Coding::Zstd(_) => "zstd",
+        let name = match self.decoder {
+            CodingDecoder::Gzip(_) => "gzip",
+            CodingDecoder::UndecidedDeflate(_)
+            | CodingDecoder::Zlib(_)
+            | CodingDecoder::RawDeflate(_) => "deflate",
+            CodingDecoder::Brotli(_) => "br",
+            CodingDecoder::Zstd(_) => "zstd",
         };
         formatter
-            .debug_struct("Stage")
+            .debug_struct("CodingStage")
             .field("coding", &name)
-            .field("given", &self.given)
+            .field("decoded", &self.decoded)
             .finish()
     }
 }
 
-/// Where a coding writes to: refuses what there is no room for, which ends the decoding from within.
+/// A buffer that refuses bytes beyond its room. The error ends the decoder that writes to it.
 #[derive(Default)]
-struct Sink {
+struct BoundedSink {
     bytes: Vec<u8>,
     room: usize,
-    full: bool,
+    is_full: bool,
 }
 
-impl Write for Sink {
+impl Write for BoundedSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fits = bytes.len().min(self.room);
         if fits == 0 && !bytes.is_empty() {
-            self.full = true;
+            self.is_full = true;
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.room -= fits;

@@ -1,4 +1,4 @@
-//! Ids of exchanges, and of traces and spans: bytes within, lower-case hex outside (W3C Trace Context, section 3.2.2).
+//! Ids of exchanges, traces and spans: bytes in memory, lower-case hex outside (W3C Trace Context, section 3.2.2).
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,12 +8,12 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
 use uuid::{Builder, Uuid};
 
-/// Names an exchange: ordered by time, and random.
+/// The id of an exchange: a UUID of version 7, ordered by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExchangeId(Uuid);
 
 impl ExchangeId {
-    /// An id that nothing else has: the time in milliseconds and 74 random bits, which need no secrecy, so that no system call is made for them.
+    /// A new id of the time in milliseconds and 74 random bits. They need no secrecy, so they cost no system call.
     pub fn new() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let milliseconds = since.map_or(0, |since| since.as_millis());
@@ -26,12 +26,12 @@ impl ExchangeId {
         ExchangeId(builder.into_uuid())
     }
 
-    /// The id that these are the bytes of.
+    /// The id of these bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         ExchangeId(Uuid::from_bytes(bytes))
     }
 
-    /// What ids of spans are derived from.
+    /// Its bytes, from which ids of spans are derived.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -67,19 +67,23 @@ pub struct SpanId(pub [u8; 8]);
 impl TraceId {
     /// Reads 32 hex digits of any case, not all zero.
     pub fn parse(digits: &[u8]) -> Option<Self> {
-        bytes(digits).map(Self)
+        non_zero(digits).map(Self)
     }
 }
 
 impl SpanId {
     /// Reads 16 hex digits of any case, not all zero.
     pub fn parse(digits: &[u8]) -> Option<Self> {
-        bytes(digits).map(Self)
+        non_zero(digits).map(Self)
     }
 }
 
-/// `N` bytes from `2 * N` hex digits of any case, not all zero.
-fn bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+fn non_zero<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    from_hex(digits).filter(|bytes| *bytes != [0; N])
+}
+
+/// `N` bytes from `2 * N` hex digits of any case.
+pub(crate) fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let (pairs, rest) = digits.as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {
@@ -88,7 +92,7 @@ fn bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
         *byte = nibble(*high)? << 4 | nibble(*low)?;
     }
-    (bytes != [0; N]).then_some(bytes)
+    Some(bytes)
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -100,8 +104,8 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-/// `2 * N` hex digits. Every span writes several of them, and formatting byte by byte is slow.
-fn digits<const N: usize, const TWICE: usize>(bytes: &[u8; N]) -> [u8; TWICE] {
+/// `2 * N` lower-case hex digits. Every span writes several ids, and formatting byte by byte is slow.
+pub(crate) fn to_hex<const N: usize, const TWICE: usize>(bytes: &[u8; N]) -> [u8; TWICE] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [b'0'; TWICE];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
@@ -114,9 +118,9 @@ fn digits<const N: usize, const TWICE: usize>(bytes: &[u8; N]) -> [u8; TWICE] {
 macro_rules! as_hex {
     ($Id:ident, $digits:literal) => {
         impl $Id {
-            /// It in hex digits.
+            /// Its hex digits.
             pub fn digits(self) -> [u8; $digits] {
-                digits(&self.0)
+                to_hex(&self.0)
             }
         }
 

@@ -1,96 +1,96 @@
-//! Headers become who is asking: customer, thread, run, agent, and how much of the call may be recorded.
+//! Reads the identity in a request's headers: customer, thread, trace, agent, and how much of the request may be recorded.
 //!
-//! Nothing in here fails. What cannot be read is left out, what is too long is cut, and both are listed in [`Identity::unreadable`], field by
-//! field; everything else counts. The order of strength is single headers, `X-Data-Respan-Params`, `X-Data-Keywordsai-Params`, configured defaults.
+//! Nothing in here fails. A field that cannot be read is left out, a field that is too long is cut, and [`Identity::unreadable`] lists both.
+//! The order of strength is single headers, `X-Data-Respan-Params`, `X-Data-Keywordsai-Params`, configured defaults.
 //!
-//! [`read`] runs for every request; one without any of these headers costs a walk over its header names and the credential's hash.
+//! [`read`] runs for every request. Without any of these headers it costs a walk over the header names and the credential's hash.
 
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 
-pub use credential::Credential;
-pub use trace::{ExplicitTrace, TraceSource};
+pub(crate) use credential::Credential;
+pub(crate) use trace::{ExplicitTrace, TraceSource};
 
 use crate::config;
 use crate::id::{SpanId, TraceId};
 use bounds::IdentityBounds;
-use told::Told;
+use headers::IdentityHeaders;
 
 mod bounds;
 mod credential;
+mod headers;
 #[cfg(test)]
 mod tests;
-mod told;
 mod trace;
 
-/// Single headers begin so.
-const SINGLE: &str = "x-respan-";
-/// Base64 objects begin so, the second by Respan's former name.
-const PARAMS: [&str; 2] = ["x-data-respan-", "x-data-keywordsai-"];
+/// The beginning of single headers.
+const SINGLE_PREFIX: &str = "x-respan-";
+/// The beginnings of headers of base64 objects, the second with Respan's former name.
+const PARAMS_PREFIXES: [&str; 2] = ["x-data-respan-", "x-data-keywordsai-"];
 
-/// Who is asking. Texts are never empty.
+/// The caller's identity. Texts are never empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Identity {
-    /// For whom the agents work.
+    /// The customer for whom the agents work.
     #[serde(skip_serializing_if = "Customer::is_unknown")]
     pub customer: Customer,
-    /// The conversation; it groups traces.
+    /// The conversation, which groups traces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
-    /// The session, as the caller counts them.
+    /// The caller's session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// The caller's own identifier of the call, or of the run that it begins.
+    /// The caller's own identifier of the request, or of the run that it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom: Option<String>,
     /// A group of traces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_group: Option<String>,
-    /// Further texts; defaults and all carriers merged key by key. No key is empty or begins with `spangate_`.
+    /// Further texts, merged key by key from headers and defaults. No key is empty or begins with `spangate_`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// Production, staging or the like.
+    /// `production`, `staging` or another word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// The trace it says it belongs to.
+    /// The trace that the request names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<ExplicitTrace>,
-    /// The span it says it happens in. May be told without a trace, and then means something only where the trace is known otherwise.
+    /// The parent span that the request names. Without a trace it counts only where the trace is known otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<SpanId>,
-    /// The name for the run's root.
+    /// The name of the run's root span.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workflow_name: Option<String>,
     /// The name of the calling agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<String>,
-    /// The name for the call's own span.
+    /// The name of the request's own span.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub span_name: Option<String>,
-    /// What may be recorded. Configuration may allow less: the stricter counts.
-    #[serde(skip_serializing_if = "Log::is_full")]
-    pub log: Log,
-    /// Whose key it is.
+    /// How much may be recorded. Configuration may allow less: the stricter counts.
+    #[serde(skip_serializing_if = "LogMode::is_full")]
+    pub log: LogMode,
+    /// The hash of the caller's key.
     pub credential: Credential,
-    /// What could not be read or was cut: sentences that name a header or parameter and never its value.
+    /// Sentences about fields that could not be read or were cut. They name a header or parameter and never its value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
 }
 
-/// A customer, as far as named.
+/// A customer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Customer {
-    /// The caller's id of it.
+    /// The caller's id of the customer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identifier: Option<String>,
-    /// How it is called.
+    /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// How it is reached.
+    /// Its email address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
 }
@@ -101,9 +101,9 @@ impl Customer {
     }
 }
 
-/// What a request lets be recorded of itself.
+/// How much of a request may be recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Log {
+pub enum LogMode {
     /// Everything.
     #[default]
     Full,
@@ -113,7 +113,7 @@ pub enum Log {
     Off,
 }
 
-impl Log {
+impl LogMode {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     fn is_full(&self) -> bool {
         *self == Self::Full
@@ -132,9 +132,9 @@ impl Log {
     }
 }
 
-/// What is configured for requests that do not say it.
+/// Configured fields for requests without their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Defaults {
+pub struct IdentityDefaults {
     /// `respan.customer_identifier`
     pub customer_identifier: Option<String>,
     /// `respan.metadata`
@@ -143,8 +143,8 @@ pub struct Defaults {
     pub environment: Option<String>,
 }
 
-impl From<&config::Respan> for Defaults {
-    fn from(respan: &config::Respan) -> Self {
+impl From<&config::RespanSection> for IdentityDefaults {
+    fn from(respan: &config::RespanSection) -> Self {
         Self {
             customer_identifier: respan.customer_identifier.clone(),
             metadata: respan.metadata.clone(),
@@ -153,20 +153,23 @@ impl From<&config::Respan> for Defaults {
     }
 }
 
-/// Whether the gateway keeps a request's header to itself.
+/// Whether a request header is for the gateway alone, and not forwarded.
 pub fn is_consumed(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-")
-        && (name.starts_with(SINGLE) || PARAMS.iter().any(|prefix| name.starts_with(prefix)))
+        && (name.starts_with(SINGLE_PREFIX)
+            || PARAMS_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix)))
 }
 
-/// Reads who is asking. Of a request that is not to be recorded nobody wants to know.
-pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
+/// Reads the identity of a request. With [`LogMode::Off`], nothing else is read.
+pub fn read(headers: &HeaderMap, defaults: &IdentityDefaults) -> Identity {
     let mut unreadable = Vec::new();
-    let told = told(headers, &mut unreadable);
-    if told.told.log == Some(Log::Off) {
+    let merged = MergedHeaders::read(headers, &mut unreadable);
+    if merged.fields.log == Some(LogMode::Off) {
         return Identity {
-            log: Log::Off,
+            log: LogMode::Off,
             unreadable,
             ..Identity::default()
         };
@@ -176,118 +179,117 @@ pub fn read(headers: &HeaderMap, defaults: &Defaults) -> Identity {
         unreadable.push(sentence.to_owned());
         None
     });
-    let (trace, parent) = place(&told, traceparent, &credential, &mut unreadable);
+    let (trace, parent) = merged.trace(traceparent, &credential, &mut unreadable);
 
-    let told = told.told;
-    let mut keep = IdentityBounds::new(&mut unreadable);
-    // What groups calls and traces comes first, metadata last: the last ones get what room is left.
-    let thread = keep.identifier("thread_identifier", told.thread);
-    let customer_identifier = told
-        .customer_identifier
-        .or_else(|| defaults.customer_identifier.clone());
-    let customer_identifier = keep.identifier("customer_identifier", customer_identifier);
-    let session = keep.identifier("session_identifier", told.session);
-    let custom = keep.identifier("custom_identifier", told.custom);
-    let trace_group = keep.identifier("trace_group_identifier", told.trace_group);
-    let environment = told.environment.or_else(|| defaults.environment.clone());
-    let environment = keep.text("environment", environment);
-    let workflow_name = keep.text("the workflow's name", told.workflow_name);
-    let agent_name = keep.text("the agent's name", told.agent_name);
-    let span_name = keep.text("span_name", told.span_name);
-    let customer_name = keep.text("the customer's name", told.customer_name);
-    let customer_email = keep.text("the customer's email", told.customer_email);
-    let metadata = keep.metadata(&defaults.metadata, told.metadata);
-    keep.end();
+    let IdentityHeaders {
+        mut identity, log, ..
+    } = merged.fields;
+    identity.fill(defaults);
+    let mut bounds = IdentityBounds::new(&defaults.metadata, &mut unreadable);
+    // The first calls get their share of the limit first: identifiers that group requests and traces before metadata.
+    bounds.identifier("thread_identifier", &mut identity.thread);
+    bounds.identifier("customer_identifier", &mut identity.customer.identifier);
+    bounds.identifier("session_identifier", &mut identity.session);
+    bounds.identifier("custom_identifier", &mut identity.custom);
+    bounds.identifier("trace_group_identifier", &mut identity.trace_group);
+    bounds.text("environment", &mut identity.environment);
+    bounds.text("the workflow's name", &mut identity.workflow_name);
+    bounds.text("the agent's name", &mut identity.agent_name);
+    bounds.text("span_name", &mut identity.span_name);
+    bounds.text("the customer's name", &mut identity.customer.name);
+    bounds.text("the customer's email", &mut identity.customer.email);
+    bounds.metadata(&mut identity.metadata);
+    bounds.finish();
     Identity {
-        customer: Customer {
-            identifier: customer_identifier,
-            name: customer_name,
-            email: customer_email,
-        },
-        thread,
-        session,
-        custom,
-        trace_group,
-        metadata,
-        environment,
         trace,
         parent,
-        workflow_name,
-        agent_name,
-        span_name,
-        log: told.log.unwrap_or_default(),
+        log: log.unwrap_or_default(),
         credential,
         unreadable,
+        ..identity
     }
 }
 
-/// All carriers merged, and which kind named the trace.
-struct Merged {
-    told: Told,
+/// The fields of all headers, the stronger over the weaker.
+struct MergedHeaders {
+    fields: IdentityHeaders,
     trace_by: TraceSource,
 }
 
-fn told(headers: &HeaderMap, unreadable: &mut Vec<String>) -> Merged {
-    let (mut single, mut params, mut former) = (Told::default(), None, None);
-    for name in headers.keys() {
-        let Some(rest) = name.as_str().strip_prefix("x-") else {
-            continue;
+impl MergedHeaders {
+    fn read(headers: &HeaderMap, unreadable: &mut Vec<String>) -> Self {
+        let (mut single, mut params, mut former) = (IdentityHeaders::default(), None, None);
+        for name in headers.keys() {
+            let Some(rest) = name.as_str().strip_prefix("x-") else {
+                continue;
+            };
+            if let Some(field) = rest.strip_prefix("respan-") {
+                single.header(field, name, headers, unreadable);
+            } else if rest == "data-respan-params" {
+                params = Some(IdentityHeaders::params(name, headers, unreadable));
+            } else if rest == "data-keywordsai-params" {
+                former = Some(IdentityHeaders::params(name, headers, unreadable));
+            }
+        }
+        let trace_by = if single.trace.is_some() {
+            TraceSource::Header
+        } else {
+            TraceSource::Params
         };
-        if let Some(field) = rest.strip_prefix("respan-") {
-            single.header(field, name, headers, unreadable);
-        } else if rest == "data-respan-params" {
-            params = Some(Told::params(name, headers, unreadable));
-        } else if rest == "data-keywordsai-params" {
-            former = Some(Told::params(name, headers, unreadable));
+        let mut fields = single;
+        for weaker in [params, former].into_iter().flatten() {
+            fields = fields.or(weaker, unreadable);
         }
+        MergedHeaders { fields, trace_by }
     }
-    let trace_by = if single.trace.is_some() {
-        TraceSource::Header
-    } else {
-        TraceSource::Params
-    };
-    let mut told = single;
-    for weaker in [params, former].into_iter().flatten() {
-        told = told.or(weaker, unreadable);
+
+    /// The trace that counts, and the parent span in it.
+    fn trace(
+        &self,
+        traceparent: Option<(TraceId, SpanId)>,
+        credential: &Credential,
+        unreadable: &mut Vec<String>,
+    ) -> (Option<ExplicitTrace>, Option<SpanId>) {
+        let named = self.fields.trace.as_deref().map(|text| ExplicitTrace {
+            id: trace::id_of(text, credential),
+            by: self.trace_by,
+        });
+        let trace = named.or(traceparent.map(|(id, _)| ExplicitTrace {
+            id,
+            by: TraceSource::Traceparent,
+        }));
+
+        let explicit_parent = self.fields.parent.as_deref().and_then(|text| {
+            let parent = SpanId::parse(text.as_bytes());
+            if parent.is_none() {
+                unreadable.push("span_parent_id is not 16 hex digits".to_owned());
+            }
+            parent
+        });
+        // The calling span of `traceparent` is a parent in its own trace alone.
+        let caller = traceparent
+            .filter(|(id, _)| trace.is_some_and(|trace| trace.id == *id))
+            .map(|(_, span)| span);
+        (trace, explicit_parent.or(caller))
     }
-    Merged { told, trace_by }
-}
-
-/// The trace in force, and the parent in it.
-fn place(
-    merged: &Merged,
-    traceparent: Option<(TraceId, SpanId)>,
-    credential: &Credential,
-    unreadable: &mut Vec<String>,
-) -> (Option<ExplicitTrace>, Option<SpanId>) {
-    let named = merged.told.trace.as_deref().map(|text| ExplicitTrace {
-        id: trace::named(text, credential),
-        by: merged.trace_by,
-    });
-    let trace = named.or(traceparent.map(|(id, _)| ExplicitTrace {
-        id,
-        by: TraceSource::Traceparent,
-    }));
-
-    let explicit_parent = merged.told.parent.as_deref().and_then(|text| {
-        let parent = trace::span(text);
-        if parent.is_none() {
-            unreadable.push("span_parent_id is not 16 hex digits".to_owned());
-        }
-        parent
-    });
-    // A span of another trace is nobody's parent here.
-    let caller = traceparent
-        .filter(|(id, _)| trace.is_some_and(|trace| trace.id == *id))
-        .map(|(_, span)| span);
-    (trace, explicit_parent.or(caller))
 }
 
 impl Identity {
-    /// About how many bytes it takes beyond its own size.
-    pub fn weight(&self) -> usize {
-        // A place in a map's node, or in a vector.
-        const PLACE: usize = 2 * size_of::<String>();
+    /// Sets missing texts from the configuration.
+    fn fill(&mut self, defaults: &IdentityDefaults) {
+        let or_default = |slot: &mut Option<String>, default: &Option<String>| {
+            if slot.is_none() {
+                slot.clone_from(default);
+            }
+        };
+        or_default(&mut self.customer.identifier, &defaults.customer_identifier);
+        or_default(&mut self.environment, &defaults.environment);
+    }
+
+    /// Its memory in bytes beyond its own size, about.
+    pub fn size_estimate(&self) -> usize {
+        // An entry in the node of a map, or in a vector.
+        const ENTRY: usize = 2 * size_of::<String>();
         let texts = [
             &self.customer.identifier,
             &self.customer.name,
@@ -304,10 +306,10 @@ impl Identity {
         let texts: usize = texts.into_iter().flatten().map(String::len).sum();
         let metadata = self.metadata.iter();
         let metadata: usize = metadata
-            .map(|(key, value)| PLACE + key.len() + value.len())
+            .map(|(key, value)| ENTRY + key.len() + value.len())
             .sum();
         let unreadable = self.unreadable.iter();
-        let unreadable: usize = unreadable.map(|sentence| PLACE + sentence.len()).sum();
+        let unreadable: usize = unreadable.map(|sentence| ENTRY + sentence.len()).sum();
         texts + metadata + unreadable
     }
 }

@@ -1,9 +1,7 @@
-//! What a `content-type` says: its media type, whatever its case and parameters (RFC 9110, section 8.3.1).
+//! Compares the media type of a `content-type`, without regard to case and parameters (RFC 9110, section 8.3.1).
 
-/// Server-sent events.
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether a `content-type` is of this media type.
 pub(crate) fn is(content_type: impl AsRef<[u8]>, media_type: &str) -> bool {
     let bytes = content_type.as_ref();
     let end = memchr::memchr(b';', bytes).unwrap_or(bytes.len());

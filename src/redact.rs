@@ -1,22 +1,22 @@
-//! Takes keys out of a text that another program wrote: an upstream that refuses a key likes to repeat it.
+//! Redacts keys in texts of other programs: many upstreams repeat a key that they refuse.
 //!
-//! What a request authenticates with is known, and goes wherever it stands and however it is escaped ([`KnownSecrets`]). Of other keys only the
-//! look is known: a word goes when it begins as the keys of a known service do, follows `Bearer `, or is long and random and stands soon after
-//! a word such as `key` or `token`. What an upstream masked itself (`sk-proj-****abcd`) goes too.
+//! The secrets of a request are known and redacted in every place and escaping ([`KnownSecrets`]). Other keys are known by their look alone.
+//! A word is redacted when it begins like the keys of a known service, follows `Bearer `, or is long and random soon after a word such as `key`
+//! or `token`. A key that an upstream masked (`sk-proj-****abcd`) is redacted, too.
 
-mod escapes;
-mod known;
+mod known_secrets;
+mod unescape;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub use known::KnownSecrets;
+pub(crate) use known_secrets::KnownSecrets;
 
-/// In place of a key.
+/// The text in place of a key.
 const REDACTED: &str = "[redacted]";
 
-/// How keys begin, and how many characters more make a word a key and not a word that happens to begin so.
-const BEGINNINGS: [(&str, usize); 24] = [
+/// The beginnings of keys, and how many more characters tell a key from another word with that beginning.
+const KEY_PREFIXES: [(&str, usize); 24] = [
     ("sk-", 5),
     ("sk_", 20),
     ("rk-", 8),
@@ -43,8 +43,8 @@ const BEGINNINGS: [(&str, usize); 24] = [
     ("hf_", 16),
 ];
 
-/// The last part of a word that announces a key: `key`, `api-key`, `access_token`.
-const ANNOUNCING: [&str; 10] = [
+/// Last parts of words that announce a key: `key`, `api-key`, `access_token`.
+const KEY_WORDS: [&str; 10] = [
     "key",
     "token",
     "bearer",
@@ -56,48 +56,48 @@ const ANNOUNCING: [&str; 10] = [
     "authorization",
     "auth",
 ];
-/// How many words after that a key may stand.
+/// A key is at most so many words after the word that announces it.
 const REACH: usize = 6;
-/// Words that announce something else that is long and random.
-const NO_KEYS: [&str; 6] = ["id", "ids", "request", "model", "deployment", "trace"];
+/// Words that announce other long and random words.
+const OTHER_WORDS: [&str; 6] = ["id", "ids", "request", "model", "deployment", "trace"];
 
-/// Fewest letters and digits of a random word.
-const LONG: usize = 16;
-/// Fewest of them in parts that mix letters and digits.
-const MIXED: usize = 12;
-/// Nobody writes a word of so many letters and digits.
-const ENDLESS: usize = 40;
+/// Minimum of letters and digits in a random word.
+const MIN_RANDOM: usize = 16;
+/// Minimum of those in parts that mix letters and digits.
+const MIN_MIXED: usize = 12;
+/// A word of so many letters and digits is random.
+const ALWAYS_RANDOM: usize = 40;
 
-/// `text` without what looks like a key; as it is when it holds none.
-pub fn redact(text: &str) -> Cow<'_, str> {
-    replaced(text, looks(text, |_| false))
+/// `text` with words that look like keys redacted.
+pub(crate) fn redact(text: &str) -> Cow<'_, str> {
+    replace_ranges(text, suspected_keys(text, |_| false))
 }
 
-/// `text` with other words at these places.
-fn replaced(text: &str, mut places: Vec<Range<usize>>) -> Cow<'_, str> {
-    if places.is_empty() {
+/// `text` with these ranges redacted.
+fn replace_ranges(text: &str, mut ranges: Vec<Range<usize>>) -> Cow<'_, str> {
+    if ranges.is_empty() {
         return Cow::Borrowed(text);
     }
-    places.sort_unstable_by_key(|place| place.start);
+    ranges.sort_unstable_by_key(|range| range.start);
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
-    let mut places = places.into_iter().peekable();
-    while let Some(mut place) = places.next() {
-        while let Some(next) = places.next_if(|next| next.start <= place.end) {
-            place.end = place.end.max(next.end);
+    let mut ranges = ranges.into_iter().peekable();
+    while let Some(mut range) = ranges.next() {
+        while let Some(next) = ranges.next_if(|next| next.start <= range.end) {
+            range.end = range.end.max(next.end);
         }
-        let start = text.floor_char_boundary(place.start).max(done);
+        let start = text.floor_char_boundary(range.start).max(done);
         out.push_str(&text[done..start]);
         out.push_str(REDACTED);
-        done = text.ceil_char_boundary(place.end);
+        done = text.ceil_char_boundary(range.end);
     }
     out.push_str(&text[done..]);
     Cow::Owned(out)
 }
 
-/// Where words stand that look like keys, or that `is_known` knows where a key is announced.
-fn looks(text: &str, is_known: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
-    let mut places = Vec::new();
+/// The ranges of words that look like keys, or that are announced as a key and known to `is_known`.
+fn suspected_keys(text: &str, is_known: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
     let (mut reach, mut after_bearer, mut end) = (0_usize, false, 0);
     for (start, word) in words(text) {
         if text[end..start].contains([';', '!', '?']) {
@@ -108,7 +108,7 @@ fn looks(text: &str, is_known: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
         let is_announced = reach > 0 && (is_random(bare) || is_known(bare));
         if begins_as_key(word) || after_bearer || is_announced {
             let padding = text[end..].bytes().take_while(|byte| *byte == b'=').count();
-            places.push(start..end + padding);
+            ranges.push(start..end + padding);
         }
         after_bearer = word == "Bearer" && text[end..].starts_with(' ');
         reach = match announces(bare) {
@@ -118,10 +118,10 @@ fn looks(text: &str, is_known: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
             None => reach.saturating_sub(1),
         };
     }
-    places
+    ranges
 }
 
-/// The words of a text, each with its place: keys are made of these characters, and masks of stars.
+/// The words of a text with their offsets. Keys have these characters, and their masks have stars.
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_part =
         |character: char| character.is_ascii_alphanumeric() || "-_.*+/~".contains(character);
@@ -137,31 +137,31 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn begins_as_key(word: &str) -> bool {
-    // A JSON web token: three parts, the first of which is an object in base64.
+    // A JSON web token has three parts, and the first is an object in base64.
     let is_token = word.starts_with("eyJ") && word.split('.').count() == 3;
     is_token
-        || BEGINNINGS.iter().any(|(beginning, more)| {
+        || KEY_PREFIXES.iter().any(|(beginning, more)| {
             word.starts_with(beginning) && word.len() >= beginning.len() + more
         })
 }
 
-/// Whether a key may follow this word, or something else that looks like one; none where it says nothing of that.
+/// Whether a word announces a key (true) or another random word (false); none where it announces neither.
 fn announces(word: &str) -> Option<bool> {
-    if word.len() > LONG * 2 {
+    if word.len() > MIN_RANDOM * 2 {
         return None;
     }
     let word = word.to_ascii_lowercase();
     let last = word.rsplit(['-', '_', '.', '/']).next().unwrap_or(&word);
-    if NO_KEYS.contains(&last) {
+    if OTHER_WORDS.contains(&last) {
         return Some(false);
     }
     let is_compound = ["apikey", "token", "secret"]
         .iter()
         .any(|end| last.ends_with(end));
-    (is_compound || ANNOUNCING.contains(&last)).then_some(true)
+    (is_compound || KEY_WORDS.contains(&last)).then_some(true)
 }
 
-/// Whether a word looks as if a machine had drawn it, which names of models, parameters and classes do not.
+/// Whether a word looks random, unlike the names of models, parameters and classes.
 fn is_random(word: &str) -> bool {
     let parts = || word.split(|character: char| !character.is_ascii_alphanumeric());
     let all: usize = parts().map(str::len).sum();
@@ -169,7 +169,7 @@ fn is_random(word: &str) -> bool {
         .filter(|part| is_mixed(part.as_bytes()))
         .map(str::len)
         .sum();
-    all >= LONG && mixed >= MIXED
+    all >= MIN_RANDOM && mixed >= MIN_MIXED
 }
 
 fn is_mixed(part: &[u8]) -> bool {
@@ -180,8 +180,8 @@ fn is_mixed(part: &[u8]) -> bool {
     let digits = changes(|one, other| one.is_ascii_digit() != other.is_ascii_digit());
     let cases = changes(|one, other| one.is_ascii_uppercase() != other.is_ascii_uppercase());
     (part.len() >= 4 && digits >= 2)
-        || (part.len() >= LONG && cases > part.len() / 3)
-        || part.len() >= ENDLESS
+        || (part.len() >= MIN_RANDOM && cases > part.len() / 3)
+        || part.len() >= ALWAYS_RANDOM
 }
 
 #[cfg(test)]

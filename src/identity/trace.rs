@@ -1,6 +1,6 @@
-//! Which trace a request says it belongs to.
+//! The trace that a request names in its headers.
 //!
-//! Everything here is a function of the request alone, so that every replica, and the same one after a restart, comes to the same ids.
+//! The ids depend on the request alone, so every replica derives the same ones, also after a restart.
 
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -9,19 +9,19 @@ use sha2::{Digest, Sha256};
 use super::Credential;
 use crate::id::{SpanId, TraceId};
 
-/// Changes when the derivation below does, so that old and new ids cannot be confused.
+/// The version of the derivation: another one must give other ids.
 const DERIVATION: &[u8] = b"spangate trace id 1\0";
 
-/// A trace the request names.
+/// A trace that a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplicitTrace {
-    /// Its id.
+    /// The id as named, or the one derived from another text.
     pub id: TraceId,
-    /// Where it was named.
+    /// The header that names it.
     pub by: TraceSource,
 }
 
-/// What named a trace; the first that is there counts.
+/// The header that names a trace. Where several do, the first of these counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TraceSource {
     /// `X-Respan-Trace-Id`
@@ -32,13 +32,13 @@ pub enum TraceSource {
     Traceparent,
 }
 
-/// The trace id that `text` names: itself where it is one, derived from text and credential where it is any other text.
-pub(super) fn named(text: &str, credential: &Credential) -> TraceId {
+/// The trace id in `text`; any other text and the credential derive one.
+pub(super) fn id_of(text: &str, credential: &Credential) -> TraceId {
     if let Some(id) = TraceId::parse(text.as_bytes()) {
         return id;
     }
     let mut hash = Sha256::new();
-    // Tag and credential have fixed lengths and the text comes last: no two inputs are written alike.
+    // Tag and credential have fixed lengths, so different texts never make the same input.
     hash.update(DERIVATION);
     hash.update(credential.0);
     hash.update(text.as_bytes());
@@ -51,15 +51,10 @@ pub(super) fn named(text: &str, credential: &Credential) -> TraceId {
     TraceId(id)
 }
 
-/// A span id of 16 hex digits, not all zero.
-pub(super) fn span(text: &str) -> Option<SpanId> {
-    SpanId::parse(text.as_bytes())
-}
-
-/// W3C Trace Context's `traceparent`: the trace and the span that calls. None when there is none.
+/// The trace and the calling span of a `traceparent` header (W3C Trace Context, levels 1 and 2).
 ///
-/// Levels 1 and 2 read alike: lower-case hex, version `ff` and ids of zeros invalid, exactly four fields in version `00`, more allowed
-/// after another dash in later ones. A request with several is one whose trace is not known.
+/// Its hex is lower-case. Version `ff` and ids of zeros are invalid. Version `00` has exactly four fields; later ones may have more after
+/// another dash. Several headers are an error.
 pub(super) fn traceparent(headers: &HeaderMap) -> Result<Option<(TraceId, SpanId)>, &'static str> {
     let mut values = headers.get_all("traceparent").iter();
     let Some(value) = values.next() else {

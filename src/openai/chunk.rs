@@ -1,20 +1,22 @@
-//! One JSON object of a reply: a chunk of a stream, or the whole body of a reply that is no stream. They differ in little (`delta` against
-//! `message`), and compatible servers mix them, so both are read by the same eyes.
+//! One JSON object of a reply: a chunk of a stream, or the whole body of a reply that is no stream. Both have the same types here, because
+//! they differ in little (`delta` against `message`) and compatible servers mix them.
 
-mod attached;
-mod failure;
-mod parts;
+mod attachment;
+mod content_parts;
+mod error;
+mod template;
 mod usage;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::json::{self, Json, Members, Raw, Read};
-use super::reply::{CallKind, Failure, Usage};
-pub(super) use attached::Attached;
-pub(super) use parts::{thoughts, thoughts_among};
+use super::json::{self, JsonObject, JsonReader, JsonResult, RawJson};
+use super::reply::{CallKind, ReplyError, Usage};
+pub(super) use attachment::Attachment;
+pub(super) use content_parts::{reasoning_in_parts, reasoning_text};
+pub(super) use template::ChunkTemplate;
 
-/// The members of a chunk or a body that mean something here.
+/// The members of a chunk or a body that spans have.
 #[derive(Debug, Default)]
 pub(super) struct Chunk<'a> {
     pub(super) id: Option<Cow<'a, str>>,
@@ -23,55 +25,55 @@ pub(super) struct Chunk<'a> {
     pub(super) created: Option<i64>,
     pub(super) system_fingerprint: Option<Cow<'a, str>>,
     pub(super) service_tier: Option<Cow<'a, str>>,
-    pub(super) choices: Vec<Part<'a>>,
+    pub(super) choices: Vec<ChoiceDelta<'a>>,
     pub(super) usage: Usage,
-    /// Where the answer was found, as a JSON list. A server that sends it with one chunk sends it with each.
+    /// Sources of the answer, as a JSON array. Servers repeat it with each chunk.
     pub(super) citations: Option<&'a str>,
-    pub(super) error: Option<Box<Failure>>,
-    /// An error's members where there is no `error` around them.
-    pub(super) bare_error: Option<Box<Failure>>,
-    /// Where its padding is: letters at random, so that nobody counts those of the text (OpenAI's `obfuscation`).
+    pub(super) error: Option<Box<ReplyError>>,
+    /// Members of an error without an `error` around them.
+    pub(super) bare_error: Option<Box<ReplyError>>,
+    /// The place of OpenAI's `obfuscation`: random letters that hide the length of the text.
     pub(super) padding: Option<Range<usize>>,
 }
 
-/// What a chunk adds to one choice.
+/// The part of a chunk that belongs to one choice.
 #[derive(Debug, Default)]
-pub(super) struct Part<'a> {
+pub(super) struct ChoiceDelta<'a> {
     pub(super) index: Option<u64>,
-    pub(super) delta: Option<Box<Delta<'a>>>,
-    /// A whole message: its tool calls are all there is, whatever their indices say.
-    pub(super) message: Option<Box<Delta<'a>>>,
+    pub(super) delta: Option<Box<MessageDelta<'a>>>,
+    /// A whole message: each of its tool calls is whole, whatever its index.
+    pub(super) message: Option<Box<MessageDelta<'a>>>,
     pub(super) finish_reason: Option<Cow<'a, str>>,
     pub(super) logprobs: bool,
-    /// Moonshot's streams have it here.
+    /// Moonshot's streams have the usage here.
     pub(super) usage: Option<Box<Usage>>,
-    /// `OpenRouter`'s errors of one provider are here.
-    pub(super) error: Option<Box<Failure>>,
+    /// OpenRouter reports a provider's error here.
+    pub(super) error: Option<Box<ReplyError>>,
 }
 
 /// A `delta` or a `message`.
 #[derive(Debug, Default)]
-pub(super) struct Delta<'a> {
+pub(super) struct MessageDelta<'a> {
     pub(super) role: Option<Cow<'a, str>>,
     pub(super) content: Option<Cow<'a, str>>,
-    /// Where the content is, if it is a text.
-    pub(super) content_at: Option<Range<usize>>,
+    /// The place of the content, if it is a text.
+    pub(super) content_range: Option<Range<usize>>,
     pub(super) refusal: Option<Cow<'a, str>>,
     pub(super) reasoning: Option<Cow<'a, str>>,
-    pub(super) audio: Option<Audio<'a>>,
+    pub(super) audio: Option<AudioDelta<'a>>,
     /// Images and other media.
-    pub(super) attached: Vec<Attached<'a>>,
+    pub(super) attachments: Vec<Attachment<'a>>,
     /// Each as JSON.
     pub(super) annotations: Vec<&'a str>,
-    /// As a JSON list.
+    /// As a JSON array.
     pub(super) citations: Option<&'a str>,
-    pub(super) tool_calls: Vec<Call<'a>>,
-    pub(super) function_call: Option<Function<'a>>,
+    pub(super) tool_calls: Vec<ToolCallDelta<'a>>,
+    pub(super) function_call: Option<FunctionDelta<'a>>,
 }
 
 /// A piece of speech.
 #[derive(Debug, Default)]
-pub(super) struct Audio<'a> {
+pub(super) struct AudioDelta<'a> {
     pub(super) transcript: Option<Cow<'a, str>>,
     /// Base64.
     pub(super) data: Option<Cow<'a, str>>,
@@ -79,48 +81,48 @@ pub(super) struct Audio<'a> {
 
 /// A piece of a tool call.
 #[derive(Debug, Default)]
-pub(super) struct Call<'a> {
+pub(super) struct ToolCallDelta<'a> {
     pub(super) index: Option<u64>,
     pub(super) id: Option<Cow<'a, str>>,
     pub(super) kind: Option<CallKind>,
-    pub(super) function: Function<'a>,
+    pub(super) function: FunctionDelta<'a>,
 }
 
-/// The `function` of a call or the `custom` of one, or a `function_call`.
+/// The `function` or `custom` member of a tool call, or a `function_call`.
 #[derive(Debug, Default)]
-pub(super) struct Function<'a> {
+pub(super) struct FunctionDelta<'a> {
     pub(super) name: Option<Cow<'a, str>>,
     pub(super) arguments: Option<Cow<'a, str>>,
 }
 
-impl<'a> Members<'a> for Chunk<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for Chunk<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "id" => json.take(&mut self.id, json::text),
-            "object" => json.take(&mut self.object, json::text),
-            "model" => json.take(&mut self.model, json::text),
-            "created" => json.take(&mut self.created, json::whole),
-            "system_fingerprint" => json.take(&mut self.system_fingerprint, json::text),
-            "service_tier" => json.take(&mut self.service_tier, json::text),
+            "id" => json.set(&mut self.id, json::text),
+            "object" => json.set(&mut self.object, json::text),
+            "model" => json.set(&mut self.model, json::text),
+            "created" => json.set(&mut self.created, json::integer),
+            "system_fingerprint" => json.set(&mut self.system_fingerprint, json::text),
+            "service_tier" => json.set(&mut self.service_tier, json::text),
             "choices" => json.array_or_one(&mut self.choices),
             "usage" => json.object(&mut self.usage),
-            "x_groq" => json.object(&mut usage::Wrapped(&mut self.usage)),
-            "citations" => json.take(&mut self.citations, list),
+            "x_groq" => json.object(&mut usage::UsageEnvelope(&mut self.usage)),
+            "citations" => json.set(&mut self.citations, array),
             "error" | "errors" => {
-                json.take(&mut self.error, |raw| failure::failure(raw).map(Box::new))
+                json.set(&mut self.error, |raw| error::reply_error(raw).map(Box::new))
             }
-            "base_resp" => json.take(&mut self.error, |raw| {
-                failure::base_response(raw).map(Box::new)
+            "base_resp" => json.set(&mut self.error, |raw| {
+                error::base_response(raw).map(Box::new)
             }),
             "obfuscation" => {
                 let raw = json.value()?;
-                self.padding = raw.is_text().then(|| json.inside_of(raw));
+                self.padding = raw.is_text().then(|| json.inside_range(raw));
                 Ok(())
             }
             "message" | "detail" | "msg" | "error_msg" | "error_message" | "type" | "status"
             | "code" | "error_code" | "param" => {
                 let bare_error = self.bare_error.get_or_insert_default();
-                bare_error.member(name, json)
+                bare_error.read_member(name, json)
             }
             _ => json.skip(),
         }
@@ -128,24 +130,24 @@ impl<'a> Members<'a> for Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// Whether the members of an error mean one here: a reply may have some of them, too.
+    /// Whether the members in `bare_error` are an error: a reply may have members of these names, too.
     pub(super) fn may_be_error(&self) -> bool {
         self.object.as_deref() == Some("error")
             || self.choices.is_empty() && (self.id.is_none() || self.model.is_none())
     }
 
-    /// Beside its choices there is nothing that changes with each chunk.
-    pub(super) fn adds_text_alone(&self) -> bool {
+    /// Whether nothing but the choices changes from chunk to chunk.
+    pub(super) fn is_text_alone(&self) -> bool {
         self.error.is_none()
-            && self.bare_error.as_deref().is_none_or(Failure::says_nothing)
+            && self.bare_error.as_deref().is_none_or(ReplyError::is_empty)
             && self.usage == Usage::default()
     }
 }
 
-impl Part<'_> {
-    /// A text is all that it adds.
-    pub(super) fn adds_text_alone(&self) -> bool {
-        let Part {
+impl ChoiceDelta<'_> {
+    /// Whether it adds a text to the content and nothing else.
+    pub(super) fn is_text_alone(&self) -> bool {
+        let ChoiceDelta {
             index: _,
             delta,
             message,
@@ -154,7 +156,7 @@ impl Part<'_> {
             usage,
             error,
         } = self;
-        delta.as_ref().is_some_and(|delta| delta.adds_text_alone())
+        delta.as_ref().is_some_and(|delta| delta.is_text_alone())
             && message.is_none()
             && finish_reason.is_none()
             && usage.is_none()
@@ -162,16 +164,16 @@ impl Part<'_> {
     }
 }
 
-impl<'a> Delta<'a> {
-    fn adds_text_alone(&self) -> bool {
-        let Delta {
+impl<'a> MessageDelta<'a> {
+    fn is_text_alone(&self) -> bool {
+        let MessageDelta {
             role: _,
             content,
-            content_at: _,
+            content_range: _,
             refusal,
             reasoning,
             audio,
-            attached,
+            attachments,
             annotations,
             citations,
             tool_calls,
@@ -181,65 +183,64 @@ impl<'a> Delta<'a> {
             && refusal.is_none()
             && reasoning.is_none()
             && audio.is_none()
-            && attached.is_empty()
+            && attachments.is_empty()
             && annotations.is_empty()
             && citations.is_none()
             && tool_calls.is_empty()
             && function_call.is_none()
     }
 
-    /// Whether there is more in it than a role or empty texts.
-    pub(super) fn says_something(&self) -> bool {
-        let says = |text: &Option<Cow<'_, str>>| text.as_ref().is_some_and(|text| !text.is_empty());
-        says(&self.content)
-            || says(&self.refusal)
-            || says(&self.reasoning)
-            || self
-                .audio
-                .as_ref()
-                .is_some_and(|audio| says(&audio.data) || says(&audio.transcript))
-            || !self.attached.is_empty()
+    /// Whether it has more than a role and empty texts.
+    pub(super) fn has_content(&self) -> bool {
+        is_filled(self.content.as_deref())
+            || is_filled(self.refusal.as_deref())
+            || is_filled(self.reasoning.as_deref())
+            || self.audio.as_ref().is_some_and(|audio| {
+                is_filled(audio.data.as_deref()) || is_filled(audio.transcript.as_deref())
+            })
+            || !self.attachments.is_empty()
             || !self.annotations.is_empty()
             || self.citations.is_some()
-            || self.tool_calls.iter().any(Call::says_something)
+            || self.tool_calls.iter().any(ToolCallDelta::has_content)
             || self.function_call.is_some()
     }
 
-    /// Takes thoughts. Servers that send them under several names say the same under each.
-    fn think(&mut self, thoughts: Cow<'a, str>) {
+    /// Sets the reasoning, unless it is set. Servers that send it under several names repeat the same text.
+    fn set_reasoning(&mut self, text: Cow<'a, str>) {
         if self.reasoning.as_ref().is_none_or(|held| held.is_empty()) {
-            self.reasoning = Some(thoughts);
+            self.reasoning = Some(text);
         }
     }
 }
 
-impl Call<'_> {
+impl ToolCallDelta<'_> {
     /// Whether it has an id, a name or arguments.
-    pub(super) fn says_something(&self) -> bool {
-        let says = |text: &Option<Cow<'_, str>>| text.as_ref().is_some_and(|text| !text.is_empty());
-        says(&self.id) || says(&self.function.name) || says(&self.function.arguments)
+    pub(super) fn has_content(&self) -> bool {
+        is_filled(self.id.as_deref())
+            || is_filled(self.function.name.as_deref())
+            || is_filled(self.function.arguments.as_deref())
     }
 }
 
-impl<'a> Members<'a> for Part<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for ChoiceDelta<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "index" => json.take(&mut self.index, json::count),
+            "index" => json.set(&mut self.index, json::count),
             "delta" => json.object(&mut **self.delta.get_or_insert_default()),
             "message" => json.object(&mut **self.message.insert(Box::default())),
-            // `"null"` is DashScope's null.
-            "finish_reason" => json.take(&mut self.finish_reason, |raw| {
+            // DashScope writes null as `"null"`.
+            "finish_reason" => json.set(&mut self.finish_reason, |raw| {
                 json::text(raw).filter(|reason| !reason.is_empty() && reason != "null")
             }),
-            "usage" => json.take(&mut self.usage, |raw| {
+            "usage" => json.set(&mut self.usage, |raw| {
                 let mut usage = Usage::default();
                 json::read(raw.get(), &mut usage).ok()?;
                 (usage != Usage::default()).then(|| Box::new(usage))
             }),
-            "error" => json.take(&mut self.error, |raw| failure::failure(raw).map(Box::new)),
+            "error" => json.set(&mut self.error, |raw| error::reply_error(raw).map(Box::new)),
             "annotations" | "citations" | "images" => {
                 let delta = self.delta.get_or_insert_default();
-                delta.member(name, json)
+                delta.read_member(name, json)
             }
             "logprobs" => {
                 self.logprobs |= json.value()?.get() != "null";
@@ -250,25 +251,25 @@ impl<'a> Members<'a> for Part<'a> {
     }
 }
 
-impl<'a> Members<'a> for Delta<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for MessageDelta<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "role" => json.take(&mut self.role, json::text),
+            "role" => json.set(&mut self.role, json::text),
             "content" => {
                 let raw = json.value()?;
-                self.content_at = raw.is_text().then(|| json.inside_of(raw));
+                self.content_range = raw.is_text().then(|| json.inside_range(raw));
                 if raw.get().starts_with('[') {
-                    parts::take_apart(raw, self);
+                    content_parts::read_parts(raw, self);
                 } else {
                     self.content = json::text(raw).or(self.content.take());
                 }
                 Ok(())
             }
-            "refusal" => json.take(&mut self.refusal, json::text),
+            "refusal" => json.set(&mut self.refusal, json::text),
             "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details"
             | "thinking" | "thinking_blocks" | "thoughts" => {
-                if let Some(thoughts) = thoughts(json.value()?) {
-                    self.think(thoughts);
+                if let Some(text) = reasoning_text(json.value()?) {
+                    self.set_reasoning(text);
                 }
                 Ok(())
             }
@@ -278,39 +279,28 @@ impl<'a> Members<'a> for Delta<'a> {
                     "video" | "videos" => "video",
                     _ => "file",
                 };
-                let raw = json.value()?;
-                if raw.get().starts_with('[') {
-                    let elements = json::elements(raw.get()).into_iter();
-                    self.attached
-                        .extend(elements.filter_map(|raw| Attached::of(raw, kind)));
-                } else {
-                    self.attached.extend(Attached::of(raw, kind));
-                }
+                let media = json::elements_or_one(json.value()?).into_iter();
+                self.attachments
+                    .extend(media.filter_map(|raw| Attachment::of(raw, kind)));
                 Ok(())
             }
             "annotations" => {
-                let Some(raw) = json::filled(json.value()?) else {
-                    return Ok(());
-                };
-                if raw.get().starts_with('[') {
-                    let elements = json::elements(raw.get()).into_iter();
-                    self.annotations.extend(elements.map(Raw::get));
-                } else {
-                    self.annotations.push(raw.get());
-                }
+                let notes = json::non_empty(json.value()?).map(json::elements_or_one);
+                self.annotations
+                    .extend(notes.into_iter().flatten().map(RawJson::get));
                 Ok(())
             }
-            "citations" => json.take(&mut self.citations, list),
+            "citations" => json.set(&mut self.citations, array),
             "audio" => {
-                let mut audio = Audio::default();
+                let mut audio = AudioDelta::default();
                 json.object(&mut audio)?;
                 self.audio = (audio.transcript.is_some() || audio.data.is_some()).then_some(audio);
                 Ok(())
             }
-            // TGI sends one call, where others send a list of them.
+            // TGI sends one call in place of an array.
             "tool_calls" => json.array_or_one(&mut self.tool_calls),
             "function_call" => {
-                let mut function = Function::default();
+                let mut function = FunctionDelta::default();
                 json.object(&mut function)?;
                 self.function_call =
                     (function.name.is_some() || function.arguments.is_some()).then_some(function);
@@ -321,22 +311,22 @@ impl<'a> Members<'a> for Delta<'a> {
     }
 }
 
-impl<'a> Members<'a> for Audio<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for AudioDelta<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "transcript" => json.take(&mut self.transcript, json::text),
-            "data" => json.take(&mut self.data, json::text),
+            "transcript" => json.set(&mut self.transcript, json::text),
+            "data" => json.set(&mut self.data, json::text),
             _ => json.skip(),
         }
     }
 }
 
-impl<'a> Members<'a> for Call<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for ToolCallDelta<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "index" => json.take(&mut self.index, json::count),
-            "id" => json.take(&mut self.id, json::text),
-            "type" => json.take(&mut self.kind, |raw| match raw.get() {
+            "index" => json.set(&mut self.index, json::count),
+            "id" => json.set(&mut self.id, json::text),
+            "type" => json.set(&mut self.kind, |raw| match raw.get() {
                 r#""function""# => Some(CallKind::Function),
                 r#""custom""# => Some(CallKind::Custom),
                 _ => None,
@@ -351,20 +341,25 @@ impl<'a> Members<'a> for Call<'a> {
     }
 }
 
-impl<'a> Members<'a> for Function<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for FunctionDelta<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "name" => json.take(&mut self.name, json::text),
-            // Some servers send an object where OpenAI sends its text.
-            "arguments" | "input" => json.take(&mut self.arguments, json::text_or_written),
+            "name" => json.set(&mut self.name, json::text),
+            // Some servers send an object in place of its text.
+            "arguments" | "input" => json.set(&mut self.arguments, json::text_or_written),
             _ => json.skip(),
         }
     }
 }
 
-/// A JSON list with anything in it, as it was written.
-fn list(raw: Raw<'_>) -> Option<&str> {
-    json::filled(raw)
-        .map(Raw::get)
+/// Whether there is a text that is not empty.
+pub(super) fn is_filled(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.is_empty())
+}
+
+/// A JSON array that is not empty, as it was written.
+fn array(raw: RawJson<'_>) -> Option<&str> {
+    json::non_empty(raw)
+        .map(RawJson::get)
         .filter(|written| written.starts_with('['))
 }

@@ -1,66 +1,68 @@
-//! JSON that others wrote, read member by member so that one bad member costs only itself.
+//! A tolerant reader of JSON: one bad member of an object costs only itself.
 //!
-//! Libraries read into types that fail as a whole on a repeated key or a wrong type. Here a type takes its members one at a time into itself,
-//! so what was read before the bytes ended or went bad is still there. It is one pass that leaps from quote to quote, because nearly all of a
-//! long history is the inside of its texts; and what no type asks for is passed over without recursion, so depth is no danger. The grammar is
-//! RFC 8259, as strict as `serde_json` is, but for lone surrogates: those are text that cannot be shown, not an error.
+//! `serde_json` fails as a whole on a repeated key or a wrong type. Here a type reads its members one at a time, so it keeps those that came
+//! before the bytes ended or went bad. The reader goes through the text once and leaps from quote to quote, because nearly all of a long
+//! history is the inside of its strings. It skips values without recursion, so depth is no danger. The grammar is RFC 8259, as strict as in
+//! `serde_json`, with one exception: a lone surrogate is U+FFFD and no error.
 
 mod escapes;
+mod value_end;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::special::first_special;
+use crate::json_escape::find_escapable;
 
-use escapes::escaped;
-pub(super) use escapes::{Escapes, plain};
+use escapes::scan_string;
+pub(super) use escapes::{Escapes, unescape};
+pub(super) use value_end::ValueEnd;
 
-/// The text is no JSON, or ends before its value does.
+/// The text is not JSON, or it ends within a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-pub(super) type Read = Result<(), Malformed>;
+pub(super) type JsonResult = Result<(), Malformed>;
 
-/// Something that is read from the members of a JSON object.
-pub(super) trait Members<'a> {
-    /// Takes the value of the member `name`, which is next in `json`, exactly once.
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read;
+/// A type that reads itself from the members of a JSON object.
+pub(super) trait JsonObject<'a> {
+    /// Reads or skips the value of the member `name`, which is the next value in `json`, exactly once.
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult;
 }
 
-/// Reads the object that `text` begins with. On an error, what came before it was read.
-pub(super) fn read<'a>(text: &'a str, into: &mut impl Members<'a>) -> Read {
-    Json::new(text).object(into)
+/// Reads the object at the beginning of `text`. On an error, the members before it were read.
+pub(super) fn read<'a>(text: &'a str, into: &mut impl JsonObject<'a>) -> JsonResult {
+    JsonReader::new(text).object(into)
 }
 
-/// Reads the object that `text` begins with, and gives what follows it.
+/// Reads the object at the beginning of `text`, and returns the rest of `text`.
 pub(super) fn read_first<'a>(
     text: &'a str,
-    into: &mut impl Members<'a>,
+    into: &mut impl JsonObject<'a>,
 ) -> Result<&'a str, Malformed> {
-    let mut json = Json::new(text);
+    let mut json = JsonReader::new(text);
     json.object(into)?;
     Ok(&text[json.at..])
 }
 
-/// The string that `text` is, if it is one and nothing else.
+/// The text of a JSON string, if `text` is one JSON string and nothing else.
 pub(super) fn lone_text(text: &str) -> Option<Cow<'_, str>> {
-    let mut json = Json::new(text);
+    let mut json = JsonReader::new(text);
     let value = json.value().ok()?;
-    self::text(value).filter(|_| json.left() == 0)
+    self::text(value).filter(|_| json.remaining() == 0)
 }
 
-/// The inside of the string whose first quote is just before `text`, and what follows it, its last quote first.
+/// Reads a string whose first quote stands just before `text`; the rest begins with its last quote.
 pub(super) fn inside(text: &str) -> Option<(Cow<'_, str>, &str)> {
-    let mut json = Json::new(text);
+    let mut json = JsonReader::new(text);
     let escapes = json.inside().ok()?;
     let (inner, rest) = text.split_at(json.at);
-    Some((plain(inner, escapes), rest))
+    Some((unescape(inner, escapes), rest))
 }
 
-/// The elements of the array that `text` is; none where it is no array or breaks off.
-pub(super) fn elements(text: &str) -> Vec<Raw<'_>> {
+/// The elements of an array; none where `text` is not a whole array.
+pub(super) fn elements(text: &str) -> Vec<RawJson<'_>> {
     let mut elements = Vec::new();
-    match Json::new(text).each(|json| {
+    match JsonReader::new(text).each(|json| {
         elements.push(json.value()?);
         Ok(())
     }) {
@@ -69,45 +71,52 @@ pub(super) fn elements(text: &str) -> Vec<Raw<'_>> {
     }
 }
 
+/// The elements of an array, or any other value as the only one.
+pub(super) fn elements_or_one(raw: RawJson<'_>) -> Vec<RawJson<'_>> {
+    if raw.written.starts_with('[') {
+        elements(raw.written)
+    } else {
+        vec![raw]
+    }
+}
+
 /// A value as it was written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Raw<'a> {
+pub(super) struct RawJson<'a> {
     written: &'a str,
-    /// In it, if it is a string.
+    /// Those of a string.
     escapes: Escapes,
 }
 
-impl<'a> Raw<'a> {
-    /// Whether it is a string.
+impl<'a> RawJson<'a> {
     pub(super) fn is_text(self) -> bool {
         self.written.starts_with('"')
     }
 
-    /// Its JSON.
     pub(super) fn get(self) -> &'a str {
         self.written
     }
 }
 
-/// A string; lone surrogates become U+FFFD.
-pub(super) fn text(raw: Raw<'_>) -> Option<Cow<'_, str>> {
-    let inner = raw.written.strip_prefix('"')?.strip_suffix('"')?;
-    Some(plain(inner, raw.escapes))
+/// The text of a string; lone surrogates become U+FFFD.
+pub(super) fn text(raw: RawJson<'_>) -> Option<Cow<'_, str>> {
+    let (inner, escapes) = quoted(raw)?;
+    Some(unescape(inner, escapes))
 }
 
-/// A string as it was written, without its quotes, and what escapes it has.
-pub(super) fn quoted(raw: Raw<'_>) -> Option<(&str, Escapes)> {
+/// A string as it was written, without its quotes, and the kind of its escapes.
+pub(super) fn quoted(raw: RawJson<'_>) -> Option<(&str, Escapes)> {
     let inner = raw.written.strip_prefix('"')?.strip_suffix('"')?;
     Some((inner, raw.escapes))
 }
 
 /// Any value but null, as it was written.
-pub(super) fn written(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+pub(super) fn written(raw: RawJson<'_>) -> Option<Cow<'_, str>> {
     (raw.written != "null").then_some(Cow::Borrowed(raw.written))
 }
 
-/// A value that says something: anything but null, false, zero, and texts, lists and objects with nothing in them.
-pub(super) fn filled(raw: Raw<'_>) -> Option<Raw<'_>> {
+/// A value that is not empty: anything but null, false, zero, and strings, arrays and objects without content.
+pub(super) fn non_empty(raw: RawJson<'_>) -> Option<RawJson<'_>> {
     let written = raw.written;
     let is_empty = match written.as_bytes() {
         [b'{' | b'[' | b'"', inner @ .., b'}' | b']' | b'"'] => inner.trim_ascii().is_empty(),
@@ -117,18 +126,18 @@ pub(super) fn filled(raw: Raw<'_>) -> Option<Raw<'_>> {
 }
 
 /// A string as its text, any other value but null as it was written.
-pub(super) fn text_or_written(raw: Raw<'_>) -> Option<Cow<'_, str>> {
+pub(super) fn text_or_written(raw: RawJson<'_>) -> Option<Cow<'_, str>> {
     text(raw).or_else(|| written(raw))
 }
 
 /// A finite number.
-pub(super) fn number(raw: Raw<'_>) -> Option<f64> {
+pub(super) fn number(raw: RawJson<'_>) -> Option<f64> {
     let number: f64 = raw.written.parse().ok()?;
     number.is_finite().then_some(number)
 }
 
-/// A whole number, also if it was written as `12.0`.
-pub(super) fn whole(raw: Raw<'_>) -> Option<i64> {
+/// An integer, also if it was written as `12.0`.
+pub(super) fn integer(raw: RawJson<'_>) -> Option<i64> {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a whole number below 2^53 is exact in both"
@@ -139,82 +148,84 @@ pub(super) fn whole(raw: Raw<'_>) -> Option<i64> {
     written.or_else(|| number(raw).and_then(from_float))
 }
 
-/// A whole number that is not negative.
-pub(super) fn count(raw: Raw<'_>) -> Option<u64> {
-    whole(raw).and_then(|number| u64::try_from(number).ok())
+/// An integer that is not negative.
+pub(super) fn count(raw: RawJson<'_>) -> Option<u64> {
+    integer(raw).and_then(|number| u64::try_from(number).ok())
 }
 
-/// True or false.
-pub(super) fn flag(raw: Raw<'_>) -> Option<bool> {
+pub(super) fn boolean(raw: RawJson<'_>) -> Option<bool> {
     raw.written.parse().ok()
 }
 
-/// A JSON text, and how far it was read.
+/// Reads one JSON text from left to right.
 #[derive(Debug)]
-pub(super) struct Json<'a> {
+pub(super) struct JsonReader<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Json<'a> {
+impl<'a> JsonReader<'a> {
     fn new(text: &'a str) -> Self {
-        Json { text, at: 0 }
+        JsonReader { text, at: 0 }
     }
 
-    /// Takes the next value into `slot`, if it is what `meaning` can use. A value of another type changes nothing.
-    pub(super) fn take<T>(
+    /// Reads the next value into `slot`, if `convert` accepts it. A value of another type changes nothing.
+    pub(super) fn set<T>(
         &mut self,
         slot: &mut Option<T>,
-        meaning: impl FnOnce(Raw<'a>) -> Option<T>,
-    ) -> Read {
-        if let Some(value) = meaning(self.value()?) {
+        convert: impl FnOnce(RawJson<'a>) -> Option<T>,
+    ) -> JsonResult {
+        if let Some(value) = convert(self.value()?) {
             *slot = Some(value);
         }
         Ok(())
     }
 
-    /// Reads an object's members into a value; anything but an object is passed over.
-    pub(super) fn object(&mut self, into: &mut impl Members<'a>) -> Read {
-        if self.next()? != b'{' {
+    /// Reads the members of an object; skips any other value.
+    pub(super) fn object(&mut self, into: &mut impl JsonObject<'a>) -> JsonResult {
+        if self.peek()? != b'{' {
             return self.skip();
         }
-        if !self.opens(b'}')? {
+        if !self.open(b'}')? {
             return Ok(());
         }
         loop {
             let (name, escapes) = self.name()?;
-            into.member(&plain(name, escapes), self)?;
-            if !self.goes_on(b'}')? {
+            into.read_member(&unescape(name, escapes), self)?;
+            if !self.next_element(b'}')? {
                 return Ok(());
             }
         }
     }
 
-    /// Reads an array, one value for each element, whatever it is, so that places keep their numbers; anything but an array is passed over.
+    /// Reads an array, one `T` for each element of any type, so that positions stay right; skips any other value.
     ///
-    /// Elements that were there before are dropped: of a repeated key the last one counts.
-    pub(super) fn array<T: Members<'a> + Default>(
+    /// The array replaces the elements of an earlier one: the last of repeated keys counts.
+    pub(super) fn array<T: JsonObject<'a> + Default>(
         &mut self,
         into: &mut Vec<T>,
-        broken: Broken,
-    ) -> Read {
-        if self.next()? == b'[' {
+        broken: BrokenElement,
+    ) -> JsonResult {
+        if self.peek()? == b'[' {
             into.clear();
         }
         self.each(|json| {
             let mut element = T::default();
             let read = json.object(&mut element);
-            if read.is_ok() || broken == Broken::Kept {
+            if read.is_ok() || broken == BrokenElement::Kept {
                 into.push(element);
             }
             read
         })
     }
 
-    /// Reads an array as [`array`](Self::array) does, and an object that stands in place of one as its only element.
-    pub(super) fn array_or_one<T: Members<'a> + Default>(&mut self, into: &mut Vec<T>) -> Read {
-        if self.next()? != b'{' {
-            return self.array(into, Broken::Kept);
+    /// Reads an array like [`array`](Self::array), and an object in place of an array as its only element.
+    pub(super) fn array_or_one<T: JsonObject<'a> + Default>(
+        &mut self,
+        into: &mut Vec<T>,
+    ) -> JsonResult {
+        if self.peek()? != b'{' {
+            return self.array(into, BrokenElement::Kept);
         }
         into.clear();
         let mut only = T::default();
@@ -223,25 +234,24 @@ impl<'a> Json<'a> {
         read
     }
 
-    /// Has `element` take each element of an array; anything but an array is passed over.
-    fn each(&mut self, mut element: impl FnMut(&mut Self) -> Read) -> Read {
-        if self.next()? != b'[' {
+    /// Calls `element` for each element of an array; skips any other value.
+    fn each(&mut self, mut element: impl FnMut(&mut Self) -> JsonResult) -> JsonResult {
+        if self.peek()? != b'[' {
             return self.skip();
         }
-        if !self.opens(b']')? {
+        if !self.open(b']')? {
             return Ok(());
         }
         loop {
             element(self)?;
-            if !self.goes_on(b']')? {
+            if !self.next_element(b']')? {
                 return Ok(());
             }
         }
     }
 
-    /// The next value, whatever it is.
-    pub(super) fn value(&mut self) -> Result<Raw<'a>, Malformed> {
-        let first = self.next()?;
+    pub(super) fn value(&mut self) -> Result<RawJson<'a>, Malformed> {
+        let first = self.peek()?;
         let start = self.at;
         let escapes = if first == b'"' {
             self.string()?.1
@@ -249,28 +259,27 @@ impl<'a> Json<'a> {
             self.skip()?;
             Escapes::None
         };
-        Ok(Raw {
+        Ok(RawJson {
             written: &self.text[start..self.at],
             escapes,
         })
     }
 
-    /// Passes over the next value.
-    pub(super) fn skip(&mut self) -> Read {
-        // What ends each of the values around, outermost first. Does not allocate for a value with nothing in it.
+    pub(super) fn skip(&mut self) -> JsonResult {
+        // The closing brackets of the values around, outermost first. An empty value allocates nothing.
         let mut around: Vec<u8> = Vec::new();
         loop {
-            match self.next()? {
+            match self.peek()? {
                 b'"' => _ = self.string()?,
                 b'{' => {
-                    if self.opens(b'}')? {
+                    if self.open(b'}')? {
                         around.push(b'}');
                         self.name()?;
                         continue;
                     }
                 }
                 b'[' => {
-                    if self.opens(b']')? {
+                    if self.open(b']')? {
                         around.push(b']');
                         continue;
                     }
@@ -278,13 +287,13 @@ impl<'a> Json<'a> {
                 b't' => self.word("true")?,
                 b'f' => self.word("false")?,
                 b'n' => self.word("null")?,
-                _ => self.digits()?,
+                _ => self.number()?,
             }
             loop {
                 let Some(&end) = around.last() else {
                     return Ok(());
                 };
-                if self.goes_on(end)? {
+                if self.next_element(end)? {
                     if end == b'}' {
                         self.name()?;
                     }
@@ -295,13 +304,13 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// How many bytes are still to be read.
-    pub(super) fn left(&self) -> usize {
+    /// Length of the rest in bytes.
+    pub(super) fn remaining(&self) -> usize {
         self.text.len() - self.at
     }
 
-    /// Where in the whole the inside of the string is that was read last.
-    pub(super) fn inside_of(&self, last: Raw<'a>) -> Range<usize> {
+    /// The range of the whole text that is the inside of `last`, the string that was read last.
+    pub(super) fn inside_range(&self, last: RawJson<'a>) -> Range<usize> {
         self.at + 1 - last.written.len()..self.at - 1
     }
 
@@ -309,8 +318,8 @@ impl<'a> Json<'a> {
         self.text.as_bytes()
     }
 
-    /// The next byte that is no blank.
-    fn next(&mut self) -> Result<u8, Malformed> {
+    /// Skips blanks and peeks at the byte after them.
+    fn peek(&mut self) -> Result<u8, Malformed> {
         loop {
             match self.bytes().get(self.at) {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
@@ -320,17 +329,17 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Passes over the beginning of an object or an array, and over its end where nothing is in it; whether something is.
-    fn opens(&mut self, end: u8) -> Result<bool, Malformed> {
+    /// Skips the opening bracket of an object or array, and the closing one of an empty one; whether there is an element.
+    fn open(&mut self, end: u8) -> Result<bool, Malformed> {
         self.at += 1;
-        let is_empty = self.next()? == end;
+        let is_empty = self.peek()? == end;
         self.at += usize::from(is_empty);
         Ok(!is_empty)
     }
 
-    /// Passes over the comma after a member or an element, or over the end; whether it was a comma.
-    fn goes_on(&mut self, end: u8) -> Result<bool, Malformed> {
-        let byte = self.next()?;
+    /// Skips the comma or the closing bracket after an element; whether it was a comma.
+    fn next_element(&mut self, end: u8) -> Result<bool, Malformed> {
+        let byte = self.peek()?;
         if byte != b',' && byte != end {
             return Err(Malformed);
         }
@@ -338,20 +347,20 @@ impl<'a> Json<'a> {
         Ok(byte == b',')
     }
 
-    /// A member's name and the colon after it.
+    /// Reads a member's name and the colon after it.
     fn name(&mut self) -> Result<(&'a str, Escapes), Malformed> {
-        if self.next()? != b'"' {
+        if self.peek()? != b'"' {
             return Err(Malformed);
         }
         let name = self.string()?;
-        if self.next()? != b':' {
+        if self.peek()? != b':' {
             return Err(Malformed);
         }
         self.at += 1;
         Ok(name)
     }
 
-    /// The inside of the string that begins here, and the escapes in it.
+    /// Reads a string; its inside as it was written, and the kind of its escapes.
     fn string(&mut self) -> Result<(&'a str, Escapes), Malformed> {
         self.at += 1;
         let (start, escapes) = (self.at, self.inside()?);
@@ -360,14 +369,14 @@ impl<'a> Json<'a> {
         Ok((inner, escapes))
     }
 
-    /// Goes on to the quote that ends the string around; what escapes there were before it.
+    /// Moves to the quote that ends the string around; the kind of escapes before it.
     fn inside(&mut self) -> Result<Escapes, Malformed> {
         let rest = &self.bytes()[self.at..];
-        let first = first_special(rest).ok_or(Malformed)?;
+        let first = find_escapable(rest).ok_or(Malformed)?;
         let (length, escapes) = match rest[first] {
             b'"' => (first, Escapes::None),
             b'\\' => {
-                let (length, escapes) = escaped(&rest[first..])?;
+                let (length, escapes) = scan_string(&rest[first..]).ok_or(Malformed)?;
                 (first + length, escapes)
             }
             _ => return Err(Malformed),
@@ -376,7 +385,7 @@ impl<'a> Json<'a> {
         Ok(escapes)
     }
 
-    fn word(&mut self, word: &str) -> Read {
+    fn word(&mut self, word: &str) -> JsonResult {
         if !self.bytes()[self.at..].starts_with(word.as_bytes()) {
             return Err(Malformed);
         }
@@ -384,28 +393,27 @@ impl<'a> Json<'a> {
         Ok(())
     }
 
-    /// A number.
-    fn digits(&mut self) -> Read {
+    fn number(&mut self) -> JsonResult {
         let bytes = self.bytes();
         self.at += usize::from(bytes[self.at] == b'-');
         let leading_zero = bytes.get(self.at) == Some(&b'0');
-        if self.run_of_digits()? > 1 && leading_zero {
+        if self.digits()? > 1 && leading_zero {
             return Err(Malformed);
         }
         if bytes.get(self.at) == Some(&b'.') {
             self.at += 1;
-            self.run_of_digits()?;
+            self.digits()?;
         }
         if let Some(b'e' | b'E') = bytes.get(self.at) {
             self.at += 1;
             self.at += usize::from(matches!(bytes.get(self.at), Some(b'+' | b'-')));
-            self.run_of_digits()?;
+            self.digits()?;
         }
         Ok(())
     }
 
-    /// At least one digit; how many there are.
-    fn run_of_digits(&mut self) -> Result<usize, Malformed> {
+    /// Skips digits, at least one; how many there were.
+    fn digits(&mut self) -> Result<usize, Malformed> {
         let rest = &self.bytes()[self.at..];
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at += digits;
@@ -416,9 +424,9 @@ impl<'a> Json<'a> {
     }
 }
 
-/// What becomes of an array's element that the text breaks off in.
+/// Whether an array keeps the element within which the text ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(super) enum BrokenElement {
     Kept,
     Dropped,
 }

@@ -1,64 +1,67 @@
-//! The bytes of a reply, from the wire's copy to a [`ChatReply`].
+//! Reads the bytes of a reply as they came over the wire, and returns a [`ChatReply`].
 //!
-//! The rule: a stream is read as it comes and only the reply is kept; a body is collected up to the limit and read once. Which of the two it
-//! is, the bytes decide where they are clear, and `Content-Type` where they are not, for it is wrong often enough: an error in JSON after a
-//! head that promised events, events that a server calls `text/plain`.
+//! A stream is read as it comes, and only the reply is kept; a body is buffered up to the limit and read once. The bytes decide which of the
+//! two they are, and `Content-Type` decides where the bytes do not. That header is often wrong: servers send an error in JSON after a head
+//! that promised events, and events as `text/plain`.
 
-use super::assemble::Assembly;
-use super::body::Body;
+mod buffered_body;
+
+use buffered_body::BufferedBody;
+
+use super::assemble::ReplyAssembler;
 use super::media::Media;
 use super::reply::{ChatReply, Choice};
-use crate::encoding::{Decoder, Stopped};
+use crate::encoding::{DecodeStop, Decoder};
 use crate::media_type;
-use crate::sse::Framer;
+use crate::sse::SseFramer;
 
-/// Beginnings of the lines that event streams begin with.
+/// The first line of an event stream begins with one of these.
 const FIELDS: [&[u8]; 6] = [b"data:", b"event:", b"id:", b"retry:", b"error:", b":"];
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Reads one reply, piece by piece.
+/// Reads one reply in pieces.
 #[derive(Debug)]
 pub struct ReplyReader {
     decoder: Decoder,
-    reading: Reading,
+    parser: ReplyParser,
 }
 
-/// What was read.
+/// A reply after its last byte.
 #[derive(Debug)]
-pub struct Finished {
-    /// The reply, as far as it came.
+pub struct FinishedReply {
+    /// The reply, or as much of one as came.
     pub reply: ChatReply,
-    /// The protocol's own end was seen: `[DONE]`, or every choice's finish reason after all that it said, or the end of the JSON value.
+    /// Whether the protocol's own end was seen: `[DONE]`, every choice's finish reason after all its content, or the end of the JSON value.
     pub ended: bool,
 }
 
-/// What becomes of decoded bytes.
+/// Reads the decoded bytes.
 #[derive(Debug)]
-struct Reading {
-    form: Form,
-    /// `Content-Type` says that these are events.
+struct ReplyParser {
+    format: ReplyFormat,
+    /// Whether `Content-Type` is that of events.
     promised_events: bool,
     limit: usize,
-    assembly: Assembly,
+    assembler: ReplyAssembler,
 }
 
 #[derive(Debug)]
-enum Form {
-    /// Not known yet, and the bytes so far, blanks at the start left out.
+enum ReplyFormat {
+    /// Not known yet. The bytes so far, without blanks at their start.
     Unknown(Vec<u8>),
-    Events(Framer),
-    Body(Body),
+    Events(SseFramer),
+    Body(BufferedBody),
 }
 
 impl ReplyReader {
-    /// A reader for a reply with these headers. It keeps at most `limit` bytes of the reply's texts, and while it reads, of a stream one event
-    /// of at most `limit` bytes, of a body the first `limit` bytes. Of media it keeps the size.
+    /// A reader for a reply with these headers. It keeps at most `limit` bytes of the reply's texts. While it reads, it also keeps one event of
+    /// at most `limit` bytes, or the first `limit` bytes of a body. Of media it keeps kind, type and size.
     pub fn new(content_type: Option<&str>, content_encoding: Option<&str>, limit: usize) -> Self {
         Self::with_media(content_type, content_encoding, limit, Media::Size)
     }
 
-    /// The same, with as much of media as `media` asks for.
+    /// The same, with `media` to choose how much of media is kept.
     pub fn with_media(
         content_type: Option<&str>,
         content_encoding: Option<&str>,
@@ -68,57 +71,56 @@ impl ReplyReader {
         let promised_events =
             content_type.is_some_and(|text| media_type::is(text, media_type::EVENT_STREAM));
         Self {
-            // The limit is for what is kept, and of a stream little is: what bounds the decoder is the ratio to what came over the wire.
+            // A long stream may leave a short reply, so no limit but the decoder's own ratio applies to its bytes.
             decoder: Decoder::new(content_encoding, usize::MAX),
-            reading: Reading {
-                form: Form::Unknown(Vec::new()),
+            parser: ReplyParser {
+                format: ReplyFormat::Unknown(Vec::new()),
                 promised_events,
                 limit,
-                assembly: Assembly::new(limit, media),
+                assembler: ReplyAssembler::new(limit, media),
             },
         }
     }
 
-    /// Takes the next bytes of the body, as they came over the wire.
+    /// Reads the next bytes of the body as they came over the wire.
     pub fn push(&mut self, bytes: &[u8]) {
-        let reading = &mut self.reading;
-        self.decoder.push(bytes, |decoded| reading.push(decoded));
+        let parser = &mut self.parser;
+        self.decoder.push(bytes, |decoded| parser.push(decoded));
     }
 
-    /// Bytes that are kept of the reply so far.
+    /// Bytes of memory for the reply so far.
     pub fn held(&self) -> usize {
-        let form = match &self.reading.form {
-            Form::Unknown(head) => head.len(),
-            Form::Events(framer) => framer.held(),
-            Form::Body(body) => body.held(),
+        let format = match &self.parser.format {
+            ReplyFormat::Unknown(head) => head.len(),
+            ReplyFormat::Events(framer) => framer.held(),
+            ReplyFormat::Body(body) => body.held(),
         };
-        form + self.reading.assembly.held()
+        format + self.parser.assembler.held()
     }
 
-    /// Whether a chunk of a stream had something to say: content, refusal, reasoning, a tool call or audio. A role alone is not a token, and a
-    /// body that is no stream has no first token.
+    /// Whether a chunk had content, a refusal, reasoning, a tool call or audio. A role alone is not a token, and a body has no first token.
     pub fn saw_token(&self) -> bool {
-        self.reading.assembly.saw_token()
+        self.parser.assembler.has_token()
     }
 
-    /// There are no more bytes.
-    pub fn finish(self) -> Finished {
+    /// Ends the reply.
+    pub fn finish(self) -> FinishedReply {
         let stopped = self.decoder.stopped();
-        let mut finished = self.reading.finish();
-        finished.reply.cut |= stopped == Some(Stopped::Cut);
-        finished.reply.undecodable = stopped == Some(Stopped::Undecodable);
+        let mut finished = self.parser.finish();
+        finished.reply.cut |= stopped == Some(DecodeStop::Cut);
+        finished.reply.undecodable = stopped == Some(DecodeStop::Undecodable);
         finished
     }
 }
 
-impl Reading {
+impl ReplyParser {
     fn push(&mut self, mut bytes: &[u8]) {
-        if let Form::Unknown(head) = &mut self.form {
+        if let ReplyFormat::Unknown(head) = &mut self.format {
             if head.is_empty() {
                 bytes = bytes.trim_ascii_start();
                 if let Some(events) = are_events(bytes, self.promised_events) {
                     self.decide(events);
-                    return self.read(bytes);
+                    return self.parse(bytes);
                 }
             }
             head.extend_from_slice(bytes);
@@ -127,54 +129,54 @@ impl Reading {
             };
             let head = std::mem::take(head);
             self.decide(events);
-            return self.read(&head);
+            return self.parse(&head);
         }
-        self.read(bytes);
+        self.parse(bytes);
     }
 
     fn decide(&mut self, events: bool) {
-        self.form = if events {
-            Form::Events(Framer::new(self.limit))
+        self.format = if events {
+            ReplyFormat::Events(SseFramer::new(self.limit))
         } else {
-            Form::Body(Body::default())
+            ReplyFormat::Body(BufferedBody::default())
         };
     }
 
-    fn read(&mut self, bytes: &[u8]) {
-        match &mut self.form {
-            Form::Unknown(_) => {}
-            Form::Events(framer) => framer.push(bytes, |frame| self.assembly.frame(&frame)),
-            Form::Body(body) => body.push(bytes, self.limit),
+    fn parse(&mut self, bytes: &[u8]) {
+        match &mut self.format {
+            ReplyFormat::Unknown(_) => {}
+            ReplyFormat::Events(framer) => framer.push(bytes, |frame| self.assembler.frame(&frame)),
+            ReplyFormat::Body(body) => body.push(bytes, self.limit),
         }
     }
 
-    fn finish(mut self) -> Finished {
-        if let Form::Unknown(head) = &mut self.form {
+    fn finish(mut self) -> FinishedReply {
+        if let ReplyFormat::Unknown(head) = &mut self.format {
             let head = std::mem::take(head);
             self.decide(self.promised_events);
-            self.read(&head);
+            self.parse(&head);
         }
-        let (cut, ended) = match self.form {
-            Form::Unknown(_) => (false, false),
-            Form::Events(framer) => {
-                // A frame without its end is read, but ends nothing.
-                let end = (framer.skipped() > 0, self.assembly.ended());
-                framer.finish(|frame| self.assembly.frame(&frame));
+        let (cut, ended) = match self.format {
+            ReplyFormat::Unknown(_) => (false, false),
+            ReplyFormat::Events(framer) => {
+                // A frame without its end has content, but no end of the protocol.
+                let end = (framer.skipped() > 0, self.assembler.has_ended());
+                framer.finish(|frame| self.assembler.frame(&frame));
                 end
             }
-            Form::Body(body) => (body.cut(), body.finish(&mut self.assembly)),
+            ReplyFormat::Body(body) => (body.is_cut(), body.finish(&mut self.assembler)),
         };
-        let mut reply = self.assembly.finish();
+        let mut reply = self.assembler.finish();
         reply.cut |= cut;
-        if ended && !reply.choices.iter().any(Choice::says_something) {
-            // As much as a reply without a choice.
+        if ended && !reply.choices.iter().any(Choice::has_content) {
+            // A whole reply of empty choices is a reply without a choice.
             reply.choices.clear();
         }
-        Finished { reply, ended }
+        FinishedReply { reply, ended }
     }
 }
 
-/// Whether bytes with this beginning are events; none while they may still become either.
+/// Whether bytes with this beginning are events; none while both are possible.
 fn are_events(head: &[u8], promised: bool) -> Option<bool> {
     let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
     if text.is_empty() || BYTE_ORDER_MARK.starts_with(text) {
@@ -190,9 +192,5 @@ fn are_events(head: &[u8], promised: bool) -> Option<bool> {
     }
 }
 
-#[cfg(test)]
-mod odd;
-#[cfg(test)]
-mod properties;
 #[cfg(test)]
 mod tests;

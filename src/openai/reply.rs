@@ -1,18 +1,18 @@
-//! What came back: one chat completion, the same whether it came as a stream or as one JSON body.
+//! A chat reply: one completion, whether it came as a stream or as one JSON body.
 
 use serde::{Deserialize, Serialize};
 
-/// A chat completion, or as much of one as came. Everything may be missing.
+/// A chat completion, or as much of one as came. Every member may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChatReply {
     /// The completion's id, `chatcmpl-…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The model that answered, more exact than the one that was asked for.
+    /// The model that answered, often a dated version of the requested one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// When it was made, in seconds since the Unix epoch.
+    /// The server's time, in seconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<i64>,
     /// The configuration of the backend that answered.
@@ -24,24 +24,24 @@ pub struct ChatReply {
     /// The choices, in the order of their indices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Choice>,
-    /// The tokens it took, when the reply says so.
+    /// The token counts of the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// The error it is, or that ended the stream.
+    /// The error in place of a completion, or the error that ended the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Failure>,
-    /// Something was left out because a limit was reached.
+    pub error: Option<ReplyError>,
+    /// Whether something was left out because of a limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
-    /// Its last JSON value, an event or the body, ended before it was whole.
+    /// Whether its last JSON value, an event or the body, ended before it was whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub broken_off: bool,
-    /// The content coding is unknown or its bytes are damaged: what is here is what came before that.
+    /// Whether its content coding is unknown or damaged. Members from before the damage are here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub undecodable: bool,
 }
 
-/// One of the answers.
+/// One of the answers of a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Choice {
@@ -53,31 +53,31 @@ pub struct Choice {
     /// The answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// What the model said instead of an answer.
+    /// The model's refusal to answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
-    /// What the model thought aloud before, by whichever name compatible servers send it.
+    /// The model's reasoning, under any of the names that servers have for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
-    /// What a spoken answer says.
+    /// The text of a spoken answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_transcript: Option<String>,
-    /// Images, sound and files, each as spans have it: by kind, type and size, or whole.
+    /// Images, sound and files as spans have them: by kind, type and size, or whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub media: Vec<String>,
-    /// Notes on the answer (links, references, parts of a kind that is not known), each as JSON.
+    /// Annotations (links, references, parts of an unknown kind), each as JSON.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<String>,
-    /// Where the answer was found, as a JSON list.
+    /// Sources of the answer, as a JSON array.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub citations: Option<String>,
-    /// The tools it calls, in order.
+    /// Its tool calls, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
-    /// The function it calls, from before there were tools.
+    /// Its function call, the predecessor of tool calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function_call: Option<FunctionCall>,
-    /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter` or another word.
+    /// The reason of its end: `stop`, `length`, `tool_calls`, `content_filter` or another word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
     /// Whether log probabilities came with it.
@@ -89,17 +89,17 @@ pub struct Choice {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ToolCall {
-    /// The id under which its result comes back; empty when none came.
+    /// The id that its result refers to; empty when none came.
     pub id: String,
-    /// Which kind of tool it calls.
+    /// The kind of the tool.
     pub kind: CallKind,
-    /// The tool.
+    /// The name of the tool.
     pub name: String,
     /// JSON for a function, any text for a custom tool.
     pub arguments: String,
 }
 
-/// The kinds of tools that a client offers.
+/// The kinds of tools in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallKind {
     /// With arguments in JSON.
@@ -112,13 +112,13 @@ pub enum CallKind {
 /// A function and its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionCall {
-    /// The function.
+    /// The name of the function.
     pub name: String,
-    /// JSON, as the model wrote it: perhaps invalid.
+    /// JSON as the model wrote it, perhaps invalid.
     pub arguments: String,
 }
 
-/// Tokens, as the reply counts them. What it does not say is unknown, not 0.
+/// Token counts of a reply. A missing count is unknown and not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -128,7 +128,7 @@ pub struct Usage {
     /// Tokens of the answer, reasoning included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion: Option<u64>,
-    /// Both.
+    /// Tokens of request and answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     /// Tokens of the request that were read from a cache.
@@ -146,19 +146,19 @@ pub struct Usage {
     /// Audio tokens of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_audio: Option<u64>,
-    /// Predicted tokens that were used.
+    /// Predicted tokens in the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_prediction: Option<u64>,
-    /// Predicted tokens that were not.
+    /// Predicted tokens that the answer does not have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected_prediction: Option<u64>,
 }
 
-/// An error, as the upstream told it.
+/// An error in a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Failure {
-    /// What it says; at most 1 KiB when it came as plain text or HTML.
+pub struct ReplyError {
+    /// Its text; at most 1 KiB of plain text or HTML.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Its kind, `invalid_request_error` for example.
@@ -167,40 +167,19 @@ pub struct Failure {
     /// Its code, `rate_limit_exceeded` for example.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The parameter that it is about.
+    /// The parameter of the request that caused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
 }
 
-impl Failure {
-    /// All that it says.
-    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
-        let texts = [
-            &mut self.message,
-            &mut self.kind,
-            &mut self.code,
-            &mut self.param,
-        ];
-        texts.into_iter().flatten()
-    }
-}
-
-impl Choice {
-    /// All that it says.
-    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
-        let texts = [&mut self.content, &mut self.refusal, &mut self.reasoning];
-        texts.into_iter().flatten()
-    }
-}
-
 impl ChatReply {
-    /// Whether there are choices, and each has its finish reason.
+    /// Whether there are choices and each has its finish reason.
     pub fn is_finished(&self) -> bool {
         let mut reasons = self.choices.iter().map(|choice| &choice.finish_reason);
         !self.choices.is_empty() && reasons.all(Option::is_some)
     }
 
-    /// Takes out everything that the model wrote, and what an error quotes: what is left may be kept where content may not.
+    /// Removes everything that the model wrote and the message of an error, so that the rest may be kept where content may not.
     pub fn drop_content(&mut self) {
         for choice in &mut self.choices {
             *choice = Choice {
@@ -215,8 +194,8 @@ impl ChatReply {
         }
     }
 
-    /// About how many bytes its texts take.
-    pub fn weight(&self) -> usize {
+    /// Size of its texts in bytes, about.
+    pub fn size_estimate(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let texts = |texts: &[String]| {
             let lengths = texts.iter().map(|text| size_of::<String>() + text.len());
@@ -243,13 +222,24 @@ impl ChatReply {
     }
 }
 
-impl Failure {
-    pub(super) fn says_nothing(&self) -> bool {
+impl ReplyError {
+    /// All of its texts.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let texts = [
+            &mut self.message,
+            &mut self.kind,
+            &mut self.code,
+            &mut self.param,
+        ];
+        texts.into_iter().flatten()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Takes from `other` what it does not say itself.
-    pub(super) fn fill(&mut self, other: Failure) {
+    /// Sets the members that it lacks from `other`.
+    pub(super) fn fill(&mut self, other: ReplyError) {
         self.message = self.message.take().or(other.message);
         self.kind = self.kind.take().or(other.kind);
         self.code = self.code.take().or(other.code);
@@ -258,8 +248,14 @@ impl Failure {
 }
 
 impl Choice {
+    /// The texts that the model wrote to people.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let texts = [&mut self.content, &mut self.refusal, &mut self.reasoning];
+        texts.into_iter().flatten()
+    }
+
     /// Whether it has more than an index and a role.
-    pub(super) fn says_something(&self) -> bool {
+    pub(super) fn has_content(&self) -> bool {
         let Choice {
             index: _,
             role: _,
@@ -286,62 +282,62 @@ impl Choice {
             || function_call.is_some()
     }
 
-    /// The annotations as one JSON array; none when there are none.
+    /// The annotations as one JSON array; none where there are none.
     pub fn annotations_json(&self) -> Option<String> {
         (!self.annotations.is_empty()).then(|| format!("[{}]", self.annotations.join(",")))
     }
 
-    /// The tool calls as one JSON array in OpenAI's shape, `[{"id","type":"function","function":{"name","arguments"}}]`; none when there
+    /// The tool calls as one JSON array in OpenAI's shape, `[{"id","type":"function","function":{"name","arguments"}}]`; none where there
     /// are none.
     pub fn tool_calls_json(&self) -> Option<String> {
         if self.tool_calls.is_empty() {
             return None;
         }
-        let calls: Vec<WrittenCall<'_>> = self.tool_calls.iter().map(WrittenCall::from).collect();
+        let calls: Vec<ToolCallJson<'_>> = self.tool_calls.iter().map(ToolCallJson::from).collect();
         serde_json::to_string(&calls).ok()
     }
 }
 
 #[derive(Serialize)]
-struct WrittenCall<'a> {
+struct ToolCallJson<'a> {
     id: &'a str,
     #[serde(flatten)]
-    what: WrittenKind<'a>,
+    tool: ToolJson<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum WrittenKind<'a> {
-    Function { function: WrittenFunction<'a> },
-    Custom { custom: WrittenCustom<'a> },
+enum ToolJson<'a> {
+    Function { function: FunctionJson<'a> },
+    Custom { custom: CustomJson<'a> },
 }
 
 #[derive(Serialize)]
-struct WrittenFunction<'a> {
+struct FunctionJson<'a> {
     name: &'a str,
     arguments: &'a str,
 }
 
 #[derive(Serialize)]
-struct WrittenCustom<'a> {
+struct CustomJson<'a> {
     name: &'a str,
     input: &'a str,
 }
 
-impl<'a> From<&'a ToolCall> for WrittenCall<'a> {
+impl<'a> From<&'a ToolCall> for ToolCallJson<'a> {
     fn from(call: &'a ToolCall) -> Self {
-        let (name, arguments) = (&*call.name, &*call.arguments);
-        let what = match call.kind {
-            CallKind::Function => WrittenKind::Function {
-                function: WrittenFunction { name, arguments },
+        let (id, name, arguments) = (&*call.id, &*call.name, &*call.arguments);
+        let tool = match call.kind {
+            CallKind::Function => ToolJson::Function {
+                function: FunctionJson { name, arguments },
             },
-            CallKind::Custom => WrittenKind::Custom {
-                custom: WrittenCustom {
+            CallKind::Custom => ToolJson::Custom {
+                custom: CustomJson {
                     name,
                     input: arguments,
                 },
             },
         };
-        Self { id: &call.id, what }
+        ToolCallJson { id, tool }
     }
 }

@@ -1,67 +1,64 @@
-//! What was asked: the body of `POST /v1/chat/completions`.
+//! A chat request: the body of `POST /v1/chat/completions`, read in one pass and borrowed from.
 //!
-//! The rule: one pass over the body, borrowing from it. Structured values that only travel on (tools, tool calls, content in parts) keep
-//! the text they were written with, so they arrive as the client sent them.
+//! Structured values that are only passed on (tools, tool calls, content in parts) stay JSON as it was written: Respan gets them as the client
+//! sent them.
 
-mod bare;
-mod mark;
-mod quoted;
-mod skeleton;
+mod json_string;
+mod truncate;
+mod without_content;
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-pub use mark::ContentHash;
-pub(super) use mark::SECRETS;
-pub use quoted::Quoted;
-pub(crate) use skeleton::Skeleton;
-pub(super) use skeleton::cut_mark;
+pub(crate) use json_string::JsonString;
+pub(crate) use truncate::JsonTruncator;
 
 use crate::encoding::text_before_damage;
 
-use super::chunk::{thoughts, thoughts_among};
-use super::json::{self, Broken, Json, Members, Raw, Read};
+use super::ContentHash;
+use super::chunk::{reasoning_in_parts, reasoning_text};
+use super::json::{self, BrokenElement, JsonObject, JsonReader, JsonResult, RawJson};
 
-/// About how many bytes a message of a long history takes: growing a list of them is felt.
-const MESSAGE: usize = 1 << 10;
+/// Typical length of a message in bytes, to reserve memory for a long history at once.
+const TYPICAL_MESSAGE: usize = 1 << 10;
 
-/// A request for a chat completion. Everything may be missing.
+/// A request for a chat completion. Every member may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatRequest<'a> {
-    /// The model as it was asked for, `gpt-4o` for example.
+    /// The model, `gpt-4o` for example.
     pub model: Option<Cow<'a, str>>,
-    /// Whether the reply shall come as a stream.
+    /// Whether the reply comes as a stream.
     pub stream: Option<bool>,
     /// Options of the stream, as JSON.
     pub stream_options: Option<Cow<'a, str>>,
-    /// The conversation, in its order; message i of the body is element i.
+    /// The conversation: element i is message i of the body.
     pub messages: Vec<Message<'a>>,
-    /// The tools on offer, as JSON.
+    /// The tools that the model may call, as JSON.
     pub tools: Option<Cow<'a, str>>,
-    /// The functions on offer, as JSON: what `tools` were before November 2023.
+    /// The functions that the model may call, as JSON: `tools` before November 2023.
     pub functions: Option<Cow<'a, str>>,
-    /// Which tool to call: a word (`auto`), or JSON that names one. The old `function_call` is taken where this is missing.
+    /// The tool to call: a word (`auto`), or JSON that names one. The older `function_call` counts where this is missing.
     pub tool_choice: Option<Cow<'a, str>>,
-    /// The form of the answer, as JSON.
+    /// The format of the answer, as JSON.
     pub response_format: Option<Cow<'a, str>>,
     /// Sampling temperature, 0 to 2.
     pub temperature: Option<f64>,
     /// Nucleus sampling, 0 to 1.
     pub top_p: Option<f64>,
-    /// Most tokens of the answer; superseded by `max_completion_tokens`.
+    /// Limit of the answer in tokens, the predecessor of `max_completion_tokens`.
     pub max_tokens: Option<u64>,
-    /// Most tokens of the answer, reasoning included.
+    /// Limit of the answer in tokens, reasoning included.
     pub max_completion_tokens: Option<u64>,
-    /// How many choices to make.
+    /// Number of choices.
     pub n: Option<u64>,
     /// Seed of the sampling.
     pub seed: Option<i64>,
     /// Texts at which to stop.
     pub stop: Vec<Cow<'a, str>>,
-    /// -2 to 2.
+    /// Penalty for tokens that occurred, -2 to 2.
     pub presence_penalty: Option<f64>,
-    /// -2 to 2.
+    /// Penalty for tokens by how often they occurred, -2 to 2.
     pub frequency_penalty: Option<f64>,
     /// `minimal`, `low`, `medium`, `high` or another word.
     pub reasoning_effort: Option<Cow<'a, str>>,
@@ -71,31 +68,31 @@ pub struct ChatRequest<'a> {
     pub parallel_tool_calls: Option<bool>,
     /// `auto`, `default`, `flex`, `priority` or another word.
     pub service_tier: Option<Cow<'a, str>>,
-    /// The end user, as the client calls him.
+    /// The client's identifier of the end user.
     pub user: Option<Cow<'a, str>>,
-    /// Whether log probabilities are wanted.
+    /// Whether the reply has log probabilities.
     pub logprobs: Option<bool>,
-    /// How many alternatives for each token.
+    /// Number of alternatives for each token, with log probabilities.
     pub top_logprobs: Option<u64>,
-    /// Whether OpenAI shall store the completion.
+    /// Whether OpenAI stores the completion.
     pub store: Option<bool>,
     /// Metadata of the stored completion, as JSON.
     pub metadata: Option<Cow<'a, str>>,
-    /// The end user for abuse detection, hashed by the client: what takes the place of `user`.
+    /// The end user for abuse detection, hashed by the client: the successor of `user`.
     pub safety_identifier: Option<Cow<'a, str>>,
-    /// What requests that shall share a cached prompt have in common.
+    /// A key that requests with the same cached prompt share.
     pub prompt_cache_key: Option<Cow<'a, str>>,
-    /// Kinds of output that are wanted (`text`, `audio`), as JSON.
+    /// Kinds of output (`text`, `audio`), as JSON.
     pub modalities: Option<Cow<'a, str>>,
     /// Voice and format of a spoken answer, as JSON.
     pub audio: Option<Cow<'a, str>>,
-    /// What the answer is expected to be, as JSON.
+    /// The expected answer, as JSON.
     pub prediction: Option<Cow<'a, str>>,
-    /// How the web may be searched, as JSON.
+    /// Settings of the web search, as JSON.
     pub web_search_options: Option<Cow<'a, str>>,
-    /// How input and output are to be moderated, as JSON.
+    /// Settings of the moderation of input and output, as JSON.
     pub moderation: Option<Cow<'a, str>>,
-    /// The body ended or went bad before its object did: what is here is what came before that.
+    /// The body ended or was damaged within its object: the members before that place are here.
     pub incomplete: bool,
 }
 
@@ -104,29 +101,29 @@ pub struct ChatRequest<'a> {
 pub struct Message<'a> {
     /// `system`, `developer`, `user`, `assistant`, `tool` or another word.
     pub role: Option<Cow<'a, str>>,
-    /// What it says; none when the member is missing or null.
+    /// Its content; none where the member is missing or null.
     pub content: Option<Content<'a>>,
-    /// Who says it, where several share a role.
+    /// The speaker, where several share a role.
     pub name: Option<Cow<'a, str>>,
-    /// The tool calls of an assistant, as JSON.
+    /// An assistant's tool calls, as JSON.
     pub tool_calls: Option<Cow<'a, str>>,
-    /// The call that a tool's message answers.
+    /// The id of the call that a tool's message answers.
     pub tool_call_id: Option<Cow<'a, str>>,
-    /// What an assistant said instead of an answer.
+    /// An assistant's refusal to answer.
     pub refusal: Option<Cow<'a, str>>,
-    /// The call of an assistant before there were tools, as JSON.
+    /// An assistant's function call, as JSON: the predecessor of `tool_calls`.
     pub function_call: Option<Cow<'a, str>>,
-    /// What an assistant thought before it said this, where a member of its own has it.
+    /// An assistant's reasoning, where a member of its own has it.
     pub own_reasoning: Option<Box<Cow<'a, str>>>,
 }
 
 impl Message<'_> {
-    /// What an assistant thought before it said this, also where it is among the parts of the content.
+    /// An assistant's reasoning, also where it is among the parts of the content.
     pub fn reasoning(&self) -> Option<Cow<'_, str>> {
         match (&self.own_reasoning, &self.content) {
             (Some(own), _) => Some(Cow::Borrowed(&***own)),
             (None, Some(Content::Json(parts))) if self.role.as_deref() == Some("assistant") => {
-                thoughts_among(parts).map(Cow::Owned)
+                reasoning_in_parts(parts).map(Cow::Owned)
             }
             (None, _) => None,
         }
@@ -137,21 +134,21 @@ impl Message<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     /// Plain text.
-    Text(Quoted<'a>),
+    Text(JsonString<'a>),
     /// Parts (text, images, audio, files), as JSON.
     Json(Cow<'a, str>),
 }
 
 impl Content<'_> {
-    fn lasting(&self) -> Option<(&str, ContentHash)> {
+    fn hashed(&self) -> Option<(&str, ContentHash)> {
         match self {
-            Content::Text(text) => Some((text.written(), text.mark()?)),
-            Content::Json(json) => marked(json),
+            Content::Text(text) => Some((text.written(), text.content_hash()?)),
+            Content::Json(json) => hashed(json),
         }
     }
 }
 
-fn marked(json: &str) -> Option<(&str, ContentHash)> {
+fn hashed(json: &str) -> Option<(&str, ContentHash)> {
     Some((json, ContentHash::of(json)?))
 }
 
@@ -170,8 +167,8 @@ impl Error for NotAnObject {}
 impl<'a> ChatRequest<'a> {
     /// Reads a body, or as much as there is of one.
     ///
-    /// A body that was cut, or has a byte in it that is no UTF-8 (and so is no JSON: RFC 8259, section 8.1), gives what came before, whole
-    /// messages only, and is marked [`incomplete`](Self::incomplete).
+    /// Of a body that was cut, the members and the whole messages before the cut are read, and the request is
+    /// [`incomplete`](Self::incomplete). A byte that is not UTF-8, and so not JSON (RFC 8259, section 8.1), counts as a cut.
     ///
     /// # Errors
     ///
@@ -188,19 +185,19 @@ impl<'a> ChatRequest<'a> {
         Ok(request)
     }
 
-    /// Long texts that the next request of the same conversation is likely to have again, as they were written.
-    pub fn lasting(&self) -> impl Iterator<Item = (&str, ContentHash)> {
-        let said = self.messages.iter().flat_map(|message| {
-            let content = message.content.as_ref().and_then(Content::lasting);
-            [content, message.tool_calls.as_deref().and_then(marked)]
+    /// The long texts that the next request of the same conversation is likely to repeat, as they were written.
+    pub fn reusable_texts(&self) -> impl Iterator<Item = (&str, ContentHash)> {
+        let messages = self.messages.iter().flat_map(|message| {
+            let content = message.content.as_ref().and_then(Content::hashed);
+            [content, message.tool_calls.as_deref().and_then(hashed)]
         });
-        let offered = [&self.tools, &self.functions, &self.response_format];
-        let offered = offered.map(|json| json.as_deref().and_then(marked));
-        said.chain(offered).flatten()
+        let settings = [&self.tools, &self.functions, &self.response_format];
+        let settings = settings.map(|json| json.as_deref().and_then(hashed));
+        messages.chain(settings).flatten()
     }
 
-    /// Bytes that it takes beside the body that it borrows from.
-    pub fn weight(&self) -> usize {
+    /// Its memory in bytes, without the body that it borrows from.
+    pub fn size_estimate(&self) -> usize {
         let texts = [
             &self.model,
             &self.tool_choice,
@@ -220,91 +217,93 @@ impl<'a> ChatRequest<'a> {
                 &message.refusal,
             ]
         });
-        let thoughts = self.messages.iter();
-        let thoughts = thoughts.filter_map(|message| message.own_reasoning.as_deref());
-        let boxes = thoughts.clone().count() * size_of::<Cow<'_, str>>();
+        let reasoning = self.messages.iter();
+        let reasoning = reasoning.filter_map(|message| message.own_reasoning.as_deref());
+        let boxes = reasoning.clone().count() * size_of::<Cow<'_, str>>();
         let texts = texts.into_iter().chain(of_messages).flatten();
-        let read: usize = texts
+        let owned: usize = texts
             .chain(&self.stop)
-            .chain(thoughts)
+            .chain(reasoning)
             .map(|text| match text {
-                Cow::Owned(read) => read.capacity(),
+                Cow::Owned(text) => text.capacity(),
                 Cow::Borrowed(_) => 0,
             })
             .sum();
-        read + boxes
+        owned
+            + boxes
             + self.messages.capacity() * size_of::<Message<'_>>()
             + self.stop.capacity() * size_of::<Cow<'_, str>>()
     }
 }
 
-impl<'a> Members<'a> for ChatRequest<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for ChatRequest<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "model" => json.take(&mut self.model, json::text),
-            "stream" => json.take(&mut self.stream, json::flag),
-            "stream_options" => json.take(&mut self.stream_options, json::written),
+            "model" => json.set(&mut self.model, json::text),
+            "stream" => json.set(&mut self.stream, json::boolean),
+            "stream_options" => json.set(&mut self.stream_options, json::written),
             "messages" => {
-                self.messages.reserve_exact(1 + json.left() / MESSAGE);
-                json.array(&mut self.messages, Broken::Dropped)
+                self.messages
+                    .reserve_exact(1 + json.remaining() / TYPICAL_MESSAGE);
+                json.array(&mut self.messages, BrokenElement::Dropped)
             }
-            "tools" => json.take(&mut self.tools, json::written),
-            "functions" => json.take(&mut self.functions, json::written),
-            "tool_choice" => json.take(&mut self.tool_choice, json::text_or_written),
+            "tools" => json.set(&mut self.tools, json::written),
+            "functions" => json.set(&mut self.functions, json::written),
+            "tool_choice" => json.set(&mut self.tool_choice, json::text_or_written),
             "function_call" if self.tool_choice.is_none() => {
-                json.take(&mut self.tool_choice, json::text_or_written)
+                json.set(&mut self.tool_choice, json::text_or_written)
             }
-            "response_format" => json.take(&mut self.response_format, json::written),
-            "temperature" => json.take(&mut self.temperature, json::number),
-            "top_p" => json.take(&mut self.top_p, json::number),
-            "max_tokens" => json.take(&mut self.max_tokens, json::count),
-            "max_completion_tokens" => json.take(&mut self.max_completion_tokens, json::count),
-            "n" => json.take(&mut self.n, json::count),
-            "seed" => json.take(&mut self.seed, json::whole),
+            "response_format" => json.set(&mut self.response_format, json::written),
+            "temperature" => json.set(&mut self.temperature, json::number),
+            "top_p" => json.set(&mut self.top_p, json::number),
+            "max_tokens" => json.set(&mut self.max_tokens, json::count),
+            "max_completion_tokens" => json.set(&mut self.max_completion_tokens, json::count),
+            "n" => json.set(&mut self.n, json::count),
+            "seed" => json.set(&mut self.seed, json::integer),
             "stop" => {
-                self.stop = stops(json.value()?);
+                self.stop = stop_texts(json.value()?);
                 Ok(())
             }
-            "presence_penalty" => json.take(&mut self.presence_penalty, json::number),
-            "frequency_penalty" => json.take(&mut self.frequency_penalty, json::number),
-            "reasoning_effort" => json.take(&mut self.reasoning_effort, json::text),
-            "verbosity" => json.take(&mut self.verbosity, json::text),
-            "parallel_tool_calls" => json.take(&mut self.parallel_tool_calls, json::flag),
-            "service_tier" => json.take(&mut self.service_tier, json::text),
-            "user" => json.take(&mut self.user, json::text),
-            "logprobs" => json.take(&mut self.logprobs, json::flag),
-            "top_logprobs" => json.take(&mut self.top_logprobs, json::count),
-            "store" => json.take(&mut self.store, json::flag),
-            "metadata" => json.take(&mut self.metadata, json::written),
-            "safety_identifier" => json.take(&mut self.safety_identifier, json::text),
-            "prompt_cache_key" => json.take(&mut self.prompt_cache_key, json::text),
-            "modalities" => json.take(&mut self.modalities, json::written),
-            "audio" => json.take(&mut self.audio, json::written),
-            "prediction" => json.take(&mut self.prediction, json::written),
-            "web_search_options" => json.take(&mut self.web_search_options, json::written),
-            "moderation" => json.take(&mut self.moderation, json::written),
+            "presence_penalty" => json.set(&mut self.presence_penalty, json::number),
+            "frequency_penalty" => json.set(&mut self.frequency_penalty, json::number),
+            "reasoning_effort" => json.set(&mut self.reasoning_effort, json::text),
+            "verbosity" => json.set(&mut self.verbosity, json::text),
+            "parallel_tool_calls" => json.set(&mut self.parallel_tool_calls, json::boolean),
+            "service_tier" => json.set(&mut self.service_tier, json::text),
+            "user" => json.set(&mut self.user, json::text),
+            "logprobs" => json.set(&mut self.logprobs, json::boolean),
+            "top_logprobs" => json.set(&mut self.top_logprobs, json::count),
+            "store" => json.set(&mut self.store, json::boolean),
+            "metadata" => json.set(&mut self.metadata, json::written),
+            "safety_identifier" => json.set(&mut self.safety_identifier, json::text),
+            "prompt_cache_key" => json.set(&mut self.prompt_cache_key, json::text),
+            "modalities" => json.set(&mut self.modalities, json::written),
+            "audio" => json.set(&mut self.audio, json::written),
+            "prediction" => json.set(&mut self.prediction, json::written),
+            "web_search_options" => json.set(&mut self.web_search_options, json::written),
+            "moderation" => json.set(&mut self.moderation, json::written),
             _ => json.skip(),
         }
     }
 }
 
-impl<'a> Members<'a> for Message<'a> {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for Message<'a> {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         match name {
-            "role" => json.take(&mut self.role, json::text),
-            "content" => json.take(&mut self.content, content),
-            "name" => json.take(&mut self.name, json::text),
-            "tool_calls" => json.take(&mut self.tool_calls, json::written),
-            "tool_call_id" => json.take(&mut self.tool_call_id, json::text),
-            "refusal" => json.take(&mut self.refusal, json::text),
-            "function_call" => json.take(&mut self.function_call, json::written),
+            "role" => json.set(&mut self.role, json::text),
+            "content" => json.set(&mut self.content, content),
+            "name" => json.set(&mut self.name, json::text),
+            "tool_calls" => json.set(&mut self.tool_calls, json::written),
+            "tool_call_id" => json.set(&mut self.tool_call_id, json::text),
+            "refusal" => json.set(&mut self.refusal, json::text),
+            "function_call" => json.set(&mut self.function_call, json::written),
             "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details"
             | "thinking" | "thinking_blocks" | "thoughts"
                 if self.own_reasoning.is_none() =>
             {
-                json.take(&mut self.own_reasoning, |raw| {
-                    let said = thoughts(raw).filter(|thoughts| !thoughts.is_empty());
-                    said.map(Box::new)
+                json.set(&mut self.own_reasoning, |raw| {
+                    let text = reasoning_text(raw).filter(|text| !text.is_empty());
+                    text.map(Box::new)
                 })
             }
             _ => json.skip(),
@@ -312,14 +311,14 @@ impl<'a> Members<'a> for Message<'a> {
     }
 }
 
-fn content(raw: Raw<'_>) -> Option<Content<'_>> {
-    Quoted::of(raw)
+fn content(raw: RawJson<'_>) -> Option<Content<'_>> {
+    JsonString::of(raw)
         .map(Content::Text)
         .or_else(|| json::written(raw).map(Content::Json))
 }
 
-/// One text or a list of them.
-fn stops(raw: Raw<'_>) -> Vec<Cow<'_, str>> {
+/// One text or a list of texts.
+fn stop_texts(raw: RawJson<'_>) -> Vec<Cow<'_, str>> {
     match json::text(raw) {
         Some(text) => vec![text],
         None => json::elements(raw.get())

@@ -44,7 +44,7 @@ fn json(text: &str) -> String {
 }
 
 #[test]
-fn keys_go_and_the_rest_stays() {
+fn keys_are_redacted_and_other_words_stay() {
     for (text, expected) in [
         (
             "Incorrect API key provided: sk-proj-abcdefgh12345.",
@@ -96,7 +96,7 @@ fn keys_go_and_the_rest_stays() {
 }
 
 #[test]
-fn what_only_looks_a_little_like_a_key_stays() {
+fn words_that_resemble_keys_stay() {
     for text in [
         "",
         "ask-me sk-1 task-force",
@@ -122,7 +122,7 @@ fn what_only_looks_a_little_like_a_key_stays() {
 }
 
 #[test]
-fn the_requests_own_secrets_go_wherever_they_were() {
+fn the_secrets_of_a_request_are_redacted_in_every_place() {
     let basic = format!("Basic {}", STANDARD.encode("alice:correct horse"));
     let headers = [
         ("authorization", &*basic),
@@ -164,7 +164,7 @@ fn the_requests_own_secrets_go_wherever_they_were() {
 }
 
 #[test]
-fn most_of_a_secret_and_its_beginning_where_the_text_was_cut_go_too() {
+fn half_a_secret_and_its_beginning_at_a_cut_are_redacted() {
     let known = known(&[("api-key", "alpha-beta-gamma-delta-omega")], None, &[]);
     for (text, expected) in [
         ("no alpha-beta-gamma… here", "no [redacted]… here"),
@@ -181,18 +181,18 @@ fn most_of_a_secret_and_its_beginning_where_the_text_was_cut_go_too() {
 }
 
 #[test]
-fn a_long_text_of_escapes_is_read_in_a_bounded_number_of_ways() {
+fn a_long_text_of_escapes_has_a_bounded_number_of_readings() {
     let known = known(&[("api-key", "alpha-beta-gamma-delta-omega")], None, &[]);
     for escape in ["\\\\", "%25", "&amp;", "\\u0025&%5c", "alpha-be"] {
         let text = escape.repeat((255 << 10) / escape.len());
-        assert!(escapes::layers(&text).len() <= 13);
+        assert!(unescape::readings(&text).len() <= 13);
         let text = format!("{text} alpha-beta-gamma-delta-omega");
         assert!(known.redact(&text).ends_with(REDACTED));
     }
 }
 
 #[test]
-fn of_a_text_that_takes_too_long_to_search_only_what_was_searched_is_shown() {
+fn the_unsearched_end_of_a_long_text_is_left_out() {
     let cookie: Vec<String> = (0..3000)
         .map(|number| format!("part-of-a-cookie-{number:04}"))
         .collect();
@@ -216,7 +216,7 @@ fn of_a_text_that_takes_too_long_to_search_only_what_was_searched_is_shown() {
 }
 
 #[test]
-fn secrets_show_themselves_to_nobody() {
+fn secrets_are_in_no_debug_output() {
     let known = known(
         &[("api-key", "plain-words-as-key")],
         None,
@@ -231,7 +231,7 @@ fn secrets_show_themselves_to_nobody() {
 
 proptest! {
     #[test]
-    fn no_credential_is_left_in_any_form(
+    fn no_form_of_a_credential_stays(
         secret in "[!-~]{8,60}",
         scheme in prop_oneof![Just(""), Just("Bearer "), Just("bearer "), Just("Token "), Just("Some-Scheme "), Just("Basic ")],
         before in "[a-z ]{0,9}[^a-zA-Z0-9+/_=%&\\\\-]",

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn frames_of(limit: usize, pieces: &[&[u8]]) -> (Vec<Frame<'static>>, u64) {
+fn frames_of(limit: usize, pieces: &[&[u8]]) -> (Vec<SseFrame<'static>>, u64) {
     let mut found = Vec::new();
-    let mut framer = Framer::new(limit);
+    let mut framer = SseFramer::new(limit);
     for piece in pieces {
         framer.push(piece, |frame| found.push(owned(frame)));
     }
@@ -15,15 +15,15 @@ fn frames_of(limit: usize, pieces: &[&[u8]]) -> (Vec<Frame<'static>>, u64) {
     (found, skipped)
 }
 
-fn owned(frame: Frame<'_>) -> Frame<'static> {
+fn owned(frame: SseFrame<'_>) -> SseFrame<'static> {
     let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
     match frame {
-        Frame::Event { kind, data, id } => Frame::Event {
+        SseFrame::Event { kind, data, id } => SseFrame::Event {
             kind: own(kind),
             data: own(data),
             id: own(id),
         },
-        Frame::Stray(text) => Frame::Stray(own(text)),
+        SseFrame::Stray(text) => SseFrame::Stray(own(text)),
     }
 }
 
@@ -32,8 +32,8 @@ fn data_of(bytes: &[u8]) -> Vec<String> {
     frames
         .into_iter()
         .map(|frame| match frame {
-            Frame::Event { data, .. } => data.into_owned(),
-            Frame::Stray(text) => format!("stray {text}"),
+            SseFrame::Event { data, .. } => data.into_owned(),
+            SseFrame::Stray(text) => format!("stray {text}"),
         })
         .collect()
 }
@@ -77,7 +77,7 @@ fn the_last_event_needs_no_blank_line() {
 fn an_event_has_its_name() {
     let (frames, _) = frames_of(EVENT_LIMIT, &[b"event: error\ndata: {}\n\n"]);
     assert!(
-        matches!(&frames[..], [Frame::Event { kind, data, .. }] if kind == "error" && data == "{}")
+        matches!(&frames[..], [SseFrame::Event { kind, data, .. }] if kind == "error" && data == "{}")
     );
 }
 
@@ -87,7 +87,7 @@ fn bad_utf8_becomes_the_replacement_character_and_the_stream_goes_on() {
 }
 
 #[test]
-fn json_without_data_before_it_is_handed_over_as_stray() {
+fn json_without_a_field_is_a_stray_frame() {
     assert_eq!(
         data_of(b"data: a\n\n{\"error\":1}"),
         ["a", "stray {\"error\":1}\n"]
@@ -99,7 +99,7 @@ fn json_without_data_before_it_is_handed_over_as_stray() {
 }
 
 #[test]
-fn text_without_a_field_is_handed_over_as_stray() {
+fn text_without_a_field_is_a_stray_frame() {
     assert_eq!(
         data_of(b"upstream connect error\n\ndata: a\n\n[{\"error\":1}]\ndata: b\n\n"),
         [
@@ -123,13 +123,13 @@ fn an_error_in_a_field_of_its_own_is_an_event_of_that_kind() {
     ] {
         let (frames, _) = frames_of(EVENT_LIMIT, &[bytes.as_bytes()]);
         assert!(
-            matches!(&frames[..], [Frame::Event { kind, data, .. }] if kind == "error" && data.replace('\n', "") == "{\"code\":400}"),
+            matches!(&frames[..], [SseFrame::Event { kind, data, .. }] if kind == "error" && data.replace('\n', "") == "{\"code\":400}"),
             "{bytes} {frames:?}"
         );
     }
     let (frames, _) = frames_of(EVENT_LIMIT, &[b"data: a\nerror: b\n\n"]);
     assert!(
-        matches!(&frames[..], [Frame::Event { data, .. }, Frame::Event { kind, data: error, .. }] if data == "a" && kind == "error" && error == "b")
+        matches!(&frames[..], [SseFrame::Event { data, .. }, SseFrame::Event { kind, data: error, .. }] if data == "a" && kind == "error" && error == "b")
     );
 }
 
@@ -157,7 +157,7 @@ fn the_limit_is_the_same_however_an_event_comes() {
 #[test]
 fn megabytes_without_a_line_end_stay_within_the_limit() {
     let piece = vec![b'x'; 1 << 16];
-    let mut framer = Framer::new(EVENT_LIMIT);
+    let mut framer = SseFramer::new(EVENT_LIMIT);
     for _ in 0..1024 {
         framer.push(&piece, |_| panic!("no event ended"));
         assert!(framer.event.capacity() <= 2 * EVENT_LIMIT);
@@ -175,7 +175,7 @@ fn an_event_of_very_many_lines_is_read_in_linear_time() {
 }
 
 #[test]
-fn one_line_of_data_says_what_the_grammar_says() {
+fn an_event_of_one_line_is_read_as_the_grammar_reads_it() {
     for line in [
         "data: a",
         "data:a",
@@ -231,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_written_as_events_is_read_back(texts in prop::collection::vec("[^\r\n\u{0}]{1,20}", 0..8), crlf in any::<bool>()) {
+    fn texts_written_as_events_are_read_back(texts in prop::collection::vec("[^\r\n\u{0}]{1,20}", 0..8), crlf in any::<bool>()) {
         let end = if crlf { "\r\n" } else { "\n" };
         let bytes: String = texts.iter().flat_map(|text| ["data: ", text, end, end]).collect();
         prop_assert_eq!(data_of(bytes.as_bytes()), texts);

@@ -1,4 +1,4 @@
-//! How much of an identity is kept: sentences for each bound, and a property for all of them together.
+//! Each limit of an identity, and a property of all limits together.
 
 use super::*;
 use crate::identity::bounds::{MAX_IDENTITY, MAX_KEY, MAX_KEYS, MAX_VALUE};
@@ -10,7 +10,7 @@ fn object(keys: usize) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// All texts of it, keys among them.
+/// All texts of an identity, keys of metadata among them.
 fn texts(identity: &Identity) -> Vec<String> {
     let metadata = "respan.metadata.";
     let attributes = attributes(identity).into_iter().flat_map(|(key, value)| {
@@ -25,12 +25,12 @@ fn bytes(identity: &Identity) -> usize {
 }
 
 #[test]
-fn of_metadata_the_first_64_keys_are_kept_and_nothing_after_them_is_read() {
+fn metadata_is_read_up_to_64_keys() {
     let exact = of(&[("x-respan-metadata", &object(64))]);
     assert_eq!((exact.metadata.len(), exact.unreadable.len()), (64, 0));
 
     let many = object(6500);
-    // Who reads to the end finds that it is no JSON.
+    // The rest of the object is not JSON, which only a reader of the rest finds out.
     let broken = many.replace("\"k6499\"", "k6499");
     for json in [&many, &broken] {
         let told = params(&format!("{{\"metadata\":{json}}}"));
@@ -54,7 +54,7 @@ fn of_metadata_the_first_64_keys_are_kept_and_nothing_after_them_is_read() {
 }
 
 #[test]
-fn of_a_base64_object_no_more_than_256_parameters_are_read() {
+fn a_base64_object_is_read_up_to_256_parameters() {
     let many = object(300);
     let rest = many.strip_prefix('{').unwrap();
     let first = format!("{{\"thread_identifier\":\"t\",{rest}");
@@ -98,7 +98,7 @@ fn long_identifiers_are_cut_and_different_ones_stay_different() {
 }
 
 #[test]
-fn an_identity_keeps_what_groups_and_cuts_what_describes() {
+fn identifiers_that_group_take_the_limit_before_other_texts() {
     let text = "x".repeat(4000);
     let metadata = format!(r#"{{"a":"{text}","b":"{text}"}}"#);
     let identity = of(&[
@@ -123,13 +123,28 @@ fn an_identity_keeps_what_groups_and_cuts_what_describes() {
 }
 
 #[test]
+fn an_identifier_without_room_for_its_hash_is_left_out_and_reported() {
+    let text = "x".repeat(MAX_VALUE);
+    let identity = of(&[
+        ("x-respan-thread-identifier", &text),
+        ("x-respan-customer-identifier", &text),
+        ("x-respan-session-identifier", &text),
+        ("x-respan-custom-identifier", &text),
+        ("x-respan-trace-group-identifier", "group"),
+    ]);
+    assert_eq!(identity.custom.as_ref().map(String::len), Some(MAX_VALUE));
+    assert_eq!(identity.trace_group, None);
+    assert_eq!(identity.unreadable, ["the identity was cut at 16 KiB"]);
+}
+
+#[test]
 fn no_request_pushes_configured_metadata_out() {
     let configured = [("zone", "eu"), ("zzz", "configured")];
-    let defaults = Defaults {
+    let defaults = IdentityDefaults {
         metadata: configured
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
-        ..Defaults::default()
+        ..IdentityDefaults::default()
     };
     let json = object(62).replace("k0000", "zzz");
     let weaker = params(&format!("{{\"metadata\":{}}}", object(64)));
@@ -142,16 +157,33 @@ fn no_request_pushes_configured_metadata_out() {
     assert_eq!(identity.metadata["zzz"], "v");
     assert_eq!(identity.metadata.len(), MAX_KEYS);
     assert_eq!(identity.unreadable, ["metadata was cut at 64 keys"]);
+
+    let text = "x".repeat(MAX_VALUE);
+    let long = [
+        ("x-respan-thread-identifier", &*text),
+        ("x-respan-customer-identifier", &text),
+        ("x-respan-session-identifier", &text),
+        ("x-respan-custom-identifier", &text),
+        ("x-respan-metadata", r#"{"a":"a","zone":"a longer value"}"#),
+    ];
+    let identity = read(&headers(&long), &defaults);
+    assert_eq!(identity.metadata["zzz"], "configured");
+    assert!(bytes(&identity) <= MAX_IDENTITY);
+    let cuts = [
+        "custom_identifier was cut at 4 KiB",
+        "the identity was cut at 16 KiB",
+    ];
+    assert_eq!(identity.unreadable, cuts);
 }
 
 #[test]
-fn what_an_identity_weighs_is_what_it_holds() {
+fn the_size_estimate_of_an_identity_counts_its_texts() {
     let (small, large) = (of(&[]), of(&[("x-respan-metadata", &object(64))]));
-    assert_eq!(small.weight(), 0);
-    assert!(large.weight() >= bytes(&large) && large.weight() < 20_000);
+    assert_eq!(small.size_estimate(), 0);
+    assert!(large.size_estimate() >= bytes(&large) && large.size_estimate() < 20_000);
 }
 
-/// JSON that hostile clients may send: deep, wide, long, broken.
+/// JSON of hostile clients: deep, wide, long, broken.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         (0_usize..20_000).prop_map(|length| format!("\"{}\"", "é\\n".repeat(length / 3))),
@@ -197,13 +229,15 @@ proptest! {
             pairs.push((name.to_owned(), params(&object)));
         }
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let defaults = Defaults { metadata: configured, ..Defaults::default() };
+        let own: Vec<_> = configured.keys().take(MAX_KEYS).cloned().collect();
+        let defaults = IdentityDefaults { metadata: configured, ..IdentityDefaults::default() };
         let identity = read(&headers(&pairs), &defaults);
 
         prop_assert!(identity.metadata.len() <= MAX_KEYS);
+        prop_assert!(own.iter().all(|key| identity.metadata.contains_key(key)));
         prop_assert!(identity.metadata.keys().all(|key| key.len() <= MAX_KEY));
         prop_assert!(texts(&identity).iter().all(|text| text.len() <= MAX_VALUE));
         prop_assert!(bytes(&identity) <= MAX_IDENTITY);
-        prop_assert!(identity.weight() <= 2 * MAX_IDENTITY);
+        prop_assert!(identity.size_estimate() <= 2 * MAX_IDENTITY);
     }
 }

@@ -1,4 +1,4 @@
-//! Which trace and parent a request names, and whose it is.
+//! The trace, parent and credential of a request.
 
 use super::*;
 
@@ -126,7 +126,7 @@ fn a_text_of_another_credential_is_another_trace_and_an_id_is_the_same() {
 }
 
 #[test]
-fn credentials_differ_by_header_and_value_and_show_neither() {
+fn credentials_differ_by_header_and_value_and_reveal_neither() {
     let of = |pairs| Credential::of(&headers(pairs));
     let all = [
         of(&[]),

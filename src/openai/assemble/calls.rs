@@ -1,20 +1,20 @@
-//! The tool calls of one choice, put together from their pieces.
+//! Assembles the tool calls of one choice from their deltas.
 //!
-//! OpenAI numbers its calls and names each once. Others give all of them index 0, or null, or none; repeat the name with each piece; go on
-//! under a new id. The rule: a piece begins a call where the one that it would continue has a name and whole arguments, or another name.
+//! OpenAI numbers its calls and names each once. Other servers give all of them index 0, null or no index, repeat the name with each delta, or
+//! continue under a new id. The rule: a delta begins a call where its candidate has a name and whole arguments, or another name.
 
-use super::room::Room;
-use crate::openai::chunk::{Call, Function};
-use crate::openai::outline::Outline;
+use super::text_budget::TextBudget;
+use crate::openai::chunk::{FunctionDelta, ToolCallDelta};
+use crate::openai::json::ValueEnd;
 use crate::openai::reply::{CallKind, ToolCall};
 
-/// More calls than this in one choice are left out, so that finding one stays cheap.
-const MOST_CALLS: usize = 1024;
+/// Limit of the number of calls in one choice: finding one takes a walk over all.
+const MAX_CALLS: usize = 1024;
 
-/// What an empty call takes of the limit, in bytes.
-const CALL: usize = 256;
+/// Bytes of the limit that an empty call takes.
+const CALL_COST: usize = 256;
 
-/// What is known of the calls beside what they say, in their order.
+/// The state of the calls that they do not have themselves, in their order.
 #[derive(Debug, Default)]
 pub(super) struct CallTracker {
     calls: Vec<TrackedCall>,
@@ -23,113 +23,123 @@ pub(super) struct CallTracker {
 #[derive(Debug, Default)]
 struct TrackedCall {
     index: Option<u64>,
-    /// Of its arguments, those that had no room included.
-    outline: Outline,
+    /// Scans all arguments, also those beyond the limit.
+    arguments_end: ValueEnd,
 }
 
 impl CallTracker {
-    /// Takes the pieces of one chunk.
-    pub(super) fn pieces(
+    /// Adds the deltas of one chunk.
+    pub(super) fn add_deltas(
         &mut self,
         calls: &mut Vec<ToolCall>,
-        pieces: Vec<Call<'_>>,
-        room: &mut Room,
+        deltas: Vec<ToolCallDelta<'_>>,
+        budget: &mut TextBudget,
     ) {
         let known = calls.len();
-        for piece in pieces.into_iter().filter(Call::says_something) {
-            match self.continued(calls, &piece, known) {
-                Continued::Call(at) => self.grow(at, calls, piece, room),
-                Continued::None => self.begin(calls, piece, room),
-                Continued::Repeated => {}
+        for delta in deltas.into_iter().filter(ToolCallDelta::has_content) {
+            match self.target(calls, &delta, known) {
+                DeltaTarget::Call(at) => self.extend(at, calls, delta, budget),
+                DeltaTarget::NewCall => self.begin(calls, delta, budget),
+                DeltaTarget::Repetition => {}
             }
         }
     }
 
-    /// Takes whole calls, none of which continues another.
-    pub(super) fn whole(
+    /// Adds whole calls, none of which continues another.
+    pub(super) fn add_whole(
         &mut self,
         calls: &mut Vec<ToolCall>,
-        whole: Vec<Call<'_>>,
-        room: &mut Room,
+        whole: Vec<ToolCallDelta<'_>>,
+        budget: &mut TextBudget,
     ) {
-        for call in whole.into_iter().filter(Call::says_something) {
-            self.begin(calls, call, room);
+        for call in whole.into_iter().filter(ToolCallDelta::has_content) {
+            self.begin(calls, call, budget);
         }
     }
 
-    /// Forgets all calls.
-    pub(super) fn clear(&mut self, calls: &mut Vec<ToolCall>, room: &mut Room) {
+    pub(super) fn clear(&mut self, calls: &mut Vec<ToolCall>, budget: &mut TextBudget) {
         self.calls.clear();
         for call in calls.drain(..) {
-            room.give_back(CALL + call.id.len() + call.name.len() + call.arguments.len());
+            budget.give_back(CALL_COST + call.id.len() + call.name.len() + call.arguments.len());
         }
     }
 
-    fn begin(&mut self, calls: &mut Vec<ToolCall>, piece: Call<'_>, room: &mut Room) {
-        if calls.len() >= MOST_CALLS || !room.take(CALL) {
-            return room.leave_out();
+    fn begin(
+        &mut self,
+        calls: &mut Vec<ToolCall>,
+        delta: ToolCallDelta<'_>,
+        budget: &mut TextBudget,
+    ) {
+        if calls.len() >= MAX_CALLS || !budget.take(CALL_COST) {
+            return budget.mark_cut();
         }
         calls.push(ToolCall::default());
         self.calls.push(TrackedCall {
-            index: piece.index,
+            index: delta.index,
             ..TrackedCall::default()
         });
-        self.grow(calls.len() - 1, calls, piece, room);
+        self.extend(calls.len() - 1, calls, delta, budget);
     }
 
-    fn grow(&mut self, at: usize, calls: &mut [ToolCall], piece: Call<'_>, room: &mut Room) {
+    fn extend(
+        &mut self,
+        at: usize,
+        calls: &mut [ToolCall],
+        delta: ToolCallDelta<'_>,
+        budget: &mut TextBudget,
+    ) {
         let (call, tracked) = (&mut calls[at], &mut self.calls[at]);
-        if let (true, Some(id)) = (call.id.is_empty(), piece.id) {
-            room.append(&mut call.id, &id);
+        if let (true, Some(id)) = (call.id.is_empty(), delta.id) {
+            budget.append(&mut call.id, &id);
         }
-        call.kind = piece.kind.unwrap_or(call.kind);
-        if let Some(arguments) = &piece.function.arguments {
+        call.kind = delta.kind.unwrap_or(call.kind);
+        if let Some(arguments) = &delta.function.arguments {
             if is_placeholder(call, arguments) {
-                room.give_back(call.arguments.len());
+                budget.give_back(call.arguments.len());
                 call.arguments.clear();
-                tracked.outline = Outline::default();
+                tracked.arguments_end = ValueEnd::default();
             }
-            tracked.outline.go_on(arguments.as_bytes());
+            tracked.arguments_end.scan(arguments.as_bytes());
         }
-        grow(room, &mut call.name, &mut call.arguments, piece.function);
+        extend(budget, &mut call.name, &mut call.arguments, delta.function);
     }
 
-    /// What a piece continues of `calls`, the first `known` of which were there before its chunk.
-    fn continued(&self, calls: &[ToolCall], piece: &Call<'_>, known: usize) -> Continued {
+    /// The call that a delta belongs to. The first `known` of the calls are older than its chunk.
+    fn target(&self, calls: &[ToolCall], delta: &ToolCallDelta<'_>, known: usize) -> DeltaTarget {
         let filled = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
-        let id = piece.id.as_deref().filter(|id| !id.is_empty());
-        let name = piece
+        let id = delta.id.as_deref().filter(|id| !id.is_empty());
+        let name = delta
             .function
             .name
             .as_deref()
             .filter(|name| !name.is_empty());
-        let arguments = piece.function.arguments.as_deref();
-        let Some(at) = self.candidate(calls, piece, id, name) else {
-            return Continued::None;
+        let arguments = delta.function.arguments.as_deref();
+        let Some(at) = self.candidate(calls, delta, id, name) else {
+            return DeltaTarget::NewCall;
         };
         let call = &calls[at];
         let other_id = id.is_some_and(|id| !call.id.is_empty() && call.id != id);
         let begins = match name {
-            // Named under another id, while nothing but an id is known of the one before.
+            // A name under another id, while the candidate has nothing but an id.
             Some(_) if call.name.is_empty() => other_id,
             Some(name) if call.name != name => {
                 // A name may come in pieces, before any argument.
-                let goes_on = at < known
+                let is_continued = at < known
                     && !other_id
-                    && piece.kind.is_none()
+                    && delta.kind.is_none()
                     && call.arguments.is_empty()
                     && !filled(arguments);
-                !goes_on
+                !is_continued
             }
             _ if !self.is_whole(at, call) => false,
-            // Whole calls go on with nothing, and some servers send just that.
+            // Some servers send deltas without arguments after a whole call.
             _ if arguments.is_none_or(|more| more.trim().is_empty()) => name.is_some() && other_id,
             _ if id == Some(&*call.id) && arguments == Some(&*call.arguments) => {
-                return Continued::Repeated;
+                return DeltaTarget::Repetition;
             }
-            // Without a name, an id or an index of its own it is no call, but what a model wrote after its arguments.
+            // A delta without a name, an id or an index of its own is text that the model wrote after the arguments.
             None if id.is_none()
-                && piece
+                && delta
                     .index
                     .is_none_or(|index| self.calls[at].index == Some(index)) =>
             {
@@ -138,23 +148,23 @@ impl CallTracker {
             _ => true,
         };
         if begins {
-            Continued::None
+            DeltaTarget::NewCall
         } else {
-            Continued::Call(at)
+            DeltaTarget::Call(at)
         }
     }
 
-    /// The call that a piece may continue, by its index, by its id, or because it is the last one.
+    /// The call that a delta may continue: the one of its index, the one of its id, or the last one.
     fn candidate(
         &self,
         calls: &[ToolCall],
-        piece: &Call<'_>,
+        delta: &ToolCallDelta<'_>,
         id: Option<&str>,
         name: Option<&str>,
     ) -> Option<usize> {
         let by_id = || id.and_then(|id| calls.iter().rposition(|call| call.id == id));
         let last = calls.len().checked_sub(1);
-        let Some(index) = piece.index else {
+        let Some(index) = delta.index else {
             return by_id().or(last);
         };
         let has_index = |tracked: &TrackedCall| tracked.index == Some(index);
@@ -165,46 +175,47 @@ impl CallTracker {
         let by_index = || self.calls.iter().rposition(has_index);
         match by_both.or_else(by_index) {
             Some(at) => Some(at),
-            // An index of its own begins a call, unless there is nothing but arguments under it.
-            None if name.is_none() && piece.function.arguments.is_some() => by_id().or(last),
+            // A new index begins a call, unless the delta has nothing but arguments.
+            None if name.is_none() && delta.function.arguments.is_some() => by_id().or(last),
             None => None,
         }
     }
 
     /// Whether a call has a name and all of its arguments. Those of a custom tool are any text.
     fn is_whole(&self, at: usize, call: &ToolCall) -> bool {
-        !call.name.is_empty() && call.kind == CallKind::Function && self.calls[at].outline.is_over()
+        !call.name.is_empty()
+            && call.kind == CallKind::Function
+            && self.calls[at].arguments_end.is_over()
     }
 }
 
-enum Continued {
-    /// The piece goes on with this call.
+enum DeltaTarget {
+    /// The delta continues the call at this position.
     Call(usize),
-    /// The piece says again what a whole call says.
-    Repeated,
-    /// The piece begins a call.
-    None,
+    NewCall,
+    /// The delta repeats a whole call.
+    Repetition,
 }
 
-/// Whether a call has `{}` for its arguments only until the true ones come: some servers open all calls so.
+/// Whether the arguments of a call are a placeholder: some servers begin all calls with `{}`.
 fn is_placeholder(call: &ToolCall, more: &str) -> bool {
     call.arguments == "{}" && more.starts_with('{')
 }
 
-/// Adds a piece to a call. A name may come in pieces, too, but before any argument; some servers repeat the whole of it each time.
-pub(super) fn grow(
-    room: &mut Room,
+/// Appends a delta to a name and its arguments. A name may come in pieces before any argument; some servers repeat it whole each time.
+pub(super) fn extend(
+    budget: &mut TextBudget,
     name: &mut String,
     arguments: &mut String,
-    piece: Function<'_>,
+    delta: FunctionDelta<'_>,
 ) {
-    if let Some(more) = piece
+    if let Some(more) = delta
         .name
         .filter(|more| arguments.is_empty() && **more != **name)
     {
-        room.append(name, &more);
+        budget.append(name, &more);
     }
-    if let Some(more) = piece.arguments {
-        room.append(arguments, &more);
+    if let Some(more) = delta.arguments {
+        budget.append(arguments, &more);
     }
 }

@@ -1,49 +1,50 @@
-//! One choice, put together from its pieces.
+//! Assembles one choice from its deltas.
 
 use std::borrow::Cow;
 
 use super::calls::{self, CallTracker};
-use super::room::Room;
+use super::text_budget::TextBudget;
 use super::usage;
-use crate::openai::chunk::{Attached, Audio, Delta, Part};
-use crate::openai::media::{Media, MediaSize, decoded_length, without_data_urls};
+use crate::openai::chunk::{Attachment, AudioDelta, ChoiceDelta, MessageDelta, is_filled};
+use crate::openai::media::{Media, MediaSummary, decoded_length, without_data_urls};
 use crate::openai::reply::{Choice, FunctionCall, Usage};
 
-/// What the next piece of a choice depends on, beside what the choice holds.
+/// The state of a choice that the choice itself does not have.
 #[derive(Debug, Default)]
 pub(super) struct ChoiceTracker {
     calls: CallTracker,
     pub(super) usage: Option<Usage>,
     sound: Sound,
-    /// A delta has said something, so that a whole message says it again.
+    /// Whether a delta had content, which a whole message repeats.
     has_deltas: bool,
-    /// A piece has said something.
-    has_spoken: bool,
-    /// The choice is over for certain: its first finish reason came after all that it said.
+    /// Whether a delta or a message had content.
+    has_content: bool,
+    /// Whether the end is certain: the first finish reason came after all content.
     pub(super) is_over: bool,
 }
 
-/// Speech so far. Of what is only measured no byte is kept.
+/// Speech so far.
 #[derive(Debug, Default)]
 struct Sound {
+    /// Decoded length in bytes.
     bytes: usize,
-    /// The beginning, from which its type is told, or with [`Media::Full`] all of it. Base64.
+    /// Base64: with [`Media::Full`] all of it, else the beginning, which shows its type.
     data: String,
 }
 
-/// How much of a sound's base64 tells its type.
-const BEGINNING: usize = 16;
+/// Length of base64 that shows the type of a sound.
+const TYPE_PREFIX: usize = 16;
 
 impl ChoiceTracker {
-    /// Takes one piece. Whether it said something.
-    pub(super) fn part(
+    /// Adds the part of one chunk; whether it had content.
+    pub(super) fn add(
         &mut self,
         choice: &mut Choice,
-        part: Part<'_>,
+        part: ChoiceDelta<'_>,
         media: Media,
-        room: &mut Room,
+        budget: &mut TextBudget,
     ) -> bool {
-        let Part {
+        let ChoiceDelta {
             delta,
             message,
             finish_reason,
@@ -51,127 +52,134 @@ impl ChoiceTracker {
             usage,
             ..
         } = part;
-        let mut speaks = false;
-        let mut opens = false;
+        let mut has_content = false;
+        let mut is_opening = false;
         if let Some(delta) = delta {
-            speaks = delta.says_something();
-            opens = delta.role.is_some() && !self.has_spoken;
-            self.has_deltas |= speaks;
-            self.delta(choice, *delta, false, media, room);
+            has_content = delta.has_content();
+            is_opening = delta.role.is_some() && !self.has_content;
+            self.has_deltas |= has_content;
+            self.delta(choice, *delta, false, media, budget);
         }
         let mut is_repeated = false;
         if let Some(message) = message
-            && !(speaks && says_less(&message, choice))
+            && !(has_content && is_shorter(&message, choice))
         {
-            speaks |= message.says_something();
+            has_content |= message.has_content();
             is_repeated = self.has_deltas;
-            self.message(choice, *message, media, room);
+            self.message(choice, *message, media, budget);
         }
         if let Some(reason) = finish_reason {
-            // Servers that send a reason with each piece mean nothing by it, and with the last words it may be one of those.
+            // Some servers send a reason with each chunk, so a reason together with content proves nothing.
             let is_first = choice.finish_reason.is_none();
-            self.is_over = is_repeated || (is_first && !opens && !speaks);
-            room.replace(&mut choice.finish_reason, &reason);
+            self.is_over = is_repeated || (is_first && !is_opening && !has_content);
+            budget.replace(&mut choice.finish_reason, &reason);
         } else {
-            self.is_over &= !speaks;
+            self.is_over &= !has_content;
         }
-        self.has_spoken |= speaks;
+        self.has_content |= has_content;
         choice.logprobs |= logprobs;
         if let Some(new) = usage {
-            usage::renew(&mut self.usage, &new);
+            usage::update(&mut self.usage, &new);
         }
-        speaks
+        has_content
     }
 
-    /// A piece of text alone has come.
-    pub(super) fn text(&mut self, is_empty: bool) {
+    /// Notes a delta with nothing but a text.
+    pub(super) fn content(&mut self, is_empty: bool) {
         self.has_deltas |= !is_empty;
-        self.has_spoken |= !is_empty;
+        self.has_content |= !is_empty;
         self.is_over &= is_empty;
     }
 
-    /// Takes a whole message. After deltas, and after messages whose text it goes on with, it replaces what it says again; what it leaves
-    /// out stays.
-    fn message(&mut self, choice: &mut Choice, message: Delta<'_>, media: Media, room: &mut Room) {
+    /// Adds a whole message. After deltas, and after messages whose content it begins with, its members replace the earlier ones; members
+    /// that it lacks stay.
+    fn message(
+        &mut self,
+        choice: &mut Choice,
+        message: MessageDelta<'_>,
+        media: Media,
+        budget: &mut TextBudget,
+    ) {
         let content = message.content.as_deref().unwrap_or_default();
         let held = choice.content.as_deref().unwrap_or_default();
         if self.has_deltas || content.starts_with(held) {
-            let says =
-                |text: &Option<Cow<'_, str>>| text.as_ref().is_some_and(|text| !text.is_empty());
             let audio = message.audio.as_ref();
-            for (slot, is_said) in [
-                (&mut choice.content, says(&message.content)),
-                (&mut choice.refusal, says(&message.refusal)),
-                (&mut choice.reasoning, says(&message.reasoning)),
+            for (slot, is_repeated) in [
+                (&mut choice.content, is_filled(message.content.as_deref())),
+                (&mut choice.refusal, is_filled(message.refusal.as_deref())),
+                (
+                    &mut choice.reasoning,
+                    is_filled(message.reasoning.as_deref()),
+                ),
                 (
                     &mut choice.audio_transcript,
-                    audio.is_some_and(|audio| says(&audio.transcript)),
+                    audio.is_some_and(|audio| is_filled(audio.transcript.as_deref())),
                 ),
             ] {
-                if is_said {
-                    room.clear(slot);
+                if is_repeated {
+                    budget.clear(slot);
                 }
             }
-            if audio.is_some_and(|audio| says(&audio.data)) {
-                room.give_back(self.sound.data.len());
+            if audio.is_some_and(|audio| is_filled(audio.data.as_deref())) {
+                budget.give_back(self.sound.data.len());
                 self.sound = Sound::default();
             }
-            if !message.attached.is_empty() {
-                room.clear_list(&mut choice.media);
+            if !message.attachments.is_empty() {
+                budget.clear_list(&mut choice.media);
             }
             if !message.annotations.is_empty() {
-                room.clear_list(&mut choice.annotations);
+                budget.clear_list(&mut choice.annotations);
             }
             if !message.tool_calls.is_empty() {
-                self.calls.clear(&mut choice.tool_calls, room);
+                self.calls.clear(&mut choice.tool_calls, budget);
             }
             if message.function_call.is_some() {
                 choice.function_call = None;
             }
         }
-        self.delta(choice, message, true, media, room);
+        self.delta(choice, message, true, media, budget);
     }
 
     fn delta(
         &mut self,
         choice: &mut Choice,
-        delta: Delta<'_>,
-        whole: bool,
+        delta: MessageDelta<'_>,
+        is_whole: bool,
         media: Media,
-        room: &mut Room,
+        budget: &mut TextBudget,
     ) {
-        room.settle(&mut choice.role, delta.role);
-        room.extend(&mut choice.content, delta.content);
-        room.extend(&mut choice.refusal, delta.refusal);
-        room.extend(&mut choice.reasoning, delta.reasoning);
+        budget.set_once(&mut choice.role, delta.role);
+        budget.extend(&mut choice.content, delta.content);
+        budget.extend(&mut choice.refusal, delta.refusal);
+        budget.extend(&mut choice.reasoning, delta.reasoning);
         if let Some(audio) = delta.audio {
-            self.sound.take(&audio, media, room);
-            room.extend(&mut choice.audio_transcript, audio.transcript);
+            self.sound.add(&audio, media, budget);
+            budget.extend(&mut choice.audio_transcript, audio.transcript);
         }
-        for attached in &delta.attached {
-            attach(choice, attached, media, room);
+        for attachment in &delta.attachments {
+            attach(choice, attachment, media, budget);
         }
         for annotation in delta.annotations {
-            room.push(&mut choice.annotations, annotation.to_owned());
+            budget.push(&mut choice.annotations, annotation.to_owned());
         }
         if let Some(citations) = delta.citations {
-            room.replace(&mut choice.citations, citations);
+            budget.replace(&mut choice.citations, citations);
         }
         if let Some(function) = delta.function_call {
             let FunctionCall { name, arguments } = choice.function_call.get_or_insert_default();
-            calls::grow(room, name, arguments, function);
+            calls::extend(budget, name, arguments, function);
         }
-        if whole {
+        if is_whole {
             self.calls
-                .whole(&mut choice.tool_calls, delta.tool_calls, room);
+                .add_whole(&mut choice.tool_calls, delta.tool_calls, budget);
         } else {
             self.calls
-                .pieces(&mut choice.tool_calls, delta.tool_calls, room);
+                .add_deltas(&mut choice.tool_calls, delta.tool_calls, budget);
         }
     }
 
-    /// There are no more pieces.
-    pub(super) fn finish(&mut self, choice: &mut Choice, media: Media, room: &mut Room) {
+    /// Replaces media in the texts, and adds the speech to the media.
+    pub(super) fn finish(&mut self, choice: &mut Choice, media: Media, budget: &mut TextBudget) {
         if media == Media::Size {
             let texts = [&mut choice.content, &mut choice.reasoning];
             let calls = choice.tool_calls.iter_mut().map(|call| &mut call.arguments);
@@ -185,56 +193,56 @@ impl ChoiceTracker {
         if bytes == 0 {
             return;
         }
-        room.give_back(data.len());
-        let size = MediaSize {
+        budget.give_back(data.len());
+        let summary = MediaSummary {
             bytes: Some(bytes),
-            ..MediaSize::of_base64("audio", None, &data)
+            ..MediaSummary::of_base64("audio", None, &data)
         };
         let text = match media {
             Media::Full if decoded_length(&data) >= bytes => {
-                let media_type = size.media_type.as_deref().unwrap_or("audio/pcm");
+                let media_type = summary.media_type.as_deref().unwrap_or("audio/pcm");
                 format!("data:{media_type};base64,{data}")
             }
-            Media::Full | Media::Size => size.to_string(),
+            Media::Full | Media::Size => summary.to_string(),
         };
-        room.push(&mut choice.media, text);
+        budget.push(&mut choice.media, text);
     }
 }
 
-/// Whether a message is no more than the delta beside it, which servers send that put each piece into both.
-fn says_less(message: &Delta<'_>, choice: &Choice) -> bool {
+/// Whether a message has less content than the choice. Some servers put each piece into both a delta and a message.
+fn is_shorter(message: &MessageDelta<'_>, choice: &Choice) -> bool {
     let held = choice.content.as_deref().unwrap_or_default();
     let content = message.content.as_deref().unwrap_or_default();
     content.len() < held.len()
 }
 
 impl Sound {
-    fn take(&mut self, audio: &Audio<'_>, media: Media, room: &mut Room) {
+    fn add(&mut self, audio: &AudioDelta<'_>, media: Media, budget: &mut TextBudget) {
         let Some(more) = audio.data.as_deref() else {
             return;
         };
         self.bytes += decoded_length(more);
         match media {
-            Media::Full => room.append(&mut self.data, more),
+            Media::Full => budget.append(&mut self.data, more),
             Media::Size => {
-                let missing = BEGINNING.saturating_sub(self.data.len());
+                let missing = TYPE_PREFIX.saturating_sub(self.data.len());
                 let beginning = &more[..more.floor_char_boundary(missing)];
-                room.append(&mut self.data, beginning);
+                budget.append(&mut self.data, beginning);
             }
         }
     }
 }
 
-/// Adds media as spans have it; by its size, where it does not fit whole.
-fn attach(choice: &mut Choice, attached: &Attached<'_>, media: Media, room: &mut Room) {
-    let shown = attached.shown(media);
-    let fits = media == Media::Size || shown.len() + size_of::<String>() <= room.left();
-    room.push(
+/// Adds media as the text of a span: whole where that is wanted and fits, else by kind, type and size.
+fn attach(choice: &mut Choice, attachment: &Attachment<'_>, media: Media, budget: &mut TextBudget) {
+    let text = attachment.span_text(media);
+    let fits = media == Media::Size || text.len() + size_of::<String>() <= budget.left();
+    budget.push(
         &mut choice.media,
         if fits {
-            shown
+            text
         } else {
-            attached.shown(Media::Size)
+            attachment.span_text(Media::Size)
         },
     );
 }

@@ -1,15 +1,15 @@
-//! Which usage to believe, of those that a reply has.
+//! Chooses among the usages of a reply.
 
 use crate::openai::reply::Usage;
 
-/// The last complete one. Never a sum, for servers that send it with each chunk count from the start. All zeros are what servers send that do
-/// not know; a part of a usage stands only until a complete one comes.
-pub(super) fn renew(held: &mut Option<Usage>, new: &Usage) {
+/// Replaces `held` by a later usage. The last complete one counts, and never a sum: servers that send it with each chunk count from the
+/// start. Zeros mean that the server does not know. A part of a usage counts until a complete one comes.
+pub(super) fn update(held: &mut Option<Usage>, new: &Usage) {
     let complete = |usage: &Usage| usage.prompt.is_some() && usage.completion.is_some();
-    let nothing = [new.prompt, new.completion, new.total]
+    let is_unknown = [new.prompt, new.completion, new.total]
         .iter()
         .all(|tokens| tokens.unwrap_or(0) == 0);
-    if nothing {
+    if is_unknown {
         return;
     }
     match held {
@@ -30,8 +30,8 @@ pub(super) fn renew(held: &mut Option<Usage>, new: &Usage) {
     }
 }
 
-/// The usage of a reply whose choices have one each: they share the request, and each has an answer of its own. Where all say the same, it is
-/// that of the whole reply.
+/// The usage of a reply whose choices have one each. They share the tokens of the request, and each has an answer of its own. Equal usages
+/// are that of the whole reply.
 pub(super) fn of_choices(mut usages: impl Iterator<Item = Usage>) -> Option<Usage> {
     let first = usages.next()?;
     let rest: Vec<Usage> = usages.collect();
@@ -45,7 +45,7 @@ pub(super) fn of_choices(mut usages: impl Iterator<Item = Usage>) -> Option<Usag
     Some(rest.iter().fold(first, |all, usage| Usage {
         prompt: all.prompt.max(usage.prompt),
         completion: sum(all.completion, usage.completion),
-        // Said of each answer and its request: what they have together is made of the others.
+        // Each total counts the request again, so a sum would be wrong.
         total: None,
         cached: all.cached.max(usage.cached),
         cache_write: all.cache_write.max(usage.cache_write),

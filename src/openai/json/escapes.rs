@@ -1,103 +1,101 @@
-//! The escapes of JSON strings: where they are, and what they mean.
+//! The escapes of JSON strings: finds them, and replaces them by their characters.
 
 use std::borrow::Cow;
 
-use super::Malformed;
-use crate::special::{Escaped, Marks, WIDE, first_special};
+use crate::json_escape::{ByteMasks, EscapeRuns, SCAN_BLOCK, find_escapable};
 
-/// What kind of escapes a string has.
+/// The kinds of escapes in a string, each kind including those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::openai) enum Escapes {
-    /// None: it says what is written.
+pub(crate) enum Escapes {
     None,
-    /// Only those of what cannot stand as it is, each of two bytes: `serde_json` would have written the same.
+    /// Two bytes each, and only where JSON needs an escape: `serde_json` writes the same.
     Needed,
-    /// Only those that every reader of JSON understands in the same way.
+    /// `\/`, too, which every reader of JSON understands.
     Simple,
-    /// Code units too, which may be half of a character.
+    /// UTF-16 units (`\u00e9`), too, which may be lone surrogates.
     Units,
 }
 
-/// How long the rest of a string is that goes on with an escape, and what escapes are in it.
-pub(super) fn escaped(rest: &[u8]) -> Result<(usize, Escapes), Malformed> {
-    let (blocks, tail) = rest.as_chunks::<WIDE>();
-    let mut last = [b' '; WIDE];
+/// Scans the rest of a string from its first escape to its last quote. Returns the length of the rest and the kind of its escapes, and nothing
+/// where the string is malformed.
+pub(super) fn scan_string(rest: &[u8]) -> Option<(usize, Escapes)> {
+    let (blocks, tail) = rest.as_chunks::<SCAN_BLOCK>();
+    let mut last = [b' '; SCAN_BLOCK];
     last[..tail.len()].copy_from_slice(tail);
-    let (mut runs, mut escapes) = (Escaped::default(), Escapes::Needed);
+    let (mut runs, mut escapes) = (EscapeRuns::default(), Escapes::Needed);
     for (place, block) in blocks.iter().chain([&last]).enumerate() {
-        let marks = Marks::of(block);
-        let literal = runs.of(marks.backslashes);
-        let end = marks.quotes & !literal;
+        let masks = ByteMasks::of(block);
+        let after_backslash = runs.escaped(masks.backslashes);
+        let end = masks.quotes & !after_backslash;
         let within = end.wrapping_sub(1) & !end;
-        if marks.controls & within != 0 {
-            return Err(Malformed);
+        if masks.controls & within != 0 {
+            return None;
         }
-        // Quotes and line ends are nearly all that is escaped.
-        let mut others = literal & within & !(marks.quotes | marks.ns);
+        // Nearly all escapes are quotes and line ends.
+        let mut others = after_backslash & within & !(masks.quotes | masks.ns);
         while others != 0 {
-            let at = place * WIDE + others.trailing_zeros() as usize;
+            let at = place * SCAN_BLOCK + others.trailing_zeros() as usize;
             match rest.get(at) {
                 Some(b'\\' | b'b' | b'f' | b'r' | b't') => {}
                 Some(b'/') => escapes = escapes.max(Escapes::Simple),
                 Some(b'u') if unit(&rest[at + 1..]).is_some() => escapes = Escapes::Units,
-                _ => return Err(Malformed),
+                _ => return None,
             }
             others &= others - 1;
         }
         if end != 0 {
-            return Ok((place * WIDE + end.trailing_zeros() as usize, escapes));
+            return Some((place * SCAN_BLOCK + end.trailing_zeros() as usize, escapes));
         }
     }
-    Err(Malformed)
+    None
 }
 
-/// What escapes of one character mean, by that character: quotes, backslashes and slashes themselves. A table, for they come in no order
-/// that a processor could foresee.
-const MEANS: [u8; 256] = {
-    let mut means = [0; 256];
+/// The character that an escape of two bytes stands for, by its second byte. A table has no branches for a processor to mispredict.
+const CHARACTERS: [u8; 256] = {
+    let mut characters = [0; 256];
     let known = *b"\"\"\\\\//b\x08f\x0cn\nr\rt\t";
     let (pairs, _) = known.as_chunks::<2>();
     let mut at = 0;
     while at < pairs.len() {
-        means[pairs[at][0] as usize] = pairs[at][1];
+        characters[pairs[at][0] as usize] = pairs[at][1];
         at += 1;
     }
-    means
+    characters
 };
 
-/// The inside of a string as its text.
+/// The text of a string whose `inner` part has escapes of this kind.
 #[inline]
-pub(in crate::openai) fn plain(inner: &str, escapes: Escapes) -> Cow<'_, str> {
+pub(crate) fn unescape(inner: &str, escapes: Escapes) -> Cow<'_, str> {
     // Nearly all strings are names and short texts without escapes.
     if escapes == Escapes::None {
         Cow::Borrowed(inner)
     } else {
-        Cow::Owned(unescaped(inner))
+        Cow::Owned(replace_escapes(inner))
     }
 }
 
-fn unescaped(inner: &str) -> String {
+fn replace_escapes(inner: &str) -> String {
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
-    // Of what is special, only backslashes are within.
-    while let Some(at) = first_special(rest.as_bytes()) {
+    // The inside of a string has no quotes and control characters, only backslashes.
+    while let Some(at) = find_escapable(rest.as_bytes()) {
         text.push_str(&rest[..at]);
         let (code, after) = rest.as_bytes()[at + 1..].split_at(1);
         rest = &rest[at + 2..];
         text.push(if code == b"u" {
-            let (character, length) = unicode(after);
+            let (character, length) = unicode_escape(after);
             rest = &rest[length..];
             character
         } else {
-            char::from(MEANS[usize::from(code[0])])
+            char::from(CHARACTERS[usize::from(code[0])])
         });
     }
     text.push_str(rest);
     text
 }
 
-/// The character of an escape after its `\u`, and how many bytes of it are there: two escapes are one character beyond U+FFFF.
-fn unicode(after: &[u8]) -> (char, usize) {
+/// The character of an escape, and the length of the escape after its `\u`. A character beyond U+FFFF is a pair of escapes.
+fn unicode_escape(after: &[u8]) -> (char, usize) {
     let first = unit(after).unwrap_or_default();
     let second = after
         .get(4..)
@@ -111,7 +109,7 @@ fn unicode(after: &[u8]) -> (char, usize) {
     }
 }
 
-/// The UTF-16 unit that four hexadecimal digits are.
+/// The UTF-16 unit of four hexadecimal digits.
 fn unit(digits: &[u8]) -> Option<u16> {
     let four = digits.get(..4)?;
     four.iter().try_fold(0, |unit, digit| {

@@ -1,34 +1,34 @@
-//! What JSON is, what it is not, and what it says: as `serde_json` has it.
+//! The reader accepts, refuses and understands JSON as `serde_json` does.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
 
-/// Takes every member as it is written.
+/// All members as they were written.
 #[derive(Default)]
-struct All(Vec<(String, String)>);
+struct AllMembers(Vec<(String, String)>);
 
-impl<'a> Members<'a> for All {
-    fn member(&mut self, name: &str, json: &mut Json<'a>) -> Read {
+impl<'a> JsonObject<'a> for AllMembers {
+    fn read_member(&mut self, name: &str, json: &mut JsonReader<'a>) -> JsonResult {
         let value = json.value()?;
         self.0.push((name.to_owned(), value.get().to_owned()));
         Ok(())
     }
 }
 
-/// Whether `text` is one JSON value and nothing else, and what it was read as.
-fn reads(text: &str) -> bool {
-    let mut json = Json::new(text);
-    json.skip().is_ok() && json.next().is_err()
+/// Whether the reader accepts `text` as one JSON value and nothing else.
+fn accepts(text: &str) -> bool {
+    let mut json = JsonReader::new(text);
+    json.skip().is_ok() && json.peek().is_err()
 }
 
-fn one(text: &str) -> Raw<'_> {
-    Json::new(text).value().unwrap()
+fn one(text: &str) -> RawJson<'_> {
+    JsonReader::new(text).value().unwrap()
 }
 
 #[test]
-fn what_json_is_and_what_it_is_not() {
+fn the_grammar_is_that_of_serde_json() {
     for (json, is) in [
         (r#" {"a":[1,-2.5e+3,{"b":null}],"c":"\u00e9\"\\"} "#, true),
         ("[]", true),
@@ -64,13 +64,13 @@ fn what_json_is_and_what_it_is_not() {
         ("", false),
         (" ", false),
     ] {
-        assert_eq!(reads(json), is, "{json}");
+        assert_eq!(accepts(json), is, "{json}");
         assert_eq!(serde_json::from_str::<Value>(json).is_ok(), is, "{json}");
     }
 }
 
 #[test]
-fn numbers_are_what_they_say() {
+fn numbers_convert_to_floats_integers_and_counts_where_they_can() {
     for (json, as_number, as_whole, as_count) in [
         ("12", Some(12.0), Some(12), Some(12)),
         ("12.0", Some(12.0), Some(12), Some(12)),
@@ -90,7 +90,7 @@ fn numbers_are_what_they_say() {
     ] {
         let raw = one(json);
         assert_eq!(
-            (number(raw), whole(raw), count(raw)),
+            (number(raw), integer(raw), count(raw)),
             (as_number, as_whole, as_count),
             "{json}"
         );
@@ -98,7 +98,7 @@ fn numbers_are_what_they_say() {
 }
 
 #[test]
-fn a_surrogate_without_its_other_half_is_a_character_that_cannot_be_shown() {
+fn a_lone_surrogate_becomes_the_replacement_character() {
     for (json, said) in [
         (r#""\ud83d\ude00!""#, "😀!"),
         (r#""\ud83d!""#, "\u{FFFD}!"),
@@ -120,8 +120,8 @@ fn a_text_without_escapes_is_borrowed() {
 }
 
 #[test]
-fn what_came_before_the_break_was_read() {
-    let mut all = All::default();
+fn members_before_the_break_are_read() {
+    let mut all = AllMembers::default();
     assert_eq!(read(r#"{"a":1,"b":[2],"c":tru"#, &mut all), Err(Malformed));
     let names: Vec<&str> = all.0.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["a", "b"]);
@@ -129,7 +129,7 @@ fn what_came_before_the_break_was_read() {
 
 #[test]
 fn elements_are_given_as_they_are_written() {
-    let written = |text| -> Vec<&str> { elements(text).into_iter().map(Raw::get).collect() };
+    let written = |text| -> Vec<&str> { elements(text).into_iter().map(RawJson::get).collect() };
     assert_eq!(
         written(r#"[ 1, "a" ,{"b":[]}]"#),
         ["1", r#""a""#, r#"{"b":[]}"#]
@@ -160,31 +160,31 @@ proptest! {
     #[test]
     fn every_json_is_read_as_serde_json_reads_it(value in any_json(), pretty in any::<bool>()) {
         let written = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
-        prop_assert!(reads(&written));
+        prop_assert!(accepts(&written));
         let said = text(one(&written));
         prop_assert_eq!(said.as_deref(), value.as_str());
         prop_assert_eq!(number(one(&written)), value.as_f64());
         if let Value::Object(members) = &value {
-            let mut all = All::default();
+            let mut all = AllMembers::default();
             prop_assert!(read(&written, &mut all).is_ok());
             let members_read = all.0.iter().map(|(name, json)| (name.clone(), serde_json::from_str(json).unwrap())).collect();
             prop_assert_eq!(members, &members_read);
         }
     }
 
-    // Several blocks long, so that runs of backslashes and the end come at every place of one.
+    // Strings of several blocks have runs of backslashes and their end at every place of a block.
     #[test]
     fn a_string_full_of_escapes_is_one_where_serde_json_says_so(inside in r#"(\\\\|\\"|\\n|\\[tbfr]|\\/|\\u00e9|\\ud83d\\ude00|\u{7f}|[a-zé n]{1,9}){0,90}"#, at in any::<prop::sample::Index>(), other in prop::sample::select(vec!["", "", "\\", "\"", "\n", "x", "\\u12", "\\x", "\u{1f}"])) {
         let mut written = format!("\"{inside}\"");
         let at = written.floor_char_boundary(at.index(written.len()));
         written.insert_str(at, other);
         let says = serde_json::from_str::<String>(&written);
-        // Halves of characters are read all the same.
-        let is_halved = says.as_ref().is_err_and(|error| {
+        // The reader accepts lone surrogates.
+        let has_lone_surrogate = says.as_ref().is_err_and(|error| {
             let error = error.to_string();
             error.contains("surrogate") || error.contains("hex escape")
         });
-        prop_assert!(is_halved || reads(&written) == says.is_ok(), "{}", written);
+        prop_assert!(has_lone_surrogate || accepts(&written) == says.is_ok(), "{}", written);
         if let Ok(says) = says {
             let said = text(one(&written));
             prop_assert_eq!(said.as_deref(), Some(&*says));
@@ -203,6 +203,6 @@ proptest! {
             let error = error.to_string();
             error.contains("surrogate") || error.contains("hex escape") || error.contains("out of range") || error.contains("recursion")
         });
-        prop_assert!(beyond || reads(&written) == says.is_ok(), "{}", written);
+        prop_assert!(beyond || accepts(&written) == says.is_ok(), "{}", written);
     }
 }

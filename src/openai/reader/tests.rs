@@ -1,7 +1,10 @@
-//! Every shape of a reply is read, however it is cut in pieces.
+//! Every shape of a reply is read, in whatever pieces it comes.
+
+mod compatible_servers;
+mod properties;
 
 use super::*;
-use crate::openai::{CallKind, Choice, Failure, FunctionCall, ToolCall, Usage};
+use crate::openai::{CallKind, Choice, FunctionCall, ReplyError, ToolCall, Usage};
 
 pub(super) const EVENTS: Option<&str> = Some("text/event-stream; charset=utf-8");
 pub(super) const JSON: Option<&str> = Some("application/json");
@@ -167,13 +170,13 @@ fn a_stream_has_ended_at_done_or_when_every_choice_has_its_reason() {
 
 #[test]
 fn a_body_has_ended_where_its_json_value_does() {
-    // What is no reply ends all the same, and so does what is no JSON but for its outline.
+    // Other values end, too, and so do objects with errors in them.
     for body in [
         r#"{"a":"}\"}{","b":[{"c":"\\"}]}"#,
         r#"[{"error":{"message":"]"}}]"#,
         "{\"a\":\"\t\",b}",
     ] {
-        // Also where less is kept.
+        // The same with a limit before the end.
         for limit in [LIMIT, 12, 0] {
             let ended = |length| {
                 let mut reader = ReplyReader::new(JSON, None, limit);
@@ -329,7 +332,7 @@ fn the_last_complete_usage_counts_and_zeros_are_no_usage() {
 }
 
 #[test]
-fn groqs_usage_is_found_where_it_is() {
+fn groqs_usage_is_found() {
     let reply = stream(&[
         r#"{"choices":[],"x_groq":{"id":"r","usage":{"prompt_tokens":5,"completion_tokens":2}}}"#,
     ]);
@@ -337,9 +340,9 @@ fn groqs_usage_is_found_where_it_is() {
 }
 
 #[test]
-fn an_error_is_found_however_it_comes() {
+fn an_error_is_found_in_every_place() {
     let error = r#"{"error":{"message":"no","type":"server_error","param":null,"code":500}}"#;
-    let expected = Some(Failure {
+    let expected = Some(ReplyError {
         message: some("no"),
         kind: some("server_error"),
         code: some("500"),
@@ -394,7 +397,7 @@ fn an_error_is_found_however_it_comes() {
 }
 
 #[test]
-fn of_an_error_page_the_first_kilobyte_is_kept() {
+fn the_first_kilobyte_of_an_error_page_is_kept() {
     let page = format!("<html>{}", "ü".repeat(1000));
     let message = read(Some("text/html"), &[page.as_bytes()])
         .error
@@ -435,7 +438,7 @@ fn a_compressed_stream_is_read_as_it_comes() {
     for byte in &body {
         reader.push(&[*byte]);
     }
-    let Finished { reply, ended } = reader.finish();
+    let FinishedReply { reply, ended } = reader.finish();
     assert_eq!((reply, ended), (stream(&STREAM), true));
     let mut reader = ReplyReader::new(EVENTS, Some("gzip"), LIMIT);
     reader.push(b"data: {}\n\n");
@@ -457,7 +460,7 @@ fn a_reply_over_the_limit_is_cut_and_says_so() {
     let mut reader = ReplyReader::new(JSON, None, 60);
     reader.push(br#"{"id":"i","model":"m","choices":[{"message":{"role":"assistant","content":"too long for this"#);
     reader.push(br#""}}]}"#);
-    let Finished { reply, ended } = reader.finish();
+    let FinishedReply { reply, ended } = reader.finish();
     assert!(ended);
     assert_eq!(
         (reply.cut, reply.id, reply.model),

@@ -1,4 +1,4 @@
-//! A request is read as far as it can be, whatever is wrong with the rest.
+//! A request is read as far as possible, whatever is wrong with the rest.
 
 use proptest::prelude::*;
 
@@ -12,8 +12,8 @@ fn text(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(text))
 }
 
-/// The content that says this.
-fn said(text: &str) -> Content<'static> {
+/// The content of this text.
+fn content_of(text: &str) -> Content<'static> {
     let written = serde_json::json!({"messages": [{"content": text}]}).to_string();
     let request = ChatRequest::parse(written.leak().as_bytes()).unwrap();
     request.messages[0].content.clone().unwrap()
@@ -39,7 +39,7 @@ fn a_request_is_read_whole() {
     };
     assert_eq!(
         (&system.role, &system.content),
-        (&text("system"), &Some(said("Be brief.")))
+        (&text("system"), &Some(content_of("Be brief.")))
     );
     assert_eq!(
         user.content,
@@ -52,7 +52,7 @@ fn a_request_is_read_whole() {
     );
     assert_eq!(
         (&tool.tool_call_id, &tool.content),
-        (&text("c1"), &Some(said("a \"b\"\nä")))
+        (&text("c1"), &Some(content_of("a \"b\"\nä")))
     );
     assert_eq!(
         request.tools,
@@ -84,7 +84,7 @@ fn a_wrong_type_costs_only_its_own_field() {
         (None, None, None)
     );
     assert_eq!((request.messages.len(), request.incomplete), (5, false));
-    assert_eq!(request.messages[4].content, Some(said("hi")));
+    assert_eq!(request.messages[4].content, Some(content_of("hi")));
     assert_eq!(request.user, text("u"));
 }
 
@@ -96,7 +96,7 @@ fn of_repeated_keys_the_last_one_counts() {
 }
 
 #[test]
-fn depth_is_no_danger() {
+fn a_deeply_nested_body_overflows_no_stack() {
     let deep = "[".repeat(1_000_000);
     for body in [
         format!(r#"{{"model":"a","messages":[{deep}"#),
@@ -109,7 +109,7 @@ fn depth_is_no_danger() {
 }
 
 #[test]
-fn what_is_no_object_is_said_to_be_none() {
+fn a_body_that_is_no_object_is_an_error() {
     for body in [&b""[..], b"[]", b"null", b"hello", b"\0{}", b"\xFF\xFE{"] {
         assert_eq!(ChatRequest::parse(body), Err(NotAnObject));
     }
@@ -117,7 +117,7 @@ fn what_is_no_object_is_said_to_be_none() {
 }
 
 #[test]
-fn lone_surrogates_and_nul_are_text() {
+fn a_text_may_have_lone_surrogates_and_nul() {
     let request = ChatRequest::parse(br#"{"\ud800":1,"model":"a\ud800b\u0000c"}"#).unwrap();
     assert!(
         request
@@ -127,7 +127,7 @@ fn lone_surrogates_and_nul_are_text() {
 }
 
 #[test]
-fn a_byte_that_is_no_utf8_ends_what_can_be_read() {
+fn members_before_a_byte_that_is_not_utf8_are_read() {
     let request = ChatRequest::parse(
         b"{\"model\":\"a\",\"messages\":[{\"role\":\"user\"},{\"role\":\"\xFF\"}]}",
     )

@@ -6,7 +6,7 @@ use crate::openai::reader::tests::call;
 
 const POPULATION: &str = r#"{"city":"Oslo"}"#;
 
-/// Two calls of which the second one's arguments come in two pieces; `{population}` and `{weather}` stand for what else their pieces have.
+/// Two calls, the second of which has its arguments in two pieces. The parameters are the other members of each piece.
 #[track_caller]
 fn two(population: &str, weather: &str, rest: &str) -> Vec<ToolCall> {
     streamed(&[
@@ -40,7 +40,7 @@ fn calls_without_a_useful_index_begin_with_another_name() {
         ),
         (r#""id":"a","#, r#""id":"b","#, "", ["a", "b"]),
         (r#""id":"a","#, r#""id":"b","#, r#""id":"b","#, ["a", "b"]),
-        // It goes on under a new id, under another index, under both.
+        // The second call continues under a new id, under another index, or under both.
         (r#""id":"a","#, r#""id":"b","#, r#""id":"c","#, ["a", "b"]),
         (
             r#""index":0,"id":"a","#,
@@ -118,7 +118,7 @@ fn several_calls_in_one_chunk_are_each_a_call() {
 }
 
 #[test]
-fn a_name_that_is_said_with_each_piece_begins_no_call() {
+fn a_name_repeated_with_each_piece_begins_no_call() {
     let piece = |id: &str, arguments: &str| {
         format!(
             r#"{{"tool_calls":[{{"index":0,"id":"{id}","type":"function","function":{{"name":"f","arguments":"{arguments}"}}}}]}}"#
@@ -136,7 +136,7 @@ fn a_name_that_is_said_with_each_piece_begins_no_call() {
 }
 
 #[test]
-fn a_whole_call_goes_on_with_nothing() {
+fn a_delta_without_arguments_changes_no_whole_call() {
     let first =
         r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":1}"}}]}"#;
     for more in [
@@ -147,7 +147,7 @@ fn a_whole_call_goes_on_with_nothing() {
         r#"{"tool_calls":[{}]}"#,
         r#"{"tool_calls":[]}"#,
         r#"{"tool_calls":null}"#,
-        // The same again, under its id.
+        // A repetition under the same id.
         first,
     ] {
         let calls = streamed(&[first, more]).tool_calls;
@@ -156,7 +156,7 @@ fn a_whole_call_goes_on_with_nothing() {
 }
 
 #[test]
-fn what_a_model_writes_after_its_arguments_stays_theirs() {
+fn text_after_whole_arguments_stays_with_them() {
     let calls = streamed(&[
         r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":1}"}}]}"#,
         r#"{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}"#,

@@ -1,5 +1,5 @@
-//! What one carrier tells: the single headers together are one, each base64 object is another. Carriers are then merged, the stronger
-//! over the weaker, field by field. Objects are read member by member and no further than their bounds, see [`super::bounds`].
+//! Reads the identity in one kind of header: in the single headers together, or in one base64 object. The kinds are then merged field by
+//! field, the stronger over the weaker. Objects are read member by member and no further than their limits, see [`super::bounds`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,10 +11,10 @@ use http::{HeaderMap, HeaderName};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Log;
 use super::bounds::{MAX_KEY, MAX_KEYS, MAX_MEMBERS, MAX_VALUE, cut};
+use super::{Identity, LogMode};
 
-/// Padding may be there or not, and the last bits may be anything: what encoders disagree on means nothing.
+/// Accepts base64 of every encoder: with or without padding, with any last bits.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -22,10 +22,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Keys under which the gateway itself writes metadata; from outside they would forge what it says of a span.
-const OWN_METADATA: &str = "spangate_";
+/// The beginning of the gateway's own keys of metadata, which a request must not forge.
+const RESERVED_KEYS: &str = "spangate_";
 
-/// The parameters of a base64 object that are read.
+/// The parameters of a base64 object that spans have.
 const PARAMETERS: [&str; 14] = [
     "customer_identifier",
     "customer_params",
@@ -43,28 +43,18 @@ const PARAMETERS: [&str; 14] = [
     "trace_unique_id",
 ];
 
-/// The fields that one carrier names. A text is never empty.
+/// The fields in one kind of header. A text is never empty.
 #[derive(Default)]
-pub(super) struct Told {
-    pub(super) customer_identifier: Option<String>,
-    pub(super) customer_name: Option<String>,
-    pub(super) customer_email: Option<String>,
-    pub(super) thread: Option<String>,
-    pub(super) session: Option<String>,
-    pub(super) custom: Option<String>,
-    pub(super) trace_group: Option<String>,
-    pub(super) metadata: BTreeMap<String, String>,
-    pub(super) environment: Option<String>,
+pub(super) struct IdentityHeaders {
+    /// The texts alone.
+    pub(super) identity: Identity,
     pub(super) trace: Option<String>,
     pub(super) parent: Option<String>,
-    pub(super) workflow_name: Option<String>,
-    pub(super) agent_name: Option<String>,
-    pub(super) span_name: Option<String>,
-    pub(super) log: Option<Log>,
+    pub(super) log: Option<LogMode>,
 }
 
-impl Told {
-    /// Takes one of the single headers; `field` is its name after `x-respan-`.
+impl IdentityHeaders {
+    /// Reads one of the single headers; `field` is its name after `x-respan-`.
     pub(super) fn header(
         &mut self,
         field: &str,
@@ -73,17 +63,17 @@ impl Told {
         unreadable: &mut Vec<String>,
     ) {
         let slot = match field {
-            "customer-identifier" => &mut self.customer_identifier,
-            "customer-name" => &mut self.customer_name,
-            "customer-email" => &mut self.customer_email,
-            "thread-identifier" => &mut self.thread,
-            "session-identifier" => &mut self.session,
-            "custom-identifier" => &mut self.custom,
-            "trace-group-identifier" => &mut self.trace_group,
-            "environment" => &mut self.environment,
+            "customer-identifier" => &mut self.identity.customer.identifier,
+            "customer-name" => &mut self.identity.customer.name,
+            "customer-email" => &mut self.identity.customer.email,
+            "thread-identifier" => &mut self.identity.thread,
+            "session-identifier" => &mut self.identity.session,
+            "custom-identifier" => &mut self.identity.custom,
+            "trace-group-identifier" => &mut self.identity.trace_group,
+            "environment" => &mut self.identity.environment,
             "trace-id" => &mut self.trace,
-            "workflow-name" => &mut self.workflow_name,
-            "agent-name" => &mut self.agent_name,
+            "workflow-name" => &mut self.identity.workflow_name,
+            "agent-name" => &mut self.identity.agent_name,
             "metadata" => {
                 if let Some(json) = text(name, headers, unreadable)
                     && self
@@ -96,7 +86,7 @@ impl Told {
             }
             "log" => {
                 self.log = text(name, headers, unreadable).and_then(|word| {
-                    let log = Log::of(&word);
+                    let log = LogMode::of(&word);
                     if log.is_none() {
                         unreadable.push("X-Respan-Log is none of full, metadata, off".to_owned());
                     }
@@ -109,21 +99,21 @@ impl Told {
         *slot = text(name, headers, unreadable);
     }
 
-    /// Reads a base64 object, as Respan's hosted gateway takes it.
+    /// Reads a base64 object, as Respan's hosted gateway does.
     pub(super) fn params(
         name: &HeaderName,
         headers: &HeaderMap,
         unreadable: &mut Vec<String>,
     ) -> Self {
-        let mut told = Self::default();
+        let mut fields = Self::default();
         let Some(encoded) = text(name, headers, unreadable) else {
-            return told;
+            return fields;
         };
-        let shown = shown(name);
+        let header = display_name(name);
         let encoded = encoded.replace('-', "+").replace('_', "/");
         let Ok(json) = BASE64.decode(encoded) else {
-            unreadable.push(format!("{shown} is not base64"));
-            return told;
+            unreadable.push(format!("{header} is not base64"));
+            return fields;
         };
         let mut parameters = BTreeMap::new();
         let read = std::str::from_utf8(&json).ok().and_then(|json| {
@@ -134,21 +124,22 @@ impl Told {
             })
         });
         match read {
-            Some(Members::All) => {}
-            Some(Members::First) => {
-                unreadable.push(format!("{shown} was cut at {MAX_MEMBERS} parameters"));
+            Some(MembersRead::All) => {}
+            Some(MembersRead::First) => {
+                unreadable.push(format!("{header} was cut at {MAX_MEMBERS} parameters"));
             }
             None => {
-                unreadable.push(format!("{shown} is not base64 of a JSON object"));
-                return told;
+                unreadable.push(format!("{header} is not base64 of a JSON object"));
+                return fields;
             }
         }
         let mut group = None;
         for (parameter, value) in parameters {
-            told.parameter(parameter, value, &mut group, shown, unreadable);
+            fields.parameter(parameter, value, &mut group, &header, unreadable);
         }
-        told.trace_group = told.trace_group.or(group);
-        told
+        let trace_group = &mut fields.identity.trace_group;
+        *trace_group = trace_group.take().or(group);
+        fields
     }
 
     fn parameter(
@@ -156,32 +147,32 @@ impl Told {
         parameter: &str,
         value: &RawValue,
         group: &mut Option<String>,
-        shown: &str,
+        header: &str,
         unreadable: &mut Vec<String>,
     ) {
-        let wrong = |what: &str| format!("{shown}: {parameter} is not {what}");
+        let wrong = |expected: &str| format!("{header}: {parameter} is not {expected}");
         let slot = match parameter {
-            // `customer_params` sorts after it and so wins over it.
-            "customer_identifier" => &mut self.customer_identifier,
-            "thread_identifier" => &mut self.thread,
-            "session_identifier" => &mut self.session,
-            "custom_identifier" => &mut self.custom,
-            "trace_group_identifier" => &mut self.trace_group,
+            // `customer_params` sorts after this parameter, so it wins.
+            "customer_identifier" => &mut self.identity.customer.identifier,
+            "thread_identifier" => &mut self.identity.thread,
+            "session_identifier" => &mut self.identity.session,
+            "custom_identifier" => &mut self.identity.custom,
+            "trace_group_identifier" => &mut self.identity.trace_group,
             "group_identifier" => group,
-            "environment" => &mut self.environment,
+            "environment" => &mut self.identity.environment,
             "trace_unique_id" => &mut self.trace,
             "span_parent_id" => &mut self.parent,
-            "span_workflow_name" => &mut self.workflow_name,
-            "span_name" => &mut self.span_name,
+            "span_workflow_name" => &mut self.identity.workflow_name,
+            "span_name" => &mut self.identity.span_name,
             "customer_params" => {
-                if value.get() != "null" && self.customer(value, shown, unreadable).is_none() {
+                if value.get() != "null" && self.customer(value, header, unreadable).is_none() {
                     unreadable.push(wrong("an object"));
                 }
                 return;
             }
             "metadata" => {
                 let json = value.get();
-                if json != "null" && self.metadata(json, shown, unreadable).is_none() {
+                if json != "null" && self.metadata(json, header, unreadable).is_none() {
                     unreadable.push(wrong("an object"));
                 }
                 return;
@@ -189,8 +180,13 @@ impl Told {
             "disable_log" => {
                 match serde_json::from_str::<Option<bool>>(value.get()) {
                     Ok(disable) => {
-                        self.log =
-                            disable.map(|disable| if disable { Log::Metadata } else { Log::Full });
+                        self.log = disable.map(|disable| {
+                            if disable {
+                                LogMode::Metadata
+                            } else {
+                                LogMode::Full
+                            }
+                        });
                     }
                     Err(_) => unreadable.push(wrong("true or false")),
                 }
@@ -204,44 +200,48 @@ impl Told {
         }
     }
 
-    /// None where it is no object.
+    /// Reads the customer; none where the value is no object.
     fn customer(
         &mut self,
         customer: &RawValue,
-        shown: &str,
+        header: &str,
         unreadable: &mut Vec<String>,
     ) -> Option<()> {
         let mut slots = [
-            ("customer_identifier", &mut self.customer_identifier, None),
-            ("name", &mut self.customer_name, None),
-            ("email", &mut self.customer_email, None),
+            (
+                "customer_identifier",
+                &mut self.identity.customer.identifier,
+                None,
+            ),
+            ("name", &mut self.identity.customer.name, None),
+            ("email", &mut self.identity.customer.email, None),
         ];
         members(customer.get(), MAX_MEMBERS, |parameter, value| {
-            for (known, _, found) in &mut slots {
+            for (known, _, value_of) in &mut slots {
                 if *known == parameter {
-                    *found = Some(value);
+                    *value_of = Some(value);
                 }
             }
         })?;
-        for (parameter, slot, found) in slots {
-            match found.map(json_text) {
+        for (parameter, slot, value) in slots {
+            match value.map(json_text) {
                 Some(Ok(Some(text))) => *slot = Some(text),
                 Some(Ok(None)) | None => {}
                 Some(Err(())) => unreadable.push(format!(
-                    "{shown}: customer_params.{parameter} is not a text"
+                    "{header}: customer_params.{parameter} is not a text"
                 )),
             }
         }
         Some(())
     }
 
-    /// Takes the first [`MAX_KEYS`] members of a JSON object. None where it is no object: then nothing is taken.
-    fn metadata(&mut self, object: &str, shown: &str, unreadable: &mut Vec<String>) -> Option<()> {
+    /// Reads the first [`MAX_KEYS`] members of a JSON object; none, and no member, where it is no object.
+    fn metadata(&mut self, object: &str, header: &str, unreadable: &mut Vec<String>) -> Option<()> {
         let (mut reserved, mut unread) = (false, false);
         let (mut long_key, mut long_value) = (false, false);
         let mut metadata = BTreeMap::new();
         let read = members(object, MAX_KEYS, |mut key, value| {
-            if key.is_empty() || key.starts_with(OWN_METADATA) {
+            if key.is_empty() || key.starts_with(RESERVED_KEYS) {
                 reserved = true;
                 return;
             }
@@ -258,36 +258,37 @@ impl Told {
             long_value |= cut(&mut text, MAX_VALUE);
             metadata.insert(key, text);
         })?;
-        self.metadata.extend(metadata);
-        let mut tell = |is_so: bool, what: &str| {
-            if is_so {
-                unreadable.push(format!("{shown}: metadata {what}"));
+        self.identity.metadata.extend(metadata);
+        let mut report = |applies: bool, problem: &str| {
+            if applies {
+                unreadable.push(format!("{header}: metadata {problem}"));
             }
         };
-        tell(
+        report(
             reserved,
-            &format!("has an empty key or one that begins with {OWN_METADATA}"),
+            &format!("has an empty key or one that begins with {RESERVED_KEYS}"),
         );
-        tell(unread, "has a text that is not Unicode");
-        tell(
-            read == Members::First,
+        report(unread, "has a text that is not Unicode");
+        report(
+            read == MembersRead::First,
             &format!("was cut at {MAX_KEYS} keys"),
         );
-        tell(
+        report(
             long_key,
             &format!("has a key that was cut at {MAX_KEY} bytes"),
         );
-        tell(
+        report(
             long_value,
             &format!("has a value that was cut at {} KiB", MAX_VALUE / 1024),
         );
         Some(())
     }
 
-    /// Fills what is not told here from a weaker carrier, as far as there is room for its metadata.
+    /// Sets missing fields from a weaker kind of header, up to the limit of metadata.
     pub(super) fn or(self, weaker: Self, unreadable: &mut Vec<String>) -> Self {
-        let mut metadata = self.metadata;
-        for (key, text) in weaker.metadata {
+        let (mut identity, other) = (self.identity, weaker.identity);
+        let metadata = &mut identity.metadata;
+        for (key, text) in other.metadata {
             if metadata.len() < MAX_KEYS {
                 metadata.entry(key).or_insert(text);
             } else if !metadata.contains_key(&key) {
@@ -295,27 +296,31 @@ impl Told {
                 break;
             }
         }
+        for (slot, text) in [
+            (&mut identity.customer.identifier, other.customer.identifier),
+            (&mut identity.customer.name, other.customer.name),
+            (&mut identity.customer.email, other.customer.email),
+            (&mut identity.thread, other.thread),
+            (&mut identity.session, other.session),
+            (&mut identity.custom, other.custom),
+            (&mut identity.trace_group, other.trace_group),
+            (&mut identity.environment, other.environment),
+            (&mut identity.workflow_name, other.workflow_name),
+            (&mut identity.agent_name, other.agent_name),
+            (&mut identity.span_name, other.span_name),
+        ] {
+            *slot = slot.take().or(text);
+        }
         Self {
-            customer_identifier: self.customer_identifier.or(weaker.customer_identifier),
-            customer_name: self.customer_name.or(weaker.customer_name),
-            customer_email: self.customer_email.or(weaker.customer_email),
-            thread: self.thread.or(weaker.thread),
-            session: self.session.or(weaker.session),
-            custom: self.custom.or(weaker.custom),
-            trace_group: self.trace_group.or(weaker.trace_group),
-            metadata,
-            environment: self.environment.or(weaker.environment),
+            identity,
             trace: self.trace.or(weaker.trace),
             parent: self.parent.or(weaker.parent),
-            workflow_name: self.workflow_name.or(weaker.workflow_name),
-            agent_name: self.agent_name.or(weaker.agent_name),
-            span_name: self.span_name.or(weaker.span_name),
             log: self.log.or(weaker.log),
         }
     }
 }
 
-/// The one value of a header, without spaces around it; none when it is empty, or when its values differ.
+/// The value of a header without spaces around it; none when it is empty or its values differ.
 fn text(name: &HeaderName, headers: &HeaderMap, unreadable: &mut Vec<String>) -> Option<String> {
     let mut values = headers
         .get_all(name)
@@ -326,18 +331,18 @@ fn text(name: &HeaderName, headers: &HeaderMap, unreadable: &mut Vec<String>) ->
     if values.any(|other| other != value) {
         unreadable.push(format!(
             "{} was sent more than once, with different values",
-            shown(name)
+            display_name(name)
         ));
         return None;
     }
     let text = std::str::from_utf8(value).ok();
     if text.is_none() {
-        unreadable.push(format!("{} is not UTF-8", shown(name)));
+        unreadable.push(format!("{} is not UTF-8", display_name(name)));
     }
     text.map(str::to_owned)
 }
 
-/// A JSON text without spaces around it; null and empty are none.
+/// A JSON text without spaces around it; none of null and of an empty text.
 fn json_text(value: &RawValue) -> Result<Option<String>, ()> {
     let text: Option<String> = serde_json::from_str(value.get()).map_err(|_| ())?;
     Ok(text
@@ -345,27 +350,27 @@ fn json_text(value: &RawValue) -> Result<Option<String>, ()> {
         .filter(|text| !text.is_empty()))
 }
 
-/// Which members of an object were read.
+/// How many members of an object were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Members {
+enum MembersRead {
     All,
-    /// As many as were asked for. What follows them was not looked at, and may be no JSON.
+    /// The limit. The rest of the object was not read and may be anything.
     First,
 }
 
-/// Gives the first `most` members of a JSON object. None where it is no object, or breaks before that.
+/// Calls `each` with the first `most` members of a JSON object; none where it is no object or breaks off before that.
 fn members<'j>(
     json: &'j str,
     most: usize,
     each: impl FnMut(String, &'j RawValue),
-) -> Option<Members> {
-    struct Reader<F> {
+) -> Option<MembersRead> {
+    struct FirstMembers<F> {
         most: usize,
         each: F,
         stopped: bool,
     }
 
-    impl<'j, F: FnMut(String, &'j RawValue)> DeserializeSeed<'j> for &mut Reader<F> {
+    impl<'j, F: FnMut(String, &'j RawValue)> DeserializeSeed<'j> for &mut FirstMembers<F> {
         type Value = ();
 
         fn deserialize<D: Deserializer<'j>>(self, json: D) -> Result<(), D::Error> {
@@ -373,7 +378,7 @@ fn members<'j>(
         }
     }
 
-    impl<'j, F: FnMut(String, &'j RawValue)> Visitor<'j> for &mut Reader<F> {
+    impl<'j, F: FnMut(String, &'j RawValue)> Visitor<'j> for &mut FirstMembers<F> {
         type Value = ();
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -389,31 +394,30 @@ fn members<'j>(
             }
             self.stopped = map.next_key::<String>()?.is_some();
             if self.stopped {
-                // The only way out of an object whose rest is not to be read.
+                // An error is the only way out of an object before its end.
                 return Err(A::Error::custom("there is more"));
             }
             Ok(())
         }
     }
 
-    let mut reader = Reader {
+    let mut members = FirstMembers {
         most,
         each,
         stopped: false,
     };
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let read = (&mut reader)
+    let read = (&mut members)
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end());
     match read {
-        _ if reader.stopped => Some(Members::First),
-        Ok(()) => Some(Members::All),
+        _ if members.stopped => Some(MembersRead::First),
+        Ok(()) => Some(MembersRead::All),
         Err(_) => None,
     }
 }
 
-/// JSON without the spaces between its tokens, as much of it as can be kept. Numbers keep their spelling and objects their order, which a
-/// parsed value would lose.
+/// The beginning of JSON without the spaces between its tokens. A parsed value would lose the spelling of numbers and the order of members.
 fn compact(json: &str) -> String {
     let (mut inside_text, mut escaped) = (false, false);
     let keep = |letter: &char| {
@@ -424,28 +428,15 @@ fn compact(json: &str) -> String {
         escaped = *letter == '\\' && !escaped;
         keep
     };
-    // One character more than is kept shows that there is more.
+    // One character beyond the limit shows that there are more.
     json.chars().filter(keep).take(MAX_VALUE + 1).collect()
 }
 
-/// A header's name as INTERFACE and users write it.
-fn shown(name: &HeaderName) -> &'static str {
-    match name.as_str() {
-        "x-respan-customer-identifier" => "X-Respan-Customer-Identifier",
-        "x-respan-customer-name" => "X-Respan-Customer-Name",
-        "x-respan-customer-email" => "X-Respan-Customer-Email",
-        "x-respan-thread-identifier" => "X-Respan-Thread-Identifier",
-        "x-respan-session-identifier" => "X-Respan-Session-Identifier",
-        "x-respan-custom-identifier" => "X-Respan-Custom-Identifier",
-        "x-respan-trace-group-identifier" => "X-Respan-Trace-Group-Identifier",
-        "x-respan-metadata" => "X-Respan-Metadata",
-        "x-respan-environment" => "X-Respan-Environment",
-        "x-respan-trace-id" => "X-Respan-Trace-Id",
-        "x-respan-workflow-name" => "X-Respan-Workflow-Name",
-        "x-respan-agent-name" => "X-Respan-Agent-Name",
-        "x-respan-log" => "X-Respan-Log",
-        "x-data-respan-params" => "X-Data-Respan-Params",
-        "x-data-keywordsai-params" => "X-Data-Keywordsai-Params",
-        _ => "a header",
-    }
+/// The name of a header as the documentation writes it: `X-Respan-Log`.
+fn display_name(name: &HeaderName) -> String {
+    let words = name.as_str().split('-').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_ascii_uppercase() + rest
+    });
+    words.collect::<Vec<_>>().join("-")
 }

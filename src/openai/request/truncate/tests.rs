@@ -1,26 +1,28 @@
-//! Whatever a body is made of and however it is cut into pieces, its skeleton has the same short texts, in the room that there is.
+//! A shortened body has the short texts of the body and stays within its limit, whatever its pieces.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::{ChatRequest, Content};
 use super::*;
+use crate::openai::long_text::cut_mark;
 
 const LIMIT: usize = 64 << 10;
 
-fn skeleton_of(pieces: &[&[u8]], limit: usize) -> Vec<u8> {
+fn truncated_pieces(pieces: &[&[u8]], limit: usize) -> Vec<u8> {
     let (first, rest) = pieces.split_first().unwrap();
-    let mut skeleton = Skeleton::of(first, limit).unwrap();
+    let mut truncator = JsonTruncator::of(first, limit).unwrap();
     for piece in rest {
-        skeleton.push(piece);
-        let held = skeleton.kept.len() + skeleton.recent.weight() + skeleton.unit.bytes.len();
+        truncator.push(piece);
+        let held =
+            truncator.kept.len() + truncator.newest.size_estimate() + truncator.unit.bytes.len();
         assert!(held <= limit, "{held}");
     }
-    skeleton.finish()
+    truncator.finish()
 }
 
-fn skeleton(body: &str, limit: usize) -> String {
-    String::from_utf8(skeleton_of(&[body.as_bytes()], limit)).unwrap()
+fn truncated(body: &str, limit: usize) -> String {
+    String::from_utf8(truncated_pieces(&[body.as_bytes()], limit)).unwrap()
 }
 
 fn value(json: &str) -> Value {
@@ -42,7 +44,7 @@ fn a_long_text_keeps_head_and_tail_and_says_how_long_it_is() {
         {"role": "user", "content": long},
         {"role": "user", "content": "And now?", "name": "ann"}],
         "model": "m-1", "stream": true, "tools": [{"type": "function", "function": {"name": "f"}}]});
-    let kept = skeleton(&body.to_string(), LIMIT);
+    let kept = truncated(&body.to_string(), LIMIT);
     let request = ChatRequest::parse(kept.as_bytes()).unwrap();
     assert!(!request.incomplete);
     assert_eq!(
@@ -67,17 +69,17 @@ fn a_long_text_keeps_head_and_tail_and_says_how_long_it_is() {
 fn texts_that_differ_in_their_middle_alone_are_cut_differently() {
     let cut = |middle: &str| {
         let text = format!("{}{middle}{}", "a".repeat(5000), "b".repeat(5000));
-        skeleton(
+        truncated(
             &json!({ "messages": [{"content": text}] }).to_string(),
             LIMIT,
         )
     };
     assert_eq!(cut("x"), cut("x"));
     assert_ne!(cut("x"), cut("y"));
-    // In the bytes that a boundary leaves out.
+    // Texts that differ in the bytes which the boundaries of a cut leave out.
     let cut = |shift: usize, end: &str| {
         let text = format!("{}{}{end}", "a".repeat(shift), "é".repeat(5000));
-        skeleton(
+        truncated(
             &json!({ "messages": [{"content": text}] }).to_string(),
             LIMIT,
         )
@@ -87,7 +89,7 @@ fn texts_that_differ_in_their_middle_alone_are_cut_differently() {
 
 #[test]
 fn a_cut_is_between_characters_and_not_within_an_escape() {
-    // Each at every place relative to the cuts.
+    // Each unit at every position relative to the cuts.
     for unit in [
         "é",
         "€",
@@ -102,7 +104,7 @@ fn a_cut_is_between_characters_and_not_within_an_escape() {
         for shift in 0..13 {
             let text = format!("{}{}", "y".repeat(shift), unit.repeat(3000));
             let body = format!(r#"{{"messages":[{{"content":"{text}"}}],"model":"m"}}"#);
-            let kept = skeleton(&body, LIMIT);
+            let kept = truncated(&body, LIMIT);
             let kept = value(&kept);
             let kept = kept["messages"][0]["content"].as_str().unwrap();
             let (head, tail) = kept.split_once("…[").unwrap();
@@ -118,12 +120,12 @@ fn a_cut_is_between_characters_and_not_within_an_escape() {
 }
 
 #[test]
-fn of_too_many_messages_the_first_and_the_newest_stay() {
+fn too_many_messages_leave_the_first_and_the_newest() {
     let messages: Vec<_> = (0..10_000)
         .map(|number| json!({"role": "user", "content": format!("message {number}.")}))
         .collect();
     let body = json!({"messages": messages, "tools": [{"name": "f"}], "model": "m"});
-    let kept = skeleton(&body.to_string(), LIMIT);
+    let kept = truncated(&body.to_string(), LIMIT);
     assert!(kept.len() <= LIMIT && kept.len() > LIMIT / 3);
     let request = ChatRequest::parse(kept.as_bytes()).unwrap();
     assert!(!request.incomplete);
@@ -143,7 +145,7 @@ fn of_too_many_messages_the_first_and_the_newest_stay() {
 }
 
 #[test]
-fn whatever_one_thing_is_made_of_it_leaves_room_for_the_others() {
+fn one_huge_member_or_element_leaves_room_for_the_others() {
     let many = |one: &str| vec![one; 200_000].join(",");
     for huge in [
         format!("[{}]", many("1")),
@@ -158,16 +160,16 @@ fn whatever_one_thing_is_made_of_it_leaves_room_for_the_others() {
         let body = format!(
             r#"{{"a":1,"huge":{huge},"messages":[{{"role":"user","content":"hi"}}],"model":"m"}}"#
         );
-        let kept = skeleton(&body, LIMIT);
+        let kept = truncated(&body, LIMIT);
         assert!(kept.len() <= LIMIT);
         let request = ChatRequest::parse(kept.as_bytes()).unwrap();
         assert!(!request.incomplete, "{}", &kept[..200]);
         assert_eq!(text_of(&request, 0), "hi");
         assert_eq!(request.model.as_deref(), Some("m"));
-        // As a part of a message, too.
+        // The same as a part of a message.
         let body =
             format!(r#"{{"messages":[{{"content":{huge}}},{{"content":"hi"}}],"model":"m"}}"#);
-        let kept = skeleton(&body, LIMIT);
+        let kept = truncated(&body, LIMIT);
         let request = ChatRequest::parse(kept.as_bytes()).unwrap();
         assert_eq!((request.messages.len(), request.incomplete), (2, false));
         assert_eq!(text_of(&request, 1), "hi");
@@ -176,7 +178,7 @@ fn whatever_one_thing_is_made_of_it_leaves_room_for_the_others() {
         .map(|number| format!("\"{number}\":0"))
         .collect();
     let body = format!(r#"{{"model":"m",":":2,{}}}"#, members.join(","));
-    let kept = skeleton(&body, LIMIT);
+    let kept = truncated(&body, LIMIT);
     assert!(kept.len() <= LIMIT);
     assert_eq!(value(&kept)["model"], "m");
     assert_eq!(value(&kept)[":"], 2);
@@ -186,13 +188,13 @@ fn whatever_one_thing_is_made_of_it_leaves_room_for_the_others() {
 fn a_body_that_breaks_off_stays_broken() {
     let body = json!({"model": "m", "messages": [{"content": "a"}, {"content": "b".repeat(5000)}]})
         .to_string();
-    let kept = skeleton(&body[..body.len() - 40], LIMIT);
+    let kept = truncated(&body[..body.len() - 40], LIMIT);
     let request = ChatRequest::parse(kept.as_bytes()).unwrap();
     assert_eq!((request.messages.len(), request.incomplete), (1, true));
     for body in ["", "[1]", "\"{}\"", "x", "\u{1f}\u{8b}"] {
-        assert!(Skeleton::of(body.as_bytes(), LIMIT).is_none());
+        assert!(JsonTruncator::of(body.as_bytes(), LIMIT).is_none());
     }
-    assert_eq!(skeleton("\u{FEFF} { } {}", LIMIT), "{}");
+    assert_eq!(truncated("\u{FEFF} { } {}", LIMIT), "{}");
 }
 
 fn json_values() -> impl Strategy<Value = Value> {
@@ -215,9 +217,9 @@ fn json_values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What stays of a value where nothing but long texts is left out.
+/// Whether `kept` differs from `whole` in cut texts alone.
 fn same(whole: &Value, kept: &Value) -> bool {
-    let lengths = Lengths::within(LIMIT * 64);
+    let lengths = TextLimits::within(LIMIT * 64);
     match (whole, kept) {
         (Value::String(whole), Value::String(kept)) => {
             // As written it may be six times as long.
@@ -248,13 +250,13 @@ proptest! {
     fn all_but_long_texts_is_kept(members in prop::collection::btree_map(".{0,10}", json_values(), 0..6)) {
         let body = Value::Object(members.into_iter().collect());
         for written in [body.to_string(), serde_json::to_string_pretty(&body).unwrap()] {
-            let kept = skeleton(&written, LIMIT * 64);
+            let kept = truncated(&written, LIMIT * 64);
             prop_assert!(same(&body, &value(&kept)), "{kept}");
         }
     }
 
     #[test]
-    fn its_pieces_do_not_matter(
+    fn the_result_does_not_depend_on_the_pieces(
         body in json_values(),
         limit in 1000..20_000usize,
         mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
@@ -262,7 +264,7 @@ proptest! {
         let body = json!({"messages": [body.clone(), body], "model": "m"}).to_string();
         let body = body.as_bytes();
         cuts.sort_by_key(|cut| cut.index(body.len()));
-        let whole = skeleton_of(&[body], limit);
+        let whole = truncated_pieces(&[body], limit);
         prop_assert!(whole.len() <= limit);
         _ = value(std::str::from_utf8(&whole).unwrap());
         let mut pieces = vec![&body[..1]];
@@ -273,17 +275,18 @@ proptest! {
             from = to;
         }
         pieces.push(&body[from..]);
-        prop_assert_eq!(&skeleton_of(&pieces, limit), &whole);
+        prop_assert_eq!(&truncated_pieces(&pieces, limit), &whole);
         let bytes: Vec<&[u8]> = body.chunks(1).collect();
-        prop_assert_eq!(&skeleton_of(&bytes, limit), &whole);
+        prop_assert_eq!(&truncated_pieces(&bytes, limit), &whole);
     }
 
     #[test]
     fn no_bytes_panic_or_outgrow_the_limit(
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"{}[],:\"\\u0"[..])], 0..3000),
-        limit in 0..3000usize,
+        // The shortest object has two bytes.
+        limit in 2..3000usize,
     ) {
         let pieces: Vec<&[u8]> = [&b"{"[..]].into_iter().chain(bytes.chunks(7)).collect();
-        prop_assert!(skeleton_of(&pieces, limit.max(1)).len() <= limit.max(1));
+        prop_assert!(truncated_pieces(&pieces, limit).len() <= limit);
     }
 }

@@ -1,77 +1,77 @@
-//! A text as JSON has it, read only where somebody wants to know what it says. A history is passed on in JSON, too: there what was written can
-//! stay as it is, instead of being read and written again.
+//! A JSON string that stays as it was written until somebody needs its text. A history is passed on in JSON, too: most of its strings can be
+//! copied there unread.
 
 use std::borrow::Cow;
 
-use super::mark::ContentHash;
-use crate::openai::json::{self, Escapes, Raw};
+use crate::openai::content_hash::ContentHash;
+use crate::openai::json::{self, Escapes, RawJson};
 
-/// A string of a body, as it was written.
+/// A string of a request's body, as it was written.
 #[derive(Clone, Copy, Debug)]
-pub struct Quoted<'a> {
+pub struct JsonString<'a> {
     /// Between its quotes.
     inner: &'a str,
     escapes: Escapes,
-    mark: Option<ContentHash>,
+    content_hash: Option<ContentHash>,
 }
 
-impl<'a> Quoted<'a> {
-    pub(super) fn of(raw: Raw<'a>) -> Option<Self> {
+impl<'a> JsonString<'a> {
+    pub(super) fn of(raw: RawJson<'a>) -> Option<Self> {
         let (inner, escapes) = json::quoted(raw)?;
-        Some(Quoted {
+        Some(JsonString {
             inner,
             escapes,
-            // Now it is at hand: whoever asks later would have to fetch all of it again.
-            mark: ContentHash::of(inner),
+            // The bytes are in the processor's cache now; a later reader would fetch all of them again.
+            content_hash: ContentHash::of(inner),
         })
     }
 
-    /// How it was written, without its quotes.
+    /// The string as it was written, without its quotes.
     pub fn written(self) -> &'a str {
         self.inner
     }
 
-    /// By what it is known again, if it is long.
-    pub fn mark(self) -> Option<ContentHash> {
-        self.mark
+    /// The hash of the string as it was written; none where it is shorter than 512 bytes.
+    pub fn content_hash(self) -> Option<ContentHash> {
+        self.content_hash
     }
 
-    /// What it says.
+    /// The text, without escapes. A lone surrogate is U+FFFD in it.
     pub fn text(self) -> Cow<'a, str> {
-        json::plain(self.inner, self.escapes)
+        json::unescape(self.inner, self.escapes)
     }
 
-    /// What it says, where that is what was written.
+    /// The text, where the string has no escapes.
     pub fn plain(self) -> Option<&'a str> {
         (self.escapes == Escapes::None).then_some(self.inner)
     }
 
-    /// What it says as `serde_json` would write it, without quotes, where that is what was written: most writers of JSON spell texts alike.
+    /// The text as `serde_json` would escape it, where the string was written in that way. Most writers of JSON escape alike.
     pub fn escaped(self) -> Option<&'a str> {
         (self.escapes <= Escapes::Needed).then_some(self.inner)
     }
 
-    /// What stands between the quotes of a JSON string that says it; none where halves of characters may be in it, at which many readers of
-    /// JSON fail.
+    /// The inside of a JSON string with this text, as it was written. None where it has escapes of code units, which may be lone surrogates:
+    /// many readers of JSON fail at those.
     pub fn in_json(self) -> Option<&'a str> {
         (self.escapes < Escapes::Units).then_some(self.inner)
     }
 }
 
-impl PartialEq for Quoted<'_> {
+impl PartialEq for JsonString<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
     }
 }
 
-impl Eq for Quoted<'_> {}
+impl Eq for JsonString<'_> {}
 
 #[cfg(test)]
 mod tests {
     use super::super::{ChatRequest, Content};
 
     #[test]
-    fn what_was_written_is_lent_unless_a_character_may_be_halved() {
+    fn a_string_is_copied_as_written_unless_it_may_have_lone_surrogates() {
         for (written, says, is_usual, is_lent) in [
             ("plain é", "plain é", true, true),
             (r#"a\"\\\b\f\n\r\t"#, "a\"\\\x08\x0c\n\r\t", true, true),

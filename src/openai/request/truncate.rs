@@ -1,71 +1,66 @@
-//! A body that is longer than what is kept of one, without the middles of its long texts.
+//! Shortens a body that is longer than its limit by leaving out the middles of its long texts.
 //!
-//! [`Skeleton`] takes a JSON object in pieces and holds at most so many bytes of it. Every member, message and short text stays; a long text
-//! keeps its head and its tail around a [cut mark](cut_mark) with its length. Where that is not enough, an array of the object keeps its first
-//! and its newest elements, and one thing alone that is too large leaves a note of its size.
+//! [`JsonTruncator`] reads a JSON object in pieces and holds a limited number of its bytes. Every member, message and short text stays. A long
+//! text keeps its head and its tail around a [cut mark](crate::openai::long_text::cut_mark) with its length. Where that is not enough, an array keeps its first and its
+//! newest elements, and a single member or element that is too large leaves a note of its size.
 //!
-//! The result is a JSON object where the body is one, whatever the pieces it came in, and is broken where the body is broken. One text is cut
-//! in one way, so a history that comes again can be recognised.
+//! The result is a JSON object where the body is one, and breaks off where the body does. It does not depend on the pieces. The same text is
+//! always cut in the same way, so a history that comes again is recognised.
 //!
 //! ```text
-//!  kept: {"messages":[ first elements, │ recent: newest elements,│ unit: the element or member under way
-//!        never dropped                 │ the oldest is dropped   │ dropped when it alone is too large
+//!  kept: {"messages":[ first elements, │ newest: newest elements, │ unit: the element or member under way
+//!        never dropped                 │ the oldest is dropped    │ dropped when it alone is too large
 //! ```
-
-mod text;
 
 use std::collections::VecDeque;
 
-pub(in crate::openai) use text::cut_mark;
-use text::{Lengths, LongText};
+use crate::openai::long_text::{LongText, TextLimits};
 
-use crate::special::first_special;
+use crate::json_escape::find_escapable;
 
-/// The object as far as it came.
+/// The shortened object so far.
 #[derive(Debug)]
-pub(crate) struct Skeleton {
-    /// Most bytes of `kept`, `recent` and `unit` together.
+pub(crate) struct JsonTruncator {
+    /// Limit of `kept`, `newest` and `unit` together, in bytes.
     limit: usize,
-    place: Place,
+    state: ScanState,
     /// How many objects and arrays are open.
     depth: usize,
-    /// An array that is a member of the object is open: its elements are units.
+    /// Whether an array that is a member of the object is open: its elements are units.
     in_array: bool,
     /// Members and elements that stay.
     kept: Vec<u8>,
-    recent: Recent,
-    unit: Unit,
+    newest: NewestElements,
+    unit: PendingUnit,
     text: LongText,
 }
 
-/// Where in the JSON the next byte is.
+/// The position of the next byte in the JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Between,
-    Text,
-    /// After a backslash.
-    Escape,
-    /// In an escape's hexadecimal digits, of which so many are to come.
-    Digits(u8),
-    /// After the object.
-    End,
+enum ScanState {
+    BetweenStrings,
+    InString,
+    AfterBackslash,
+    /// Before this number of an escape's hexadecimal digits.
+    BeforeDigits(u8),
+    AfterObject,
 }
 
 /// The element or member under way.
 #[derive(Debug, Default)]
-struct Unit {
+struct PendingUnit {
     bytes: Vec<u8>,
-    /// Bytes of all of it, the ones not kept included.
+    /// Its whole length in bytes, also of a dropped one.
     length: usize,
-    /// Where a member's value begins; 0 in an element.
+    /// Offset of a member's value in `bytes`; 0 in an element.
     value: usize,
-    /// It was too large.
+    /// Whether it was too large, so that its value is not kept.
     dropped: bool,
 }
 
 /// The newest elements of an array, each with a comma after it.
 #[derive(Debug, Default)]
-struct Recent {
+struct NewestElements {
     bytes: VecDeque<u8>,
     lengths: VecDeque<u32>,
     dropped: usize,
@@ -79,29 +74,28 @@ fn object(body: &[u8]) -> Option<&[u8]> {
     body.starts_with(b"{").then_some(body)
 }
 
-impl Skeleton {
-    /// Of the body that begins with these bytes, of at most `limit` bytes; nothing where that is no object.
+impl JsonTruncator {
+    /// Begins with the first bytes of a body; none where they do not begin an object. The result has at most `limit` bytes.
     pub(crate) fn of(beginning: &[u8], limit: usize) -> Option<Self> {
-        let mut skeleton = Skeleton {
+        let mut truncator = JsonTruncator {
             limit,
-            place: Place::Between,
+            state: ScanState::BetweenStrings,
             depth: 0,
             in_array: false,
             kept: Vec::new(),
-            recent: Recent::default(),
-            unit: Unit::default(),
-            text: LongText::new(Lengths::within(limit)),
+            newest: NewestElements::default(),
+            unit: PendingUnit::default(),
+            text: LongText::new(TextLimits::within(limit)),
         };
-        skeleton.push(object(beginning)?);
-        Some(skeleton)
+        truncator.push(object(beginning)?);
+        Some(truncator)
     }
 
-    /// Takes the next bytes.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
-            match self.place {
-                Place::End => return,
-                Place::Between => {
+            match self.state {
+                ScanState::AfterObject => return,
+                ScanState::BetweenStrings => {
                     let unit_ends = self.ends_unit();
                     let is_plain = |byte: &&u8| match byte {
                         b',' | b':' => !unit_ends,
@@ -116,8 +110,8 @@ impl Skeleton {
                         bytes = rest;
                     }
                 }
-                Place::Text => bytes = self.inside(bytes),
-                Place::Escape | Place::Digits(_) => {
+                ScanState::InString => bytes = self.in_string(bytes),
+                ScanState::AfterBackslash | ScanState::BeforeDigits(_) => {
                     self.escape(first);
                     bytes = rest;
                 }
@@ -125,21 +119,21 @@ impl Skeleton {
         }
     }
 
-    /// All that is kept.
+    /// The shortened object.
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        if self.place != Place::End {
-            // The body broke off: what came whole before that stays, and nothing closes what was open.
+        if self.state != ScanState::AfterObject {
+            // The body broke off: its whole elements stay, and open brackets stay open.
             self.end_array();
         }
         self.kept.shrink_to_fit();
         self.kept
     }
 
-    /// A byte between texts. Blanks are left out.
+    /// Takes a byte between strings. Blanks are left out.
     fn structure(&mut self, byte: u8) {
         match byte {
             b' ' | b'\n' | b'\r' | b'\t' => {}
-            b'"' => self.place = Place::Text,
+            b'"' => self.state = ScanState::InString,
             b'{' | b'[' => self.open(byte),
             b'}' | b']' => self.close(byte),
             b',' if self.ends_unit() => self.end_unit(),
@@ -178,34 +172,34 @@ impl Skeleton {
         }
         self.depth = self.depth.saturating_sub(1);
         if self.depth == 0 {
-            self.place = Place::End;
+            self.state = ScanState::AfterObject;
         }
     }
 
-    /// Whether a comma or a bracket here is after a unit.
+    /// Whether a comma or closing bracket at this position ends a unit.
     fn ends_unit(&self) -> bool {
         self.depth == 1 + usize::from(self.in_array)
     }
 
-    /// The inside of a text up to its end or its next escape; gives what follows.
-    fn inside<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
-        let special = first_special(bytes).unwrap_or(bytes.len());
-        let (plain, rest) = bytes.split_at(special);
+    /// Takes the inside of a string up to its end or its next escape, and returns the rest.
+    fn in_string<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let plain = find_escapable(bytes).unwrap_or(bytes.len());
+        let (plain, rest) = bytes.split_at(plain);
         self.text.push(plain);
         match rest.split_first() {
             None => rest,
             Some((b'"', rest)) => {
-                self.place = Place::Between;
+                self.state = ScanState::BetweenStrings;
                 let mut text = std::mem::take(&mut self.text);
-                text.end(|piece| self.put(piece));
+                text.finish(|piece| self.put(piece));
                 self.text = text;
                 rest
             }
             Some((byte, rest)) => {
                 if *byte == b'\\' {
-                    self.place = Place::Escape;
+                    self.state = ScanState::AfterBackslash;
                 }
-                // A control character has no place in a text, but does not end it.
+                // A control character is an error in a string, but does not end it.
                 self.text.push(&[*byte]);
                 rest
             }
@@ -213,20 +207,20 @@ impl Skeleton {
     }
 
     fn escape(&mut self, byte: u8) {
-        let left = match self.place {
-            Place::Escape if byte == b'u' => 4,
-            Place::Digits(left) => left - 1,
+        let left = match self.state {
+            ScanState::AfterBackslash if byte == b'u' => 4,
+            ScanState::BeforeDigits(left) => left - 1,
             _ => 0,
         };
         self.text.push_escaped(byte, left);
-        self.place = if left == 0 {
-            Place::Text
+        self.state = if left == 0 {
+            ScanState::InString
         } else {
-            Place::Digits(left)
+            ScanState::BeforeDigits(left)
         };
     }
 
-    /// Adds to the unit under way.
+    /// Appends to the unit under way.
     fn put(&mut self, bytes: &[u8]) {
         let room = self.room() / 2;
         let unit = &mut self.unit;
@@ -242,10 +236,10 @@ impl Skeleton {
         unit.bytes.extend_from_slice(bytes);
     }
 
-    /// Bytes that there is room for beside what is kept.
+    /// Bytes that `unit` may take of the limit.
     fn room(&self) -> usize {
         self.limit
-            .saturating_sub(self.kept.len() + self.recent.weight())
+            .saturating_sub(self.kept.len() + self.newest.size_estimate())
     }
 
     fn end_unit(&mut self) {
@@ -256,27 +250,28 @@ impl Skeleton {
         if unit.dropped {
             let note = format!("\"[{} bytes are left out here]\"", unit.length);
             let note = if self.in_array {
-                // An object, for whoever reads elements expects those.
+                // Readers of messages expect objects.
                 format!("{{\"content\":{note}}}")
             } else {
                 note
             };
             unit.bytes.extend_from_slice(note.as_bytes());
-            if unit.value == 0 && !self.in_array || unit.bytes.len() > self.room() / 2 {
+            let is_without_name = unit.value == 0 && !self.in_array;
+            if is_without_name || unit.bytes.len() > self.room() / 2 {
                 return;
             }
         }
-        let is_first = !self.recent.has_begun();
+        let is_first = self.newest.is_unused();
         if !self.in_array || is_first && self.kept.len() + unit.bytes.len() <= self.limit / 4 {
             self.keep(&unit.bytes);
         } else {
-            self.recent.push(&unit.bytes);
-            let most = self.limit.saturating_sub(self.kept.len()) / 2;
-            self.recent.shrink(most);
+            self.newest.push(&unit.bytes);
+            let limit = self.limit.saturating_sub(self.kept.len()) / 2;
+            self.newest.shrink(limit);
         }
     }
 
-    /// Adds a member or an element to what stays.
+    /// Appends a member or an element to `kept`.
     fn keep(&mut self, unit: &[u8]) {
         if !matches!(self.kept.last(), Some(b'{' | b'[')) {
             self.kept.push(b',');
@@ -284,46 +279,46 @@ impl Skeleton {
         self.kept.extend_from_slice(unit);
     }
 
-    /// The newest elements stay, too.
+    /// Appends the newest elements to `kept`.
     fn end_array(&mut self) {
-        let recent = std::mem::take(&mut self.recent);
-        if recent.dropped > 0 {
+        let newest = std::mem::take(&mut self.newest);
+        if newest.dropped > 0 {
             let note = format!(
                 "{{\"content\":\"[{} elements of {} bytes are left out here]\"}}",
-                recent.dropped, recent.dropped_bytes
+                newest.dropped, newest.dropped_bytes
             );
             self.keep(note.as_bytes());
         }
-        let (front, back) = recent.bytes.as_slices();
-        if !recent.bytes.is_empty() {
+        let (front, back) = newest.bytes.as_slices();
+        if !newest.bytes.is_empty() {
             self.keep(front);
             self.kept.extend_from_slice(back);
-            // The comma after the last of them.
+            // Each element has a comma after it, the last one, too.
             self.kept.pop();
         }
     }
 }
 
-impl Unit {
-    /// What came by now is a member's name and the colon after it.
+impl PendingUnit {
+    /// Notes that `bytes` is a member's name and the colon after it.
     fn begin_value(&mut self) {
         if self.value == 0 && !self.dropped {
             self.value = self.bytes.len();
         }
     }
 
-    /// Nothing of a member's value has come.
+    /// Whether the next byte is the first of a member's value.
     fn awaits_value(&self) -> bool {
         self.value > 0 && self.value == self.bytes.len() && !self.dropped
     }
 }
 
-impl Recent {
-    fn has_begun(&self) -> bool {
-        self.dropped > 0 || !self.lengths.is_empty()
+impl NewestElements {
+    fn is_unused(&self) -> bool {
+        self.dropped == 0 && self.lengths.is_empty()
     }
 
-    fn weight(&self) -> usize {
+    fn size_estimate(&self) -> usize {
         self.bytes.len() + self.lengths.len() * size_of::<u32>()
     }
 
@@ -334,9 +329,9 @@ impl Recent {
         self.lengths.push_back(length);
     }
 
-    /// Drops the oldest until there are at most so many bytes.
-    fn shrink(&mut self, most: usize) {
-        while self.weight() > most {
+    /// Drops the oldest elements until the others take no more than `limit` bytes.
+    fn shrink(&mut self, limit: usize) {
+        while self.size_estimate() > limit {
             let Some(length) = self.lengths.pop_front() else {
                 return;
             };

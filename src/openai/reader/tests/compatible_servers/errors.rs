@@ -1,10 +1,10 @@
-//! Errors in every place and shape, and what looks like one and is none.
+//! Errors in every place and shape, and texts that resemble an error.
 
 use super::*;
-use crate::openai::Failure;
+use crate::openai::ReplyError;
 
-fn failure(message: &str, kind: Option<&str>, code: Option<&str>) -> Failure {
-    Failure {
+fn error_of(message: &str, kind: Option<&str>, code: Option<&str>) -> ReplyError {
+    ReplyError {
         message: some(message),
         kind: kind.map(str::to_owned),
         code: code.map(str::to_owned),
@@ -17,57 +17,57 @@ fn an_error_is_read_in_every_shape() {
     for (json, expected) in [
         (
             r#"{"error":{"message":"no","type":"t","code":"c"}}"#,
-            failure("no", Some("t"), Some("c")),
+            error_of("no", Some("t"), Some("c")),
         ),
         (
             r#"{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}"#,
-            failure("no", Some("INVALID_ARGUMENT"), Some("400")),
+            error_of("no", Some("INVALID_ARGUMENT"), Some("400")),
         ),
         (
             r#"[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]"#,
-            failure("no", Some("INVALID_ARGUMENT"), Some("400")),
+            error_of("no", Some("INVALID_ARGUMENT"), Some("400")),
         ),
         (
             r#"{"code":"invalid argument","error":"no"}"#,
-            failure("no", None, Some("invalid argument")),
+            error_of("no", None, Some("invalid argument")),
         ),
-        (r#"{"error":["no","more"]}"#, failure("no", None, None)),
+        (r#"{"error":["no","more"]}"#, error_of("no", None, None)),
         (
             r#"{"errors":[{"code":7000,"message":"no"}]}"#,
-            failure("no", None, Some("7000")),
+            error_of("no", None, Some("7000")),
         ),
         (
             r#"{"error":{"error":{"message":"no","type":"t"},"code":502}}"#,
-            failure("no", Some("t"), Some("502")),
+            error_of("no", Some("t"), Some("502")),
         ),
         (
             r#"{"error":{"reason":"no"}}"#,
-            failure(r#"{"reason":"no"}"#, None, None),
+            error_of(r#"{"reason":"no"}"#, None, None),
         ),
         (
             r#"{"id":"i","choices":null,"base_resp":{"status_code":1004,"status_msg":"no"}}"#,
-            failure("no", None, Some("1004")),
+            error_of("no", None, Some("1004")),
         ),
-        (r#"{"detail":"no"}"#, failure("no", None, None)),
+        (r#"{"detail":"no"}"#, error_of("no", None, None)),
         (
             r#"{"error_code":336003,"error_msg":"no"}"#,
-            failure("no", None, Some("336003")),
+            error_of("no", None, Some("336003")),
         ),
         (
             r#"{"object":"error","message":"no","type":"t","code":40}"#,
-            failure("no", Some("t"), Some("40")),
+            error_of("no", Some("t"), Some("40")),
         ),
         (
             r#"{"id":"i","choices":[{"index":0,"error":{"code":502,"message":"no"}}]}"#,
-            failure("no", None, Some("502")),
+            error_of("no", None, Some("502")),
         ),
         (
             r#"{"id":"i","choices":[{"index":0},{"index":1,"error":{"code":502,"message":"no"},"finish_reason":"error"}]}"#,
-            failure("no", None, Some("502")),
+            error_of("no", None, Some("502")),
         ),
     ] {
         assert_eq!(body(json).error.as_ref(), Some(&expected), "{json}");
-        // In a stream after its words, before its end; under a head that promised events; without `data:`.
+        // The same in a stream before its end, in a body with the head of events, and without `data:`.
         let word = chunk(&[0], r#""delta":{"content":"Par"}"#);
         let reply = stream(&[&word, json, "[DONE]"]);
         assert_eq!(reply.error.as_ref(), Some(&expected), "{json}");
@@ -97,17 +97,17 @@ fn an_error_event_is_one_by_its_name_or_its_field() {
         for (data, expected) in [
             (
                 r#"{"code":400,"message":"too long","type":"t"}"#,
-                failure("too long", Some("t"), Some("400")),
+                error_of("too long", Some("t"), Some("400")),
             ),
             (
                 r#"{"error":{"message":"too long"}}"#,
-                failure("too long", None, None),
+                error_of("too long", None, None),
             ),
-            ("too long", failure("too long", None, None)),
-            (r#""too long""#, failure("too long", None, None)),
+            ("too long", error_of("too long", None, None)),
+            (r#""too long""#, error_of("too long", None, None)),
             (
                 r#"{"reason":"too long"}"#,
-                failure(r#"{"reason":"too long"}"#, None, None),
+                error_of(r#"{"reason":"too long"}"#, None, None),
             ),
         ] {
             for content_type in [EVENTS, None] {
@@ -122,7 +122,7 @@ fn an_error_event_is_one_by_its_name_or_its_field() {
 #[test]
 fn an_error_is_found_where_an_event_or_a_body_broke_off() {
     let error = r#"{"error":{"type":"upstream_error","message":"read failed"}}"#;
-    let expected = failure("read failed", Some("upstream_error"), None);
+    let expected = error_of("read failed", Some("upstream_error"), None);
     let broken = r#"{"id":"a","choices":[{"index":0,"delta":{"content":"hel"#;
     for body in [
         format!("data: {broken}\ndata: {error}\n\ndata: [DONE]\n\n"),
@@ -157,14 +157,14 @@ fn chunks_that_share_an_event_are_all_read() {
             word("b"),
             word("c")
         );
-        let Finished { reply, ended } = read(EVENTS, &body);
+        let FinishedReply { reply, ended } = read(EVENTS, &body);
         assert_eq!(reply.choices[0].content, some("abc"), "{between:?}");
         assert!(ended);
     }
 }
 
 #[test]
-fn a_finish_reason_alone_may_tell_of_an_error() {
+fn a_finish_reason_alone_may_be_an_error() {
     for (reason, code) in [("error", None), ("network_error", Some("network_error"))] {
         for part in ["delta", "message"] {
             let json = chunk(
@@ -182,7 +182,7 @@ fn a_finish_reason_alone_may_tell_of_an_error() {
 }
 
 #[test]
-fn a_text_where_a_chunk_was_due_is_the_error_if_nothing_follows() {
+fn a_text_in_place_of_a_chunk_is_an_error_if_no_chunk_follows() {
     let word = chunk(&[0], r#""delta":{"content":"Par"}"#);
     let end = chunk(&[0], r#""delta":{},"finish_reason":"stop""#);
     let error = |body: &str| {
@@ -212,7 +212,7 @@ fn a_text_where_a_chunk_was_due_is_the_error_if_nothing_follows() {
 }
 
 #[test]
-fn an_error_that_says_nothing_is_none() {
+fn an_empty_error_is_none() {
     for falsy in [
         "{}",
         r#""""#,

@@ -1,9 +1,9 @@
-//! What holds for every reply and every way of cutting it.
+//! Properties of every reply in all pieces.
 
 use proptest::prelude::*;
 
-use super::tests::{EVENTS, JSON, STREAM, call, events, read};
-use super::*;
+use super::super::*;
+use super::{EVENTS, JSON, STREAM, call, events, read};
 use crate::openai::ToolCall;
 
 fn any_reply() -> impl Strategy<Value = (String, Vec<(String, String)>)> {

@@ -1,74 +1,75 @@
-//! Texts that were escaped on their way, read as what they were before: JSON's escapes, percent-encoding, HTML's entities, one within another.
+//! Unescapes texts: JSON's escapes, percent-encoding and HTML's entities, also one within another.
 
 use std::ops::Range;
 
-/// So often can a text have been escaped: an error body in JSON that quotes a URL.
-const DEPTH: usize = 2;
+/// How many times a text may be escaped: an error body in JSON that quotes a URL.
+const MAX_DEPTH: usize = 2;
 
-/// A text, or what it reads as.
-pub(super) struct Layer {
+/// A text after none or some of its escapes are undone.
+pub(super) struct UnescapedText {
     bytes: Vec<u8>,
-    /// Where in the original each byte comes from, and where that ends.
-    places: Vec<usize>,
+    /// The offset of each byte in the original text, and at last the length of that text.
+    offsets: Vec<usize>,
 }
 
+/// Reads an escape at the beginning of a text.
 type Unescape = fn(&[u8]) -> Option<(char, usize)>;
 
-/// `text` itself, and all that it reads as.
-pub(super) fn layers(text: &str) -> Vec<Layer> {
-    let mut layers = vec![Layer::of(text)];
+/// `text` itself, and its readings with escapes undone.
+pub(super) fn readings(text: &str) -> Vec<UnescapedText> {
+    let mut readings = vec![UnescapedText::of(text)];
     let ways: [(u8, Unescape); 3] = [(b'\\', backslash), (b'%', percent), (b'&', entity)];
     let mut last = 0;
-    for _ in 0..DEPTH {
-        let next = layers.len();
+    for _ in 0..MAX_DEPTH {
+        let next = readings.len();
         for at in last..next {
             for (mark, unescape) in ways {
-                layers.extend(layers[at].unescaped(mark, unescape));
+                readings.extend(readings[at].unescaped(mark, unescape));
             }
         }
         last = next;
     }
-    layers
+    readings
 }
 
-/// What a part of a URL reads as.
+/// The text of a part of a URL.
 pub(super) fn percent_decoded(text: &str) -> String {
-    let layer = Layer::of(text);
-    let layer = layer.unescaped(b'%', percent).unwrap_or(layer);
-    String::from_utf8_lossy(&layer.bytes).into_owned()
+    let text = UnescapedText::of(text);
+    let text = text.unescaped(b'%', percent).unwrap_or(text);
+    String::from_utf8_lossy(&text.bytes).into_owned()
 }
 
-impl Layer {
+impl UnescapedText {
     fn of(text: &str) -> Self {
-        Layer {
+        UnescapedText {
             bytes: text.as_bytes().to_vec(),
-            places: (0..=text.len()).collect(),
+            offsets: (0..=text.len()).collect(),
         }
     }
 
-    /// Its bytes, for a search without regard to case.
+    /// Its bytes in lower case.
     pub(super) fn lower_case(&self) -> Vec<u8> {
         self.bytes.to_ascii_lowercase()
     }
 
-    /// Where in the original this part of it stands.
-    pub(super) fn place(&self, part: &Range<usize>) -> Range<usize> {
-        self.places[part.start]..self.places[part.end]
+    /// The range in the original text that a range of this one comes from.
+    pub(super) fn original_range(&self, range: &Range<usize>) -> Range<usize> {
+        self.offsets[range.start]..self.offsets[range.end]
     }
 
-    /// None where nothing is escaped this way.
-    fn unescaped(&self, mark: u8, unescape: Unescape) -> Option<Layer> {
+    /// Undoes one kind of escape; none where there is none of it.
+    fn unescaped(&self, mark: u8, unescape: Unescape) -> Option<UnescapedText> {
         memchr::memchr(mark, &self.bytes)?;
-        let mut layer = Layer {
+        let mut unescaped = UnescapedText {
             bytes: Vec::with_capacity(self.bytes.len()),
-            places: Vec::with_capacity(self.places.len()),
+            offsets: Vec::with_capacity(self.offsets.len()),
         };
         let mut at = 0;
         while let Some(rest) = self.bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let escaped = (rest[0] == mark).then(|| unescape(rest)).flatten();
             let length = if let Some((character, length)) = escaped {
                 let mut buffer = [0; 4];
-                // Percent-encoding has bytes, which may be parts of a character.
+                // Percent-encoding escapes bytes, which may be parts of a character.
                 let bytes = match u8::try_from(character) {
                     Ok(byte) if mark == b'%' => {
                         buffer[0] = byte;
@@ -76,21 +77,23 @@ impl Layer {
                     }
                     _ => character.encode_utf8(&mut buffer).as_bytes(),
                 };
-                layer.bytes.extend_from_slice(bytes);
+                unescaped.bytes.extend_from_slice(bytes);
                 length
             } else {
-                layer.bytes.push(rest[0]);
+                unescaped.bytes.push(rest[0]);
                 1
             };
-            layer.places.resize(layer.bytes.len(), self.places[at]);
+            unescaped
+                .offsets
+                .resize(unescaped.bytes.len(), self.offsets[at]);
             at += length;
         }
-        layer.places.push(self.places[at]);
-        (layer.bytes != self.bytes).then_some(layer)
+        unescaped.offsets.push(self.offsets[at]);
+        (unescaped.bytes != self.bytes).then_some(unescaped)
     }
 }
 
-/// Each gives the character that stands at the beginning of `text`, and how many bytes it takes there.
+/// An escape at the beginning of `text`: its character and its length in bytes.
 fn backslash(text: &[u8]) -> Option<(char, usize)> {
     let character = match text.get(1)? {
         b'n' => '\n',
@@ -111,8 +114,8 @@ fn percent(text: &[u8]) -> Option<(char, usize)> {
 }
 
 fn entity(text: &[u8]) -> Option<(char, usize)> {
-    const LONGEST: usize = 10;
-    let text = &text[..text.len().min(LONGEST)];
+    const MAX_LENGTH: usize = 10;
+    let text = &text[..text.len().min(MAX_LENGTH)];
     let end = memchr::memchr(b';', text)?;
     let name = std::str::from_utf8(&text[1..end]).ok()?;
     let character = match name {

@@ -1,12 +1,12 @@
-//! What is media is found wherever it stands, and nothing else is touched.
+//! Media is found wherever it is, and nothing else changes.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::openai::Skeleton;
+use crate::openai::JsonTruncator;
 
-/// So many bytes as base64, with letters of every kind.
+/// Base64 of this many bytes, with letters of every kind.
 fn base64(beginning: &str, bytes: usize) -> String {
     let letters = "aZ0+/Qx9bY".chars().cycle();
     let length = bytes / 3 * 4;
@@ -22,7 +22,7 @@ fn without(json: &str) -> String {
 }
 
 #[test]
-fn a_part_with_data_says_what_it_was() {
+fn a_part_with_data_becomes_its_summary() {
     let png = base64("iVBORw0KGgo", 150_000);
     let some = base64("", 3_000);
     let zeros = "A".repeat(4_000);
@@ -76,7 +76,7 @@ fn a_part_with_data_says_what_it_was() {
             drop_texts(&mut whole, says);
             assert_eq!(kept, whole);
         }
-        // In JSON that stands in a text, as tools give it.
+        // The same in JSON within a string, as tools return it.
         let result = json!({"role": "tool", "content": part.to_string()}).to_string();
         let kept: Value = serde_json::from_str(&without(&result)).unwrap();
         let inner = kept["content"].as_str().unwrap();
@@ -85,10 +85,10 @@ fn a_part_with_data_says_what_it_was() {
     }
 }
 
-/// Takes out long texts, and those that say this.
+/// Removes long texts, and those that are `says`.
 fn drop_texts(value: &mut Value, says: &str) {
     match value {
-        Value::String(text) if text.len() >= LONG_URL || text == says => *value = Value::Null,
+        Value::String(text) if text.len() >= MIN_DATA || text == says => *value = Value::Null,
         Value::Array(elements) => elements.iter_mut().for_each(|each| drop_texts(each, says)),
         Value::Object(members) => members.values_mut().for_each(|each| drop_texts(each, says)),
         _ => {}
@@ -96,7 +96,7 @@ fn drop_texts(value: &mut Value, says: &str) {
 }
 
 #[test]
-fn what_follows_damage_goes_with_it() {
+fn bytes_from_the_first_damaged_one_are_left_out() {
     let mut json = format!(
         r#"{{"url":"data:image/png;base64,{}","a":""#,
         base64("", 3000)
@@ -111,7 +111,7 @@ fn what_follows_damage_goes_with_it() {
 }
 
 #[test]
-fn within_a_text_the_words_around_it_stay() {
+fn words_around_a_url_in_a_text_stay() {
     let url = format!("data:image/jpeg;base64,{}", base64("/9j/", 30_000));
     let text = format!("Before ![a]({url}) and \"{url}\", <img src='{url}'>\nafter.");
     let kept: Value =
@@ -156,7 +156,7 @@ fn other_ways_to_write_base64_are_read() {
 }
 
 #[test]
-fn what_is_no_media_stays() {
+fn other_long_texts_stay() {
     let dense = base64("", 30_000);
     let minified = "{success:function(e){return e.data:e,a}},".repeat(100);
     for json in [
@@ -176,7 +176,7 @@ fn what_is_no_media_stays() {
 }
 
 #[test]
-fn other_data_of_the_same_size_is_told_apart() {
+fn different_data_of_the_same_size_has_another_hash() {
     let hash = |data: &str| {
         let json = format!(r#"{{"url":"data:image/png;base64,{data}"}}"#);
         without_media(json.as_bytes()).unwrap().hash
@@ -188,7 +188,7 @@ fn other_data_of_the_same_size_is_told_apart() {
 }
 
 #[test]
-fn media_in_a_text_that_was_cut_is_as_long_as_it_was() {
+fn the_size_of_media_in_a_cut_text_is_that_of_the_whole() {
     let png = base64("iVBORw0KGgo", 150_000);
     for limit in [2_000, 10_000, 1 << 17] {
         for (url, says) in [
@@ -204,7 +204,7 @@ fn media_in_a_text_that_was_cut_is_as_long_as_it_was() {
         ] {
             let body =
                 json!({"messages": [{"content": [{"image_url": {"url": url}}]}]}).to_string();
-            let cut = Skeleton::of(body.as_bytes(), limit).unwrap().finish();
+            let cut = JsonTruncator::of(body.as_bytes(), limit).unwrap().finish();
             let cut = String::from_utf8(cut).unwrap();
             assert!(cut.len() <= limit && cut.contains("…[of "));
             let kept: Value = serde_json::from_str(&without(&cut)).unwrap();
@@ -216,7 +216,7 @@ fn media_in_a_text_that_was_cut_is_as_long_as_it_was() {
 proptest! {
     #[test]
     fn every_long_data_url_is_found_wherever_it_is(
-        before in "[a-zé ,\n]{0,600}", length in LONG_URL..600usize, after in "[a-zé ,\n]{0,600}",
+        before in "[a-zé ,\n]{0,600}", length in MIN_DATA..600usize, after in "[a-zé ,\n]{0,600}",
     ) {
         let head = "data:image/gif;base64,";
         let url = format!("{head}{}", &base64("", 600)[..length - head.len()]);

@@ -1,16 +1,16 @@
-//! Replies of servers that are not quite OpenAI, streamed and whole, with one choice and with several, cut at every byte.
+//! Replies of OpenAI-compatible servers with shapes of their own: streamed and whole, with one choice and with several, cut at every byte.
 
 mod calls;
 mod errors;
 mod media;
 
-use super::tests::{EVENTS, JSON, events};
-use super::*;
+use super::super::*;
+use super::{EVENTS, JSON, events};
 use crate::openai::Usage;
 
 const LIMIT: usize = 1 << 20;
 
-fn finished(content_type: Option<&str>, pieces: &[&[u8]]) -> Finished {
+fn finished(content_type: Option<&str>, pieces: &[&[u8]]) -> FinishedReply {
     let mut reader = ReplyReader::new(content_type, None, LIMIT);
     for piece in pieces {
         reader.push(piece);
@@ -18,9 +18,9 @@ fn finished(content_type: Option<&str>, pieces: &[&[u8]]) -> Finished {
     reader.finish()
 }
 
-/// What these bytes say, which is the same wherever they are cut.
+/// The reply in these bytes, which is the same with every cut.
 #[track_caller]
-fn read(content_type: Option<&str>, body: &str) -> Finished {
+fn read(content_type: Option<&str>, body: &str) -> FinishedReply {
     let bytes = body.as_bytes();
     let whole = finished(content_type, &[bytes]);
     for at in 0..bytes.len() {
@@ -44,7 +44,7 @@ fn body(json: &str) -> ChatReply {
     read(JSON, json).reply
 }
 
-/// A chunk that has `part` for each of the choices of these indices.
+/// A chunk with `part` in the choices of these indices.
 fn chunk(indices: &[u64], part: &str) -> String {
     let parts: Vec<String> = indices
         .iter()
@@ -56,7 +56,7 @@ fn chunk(indices: &[u64], part: &str) -> String {
     )
 }
 
-/// The choice that these deltas make, alone in its stream as well as beside another one, and that the stream then ends.
+/// The choice of these deltas, the same alone in a stream and beside another one.
 #[track_caller]
 fn streamed(deltas: &[&str]) -> Choice {
     let [mut alone, mut first, mut second] = [&[0_u64][..], &[0, 1]]
@@ -81,7 +81,7 @@ fn streamed(deltas: &[&str]) -> Choice {
     alone
 }
 
-/// The choice that this message makes, alone in its body as well as beside another one.
+/// The choice of this message, the same alone in a body and beside another one.
 #[track_caller]
 fn whole(message: &str) -> Choice {
     let [mut alone, mut first, mut second] = [&[0_u64][..], &[0, 1]]
@@ -128,7 +128,7 @@ fn a_whole_message_after_its_deltas_counts_once() {
     ];
     for (message, content) in [
         (r#"{"role":"assistant","content":"Hello"}"#, "Hello"),
-        // What it says otherwise is right, and what it leaves out was right.
+        // Its members replace those of the deltas; members that it lacks stay.
         (r#"{"role":"assistant","content":"Hello!"}"#, "Hello!"),
         (r#"{"role":"assistant","content":""}"#, "Hello"),
         (r#"{"role":"assistant"}"#, "Hello"),
@@ -137,7 +137,7 @@ fn a_whole_message_after_its_deltas_counts_once() {
             r#"{{"id":"i","object":"chat.completion","choices":[{{"index":0,"finish_reason":"stop","message":{message}}}],"usage":{{"prompt_tokens":9,"completion_tokens":2}}}}"#
         );
         let data = [&*deltas[0], &deltas[1], &deltas[2], &last];
-        let Finished { reply, ended } = read(EVENTS, &events(&data));
+        let FinishedReply { reply, ended } = read(EVENTS, &events(&data));
         let [choice] = &reply.choices[..] else {
             panic!("one choice")
         };
@@ -251,7 +251,7 @@ fn a_finish_reason_with_the_words_does_not_end_a_stream() {
 }
 
 #[test]
-fn usage_is_read_wherever_it_is() {
+fn usage_is_read_in_every_place() {
     let usage =
         r#"{"prompt_tokens":19,"completion_tokens":21,"cached_tokens":8,"reasoning_tokens":5}"#;
     let expected = Some(Usage {
@@ -271,7 +271,7 @@ fn usage_is_read_wherever_it_is() {
     assert_eq!(body(&in_choice("message")).usage, expected);
     let on_top = format!(r#"{{"id":"i","choices":[],"usage":{usage}}}"#);
     assert_eq!(stream(&[&in_choice("delta"), &on_top]).usage, expected);
-    // What is on top and what is in the details are the same count, and one of them may be zero for not known.
+    // A count is both on top and in the details, and one of the two may be zero.
     for (top, detail) in [(0, 8), (8, 0), (8, 8)] {
         let both = format!(
             r#"{{"usage":{{"cached_tokens":{top},"prompt_tokens":19,"completion_tokens":21,"prompt_tokens_details":{{"cached_tokens":{detail}}}}}}}"#
@@ -304,7 +304,7 @@ fn usages_of_several_choices_share_the_request() {
 }
 
 #[test]
-fn a_usage_of_zeros_is_none_wherever_it_is() {
+fn a_usage_of_zeros_is_none_in_every_place() {
     let zeros = r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0,"cached_tokens":0}"#;
     for json in [
         format!(r#"{{"id":"i","choices":[],"usage":{zeros}}}"#),
@@ -329,7 +329,7 @@ fn thoughts_are_reasoning_in_every_spelling() {
         r#""reasoning":{"summary":[{"type":"summary_text","text":"First add."}]}"#,
         r#""reasoning_details":[{"type":"reasoning.text","text":"First ","format":"x","index":0},{"type":"reasoning.summary","summary":"add."}]"#,
         r#""thinking_blocks":[{"type":"thinking","thinking":"First add.","signature":"s"}]"#,
-        // Said twice, it is said once.
+        // The same text under two names counts once.
         r#""reasoning":"First add.","reasoning_details":[{"type":"reasoning.text","text":"First add."}]"#,
         r#""reasoning_content":"","reasoning":"First add.""#,
         r#""reasoning_content":"First add.","reasoning":"""#,
@@ -424,7 +424,7 @@ fn a_value_that_breaks_off_is_not_nothing() {
             "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"cho",
         ),
     ] {
-        let Finished { reply, ended } = read(content_type, broken);
+        let FinishedReply { reply, ended } = read(content_type, broken);
         assert!(reply.broken_off && !ended, "{broken}");
         assert_eq!(reply.error, None, "{broken}");
     }

@@ -88,7 +88,7 @@ fn speech_in_pieces_is_one_sound() {
 }
 
 #[test]
-fn media_is_kept_whole_where_that_is_asked_for() {
+fn media_is_kept_whole_with_full_media() {
     let full = |delta: &str, limit| {
         let mut reader = ReplyReader::with_media(EVENTS, None, limit, Media::Full);
         let data = chunk(&[0], &format!(r#""delta":{delta}"#));
@@ -147,7 +147,7 @@ fn annotations_and_citations_are_kept_as_json() {
         choice.annotations_json(),
         Some(format!("[{first},{second}]"))
     );
-    // A part of a kind that is not known says something, too.
+    // A part of an unknown kind is an annotation.
     let reference = r#"{"type":"reference","reference_ids":[1]}"#;
     let delta = format!(r#"{{"content":["a",{reference}]}}"#);
     assert_eq!(streamed(&[&delta]).annotations, [reference]);

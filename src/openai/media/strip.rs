@@ -1,54 +1,80 @@
-//! Media in JSON as it was written: each one's data gives way to its kind, type and size, and the rest stays as it is.
+//! Replaces the data of media by its kind, type and size; all other bytes stay as they are.
 //!
-//! Found are data URLs wherever they stand, and texts that are base64 as a whole, where their member's name or their beginning says that they
-//! are media; both also within JSON that stands in a text.
+//! Two forms of media are found: data URLs anywhere in a text, and JSON strings of nothing but base64 whose member name or first letters are
+//! those of media. Both are found within JSON in a string, too.
 //!
-//! Nearly no body has any, so nearly nothing is looked at: media is a long run without a blank, and every run that is long enough is seen by
-//! looking at a few bytes of each [`STRIDE`].
+//! Media is a long run of bytes without blanks, and nearly no body has one. A look at a few bytes of each [`STRIDE`] finds every run that is
+//! long enough.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::ops::Range;
 
-use super::{DEFAULT_TYPE, LONG_URL, MediaSize, kind_of, type_by_beginning};
+use super::{MIN_DATA, MediaSummary, decoded_bytes, kind_of, type_by_beginning, url_type};
 use crate::encoding::text_before_damage;
-use crate::openai::request::{SECRETS, cut_mark};
+use crate::openai::content_hash::KEYED_HASH;
+use crate::openai::long_text::cut_mark;
 
-/// So many bytes in a row are looked at.
+/// Length of one look in bytes.
 const WINDOW: usize = 16;
 
-/// From one look to the next: every run of [`LONG_URL`] bytes is met.
-const STRIDE: usize = LONG_URL - WINDOW;
+/// Distance of two looks: each run of [`MIN_DATA`] bytes has a whole look in it.
+const STRIDE: usize = MIN_DATA - WINDOW;
 
-/// How much of what stands around a text is asked what the text is.
-const AROUND: usize = 160;
+/// How much of the text before and after a string may show what the string is, in bytes.
+const CONTEXT: usize = 160;
 
-/// JSON without its media.
+/// JSON without the data of its media.
 #[derive(Debug)]
-pub(crate) struct WithoutMedia {
+pub(crate) struct StrippedJson {
     pub(crate) json: Vec<u8>,
-    /// Of the data that was left out. It means nothing to another process.
+    /// Hash of the data. It means nothing to another process.
     pub(crate) hash: u64,
 }
 
-/// The JSON without its media; none where it has none. What follows a byte that is no UTF-8 is no JSON, and goes with it.
-pub(crate) fn without_media(json: &[u8]) -> Option<WithoutMedia> {
-    let mut run = long_run(json, 0)?;
+/// The JSON without the data of its media; none where it has no media. Bytes from the first one that is not UTF-8 are left out, too.
+pub(crate) fn without_media(json: &[u8]) -> Option<StrippedJson> {
+    let first = long_run(json, 0)?;
     let (json, _) = text_before_damage(json);
-    let mut kept = Vec::new();
-    let mut hash = SECRETS.build_hasher();
-    let mut copied = 0;
+    let mut hash = KEYED_HASH.build_hasher();
+    let json = replace(json, first, first_media, |data| data.hash(&mut hash))?;
+    Some(StrippedJson {
+        json: json.into_bytes(),
+        hash: hash.finish(),
+    })
+}
+
+/// `text` with the summary of each long base64 data URL in its place. The text may be JSON as it was written.
+pub(crate) fn without_data_urls(text: &str) -> Cow<'_, str> {
+    let first = long_run(text.as_bytes(), 0);
+    let base64 = |text, run| first_data_url(text, run, DataEncoding::Base64);
+    let replaced = first.and_then(|first| replace(text, first, base64, |_| {}));
+    replaced.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+type FoundMedia<'t> = Option<(Range<usize>, MediaSummary<'t>)>;
+
+/// Replaces the media that `find` finds in `first` and each long run after it, and calls `each` with its data; none where there is none.
+fn replace<'t>(
+    text: &'t str,
+    first: Range<usize>,
+    find: impl Fn(&'t str, Range<usize>) -> FoundMedia<'t>,
+    mut each: impl FnMut(&str),
+) -> Option<String> {
+    let mut kept = String::new();
+    let (mut run, mut copied) = (first, 0);
     loop {
-        run.end = run.end.min(json.len());
+        run.end = run.end.min(text.len());
         let mut from = run.start;
         while from < run.end
-            && let Some((place, media)) = first_media(json, from..run.end)
+            && let Some((range, media)) = find(text, from..run.end)
         {
-            kept.extend_from_slice(&json.as_bytes()[copied..place.start]);
-            kept.extend_from_slice(media.to_string().as_bytes());
-            json[place.clone()].hash(&mut hash);
-            (copied, from) = (place.end, place.end);
+            kept.push_str(&text[copied..range.start]);
+            kept.push_str(&media.to_string());
+            each(&text[range.clone()]);
+            (copied, from) = (range.end, range.end);
         }
-        match long_run(json.as_bytes(), run.end.max(copied)) {
+        match long_run(text.as_bytes(), run.end.max(copied)) {
             Some(next) => run = next,
             None => break,
         }
@@ -56,22 +82,11 @@ pub(crate) fn without_media(json: &[u8]) -> Option<WithoutMedia> {
     if copied == 0 {
         return None;
     }
-    kept.extend_from_slice(&json.as_bytes()[copied..]);
-    Some(WithoutMedia {
-        json: kept,
-        hash: hash.finish(),
-    })
+    kept.push_str(&text[copied..]);
+    Some(kept)
 }
 
-/// Whether a run may be in it that is long enough for media; there is none where it says no.
-pub(super) fn has_long_word(text: &[u8]) -> bool {
-    let mut windows = text
-        .chunks(STRIDE)
-        .filter_map(|stride| stride.get(..WINDOW));
-    windows.any(|window| window.iter().all(|byte| is_dense(*byte)))
-}
-
-/// The first run from `least` on that may be media.
+/// The first run of bytes without blanks that begins at `least` or later and is long enough for media.
 fn long_run(bytes: &[u8], least: usize) -> Option<Range<usize>> {
     let mut at = least;
     loop {
@@ -81,19 +96,19 @@ fn long_run(bytes: &[u8], least: usize) -> Option<Range<usize>> {
             continue;
         }
         let run = dense_around(bytes, least, at);
-        if run.len() >= LONG_URL {
+        if run.len() >= MIN_DATA {
             return Some(run);
         }
         at = run.end + 1;
     }
 }
 
-/// Whether a URL or base64 in JSON may have it.
+/// Whether a URL or base64 in JSON may have this byte.
 fn is_dense(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"'
 }
 
-/// The bytes around `at`, from `least` on, that are dense.
+/// The run of dense bytes around `at`, from `least` on.
 fn dense_around(bytes: &[u8], least: usize, at: usize) -> Range<usize> {
     let before = bytes[least..at].iter().rev();
     let after = bytes[at..].iter();
@@ -101,88 +116,86 @@ fn dense_around(bytes: &[u8], least: usize, at: usize) -> Range<usize> {
     at - before.take_while(dense).count()..at + after.take_while(dense).count()
 }
 
-/// The first media that begins in this part.
-fn first_media(json: &str, run: Range<usize>) -> Option<(Range<usize>, MediaSize<'_>)> {
-    let text = &json[run.clone()];
-    let mut urls = memchr::memmem::find_iter(text.as_bytes(), "data:");
-    let url = urls.find_map(|found| data_url(json, run.start + found));
-    url.or_else(|| whole_text(json, run.start))
+/// The first media that begins in this run of JSON.
+fn first_media(json: &str, run: Range<usize>) -> FoundMedia<'_> {
+    let start = run.start;
+    first_data_url(json, run, DataEncoding::Percent).or_else(|| base64_string(json, start))
 }
 
-/// The long data URL that begins here.
-fn data_url(json: &str, start: usize) -> Option<(Range<usize>, MediaSize<'_>)> {
-    const LONGEST_HEAD: usize = 128;
-    let url = &json.as_bytes()[start..];
-    let comma = memchr::memchr(b',', &url[..url.len().min(LONGEST_HEAD)])?;
-    let head = json.get(start + "data:".len()..start + comma)?;
+/// The first long data URL that begins in this run: a base64 one, or with `Percent` any one.
+fn first_data_url(text: &str, run: Range<usize>, encoding: DataEncoding) -> FoundMedia<'_> {
+    let mut urls = memchr::memmem::find_iter(&text.as_bytes()[run.clone()], "data:");
+    urls.find_map(|found| data_url(text, run.start + found, encoding))
+}
+
+fn data_url(text: &str, start: usize, encoding: DataEncoding) -> FoundMedia<'_> {
+    const MAX_HEAD: usize = 128;
+    let url = &text.as_bytes()[start..];
+    let comma = memchr::memchr(b',', &url[..url.len().min(MAX_HEAD)])?;
+    let head = text.get(start + "data:".len()..start + comma)?;
     let is_type = |byte: u8| byte.is_ascii_alphanumeric() || b"/\\+-.;=_".contains(&byte);
     if !head.bytes().all(is_type) {
         return None;
     }
     let data = start + comma + 1;
     let (encoding, head) = match head.strip_suffix(";base64") {
-        Some(head) => (Encoding::Base64, head),
-        // Code has `data:` too, and no type after it.
-        None if head.contains('/') => (Encoding::Percent, head),
+        Some(head) => (DataEncoding::Base64, head),
+        // Code has `data:` too, without a type after it.
+        None if head.contains('/') && encoding == DataEncoding::Percent => (encoding, head),
         None => return None,
     };
-    let measured = encoding.measure(&json[data..]);
-    let end = data + measured.written;
-    if end - start < LONG_URL {
+    let length = encoding.measure(&text[data..]);
+    let end = data + length.written;
+    if end - start < MIN_DATA {
         return None;
     }
-    let media_type = match head.split(';').next() {
-        None | Some("") => DEFAULT_TYPE.to_owned(),
-        // JSON may escape the slash.
-        Some(named) => named.replace('\\', ""),
-    };
-    let media = MediaSize {
+    let media_type = url_type(head);
+    let media = MediaSummary {
         kind: kind_of(&media_type),
-        media_type: Some(media_type.into()),
-        bytes: Some(measured.decoded),
+        media_type: Some(media_type),
+        bytes: Some(length.decoded),
     };
     Some((start..end, media))
 }
 
-/// The text that is base64 from here to its end, if it is media.
-fn whole_text(json: &str, start: usize) -> Option<(Range<usize>, MediaSize<'_>)> {
+/// The JSON string whose inside begins at `start`, if it is base64 and media.
+fn base64_string(json: &str, start: usize) -> FoundMedia<'_> {
     let before = json[..start].strip_suffix('"')?;
-    let measured = Encoding::Base64.measure(&json[start..]);
-    let end = start + measured.written;
+    let length = DataEncoding::Base64.measure(&json[start..]);
+    let end = start + length.written;
     let after = json[end..].trim_start_matches('\\').strip_prefix('"')?;
-    if measured.written < LONG_URL {
+    if length.written < MIN_DATA {
         return None;
     }
-    let (kind, media_type) = MemberContext::of(before, after).says(&json[start..end])?;
-    let media = MediaSize {
+    let (kind, media_type) = MemberContext::of(before, after).media_type(&json[start..end])?;
+    let media = MediaSummary {
         kind,
         media_type: media_type.map(Into::into),
-        bytes: Some(measured.decoded),
+        bytes: Some(length.decoded),
     };
     Some((start..end, media))
 }
 
-/// How the data of media is written.
+/// The encoding of data in a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+enum DataEncoding {
     Base64,
-    /// As URLs have text.
+    /// Text in a URL.
     Percent,
 }
 
-/// How long data is.
-#[derive(Default)]
-struct Measured {
-    /// In bytes of the JSON.
+/// The length of data.
+struct DataLength {
+    /// In the text, in bytes.
     written: usize,
-    /// In bytes that it stands for, about.
+    /// Decoded, in bytes, about.
     decoded: usize,
 }
 
-impl Encoding {
-    /// How much of this is data. The middle of a text that was cut counts as what it was.
-    fn measure(self, json: &str) -> Measured {
-        let bytes = json.as_bytes();
+impl DataEncoding {
+    /// Measures the data at the beginning of `text`. A cut mark in it counts as the middle that was cut.
+    fn measure(self, text: &str) -> DataLength {
+        let bytes = text.as_bytes();
         let (mut written, mut letters) = (0, 0);
         while let Some(byte) = bytes.get(written) {
             if self.is_letter(*byte) {
@@ -194,7 +207,7 @@ impl Encoding {
             } else if let Some(length) = self.line_end(&bytes[written..]) {
                 written += length;
             } else if *byte >= 0x80
-                && let Some(mark) = cut_mark(&json[written..])
+                && let Some(mark) = cut_mark(&text[written..])
             {
                 letters += mark.left_out;
                 written += mark.length;
@@ -203,32 +216,32 @@ impl Encoding {
             }
         }
         let decoded = match self {
-            Encoding::Base64 => letters / 4 * 3 + letters % 4 * 3 / 4,
-            Encoding::Percent => letters,
+            DataEncoding::Base64 => decoded_bytes(letters),
+            DataEncoding::Percent => letters,
         };
-        Measured { written, decoded }
+        DataLength { written, decoded }
     }
 
     fn is_letter(self, byte: u8) -> bool {
         let common = byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
-        common || self == Encoding::Percent && b".~!*'();:@&$,?#".contains(&byte)
+        common || self == DataEncoding::Percent && b".~!*'();:@&$,?#".contains(&byte)
     }
 
-    /// The length of a letter that JSON or a URL escapes.
+    /// Length of an escape of JSON or a URL.
     fn escape(self, bytes: &[u8]) -> Option<usize> {
         match bytes {
             [b'\\', b'/', ..] => Some(2),
-            // What cautious writers of JSON make of + / = & '.
+            // Cautious writers of JSON escape + / = & ' so.
             [b'\\', b'u', b'0', b'0', b'2' | b'3', digit, ..] if digit.is_ascii_hexdigit() => {
                 Some(6)
             }
             [b'%', b'2' | b'3', digit, ..] if digit.is_ascii_hexdigit() => Some(3),
-            [b'%', ..] if self == Encoding::Percent => Some(bytes.len().min(3)),
+            [b'%', ..] if self == DataEncoding::Percent => Some(bytes.len().min(3)),
             _ => None,
         }
     }
 
-    /// The length of a line end between lines of base64, as mail has it.
+    /// Length of an escaped line end between lines of base64, as in mail.
     fn line_end(self, bytes: &[u8]) -> Option<usize> {
         let ends = bytes.chunks(2).take(2);
         let length = 2 * ends
@@ -237,18 +250,18 @@ impl Encoding {
         let rest = &bytes[length..];
         let line = rest
             .iter()
-            .take(LINE)
+            .take(MIN_LINE)
             .take_while(|byte| self.is_letter(**byte))
             .count();
-        let goes_on = line == LINE || matches!(rest.get(line), Some(b'"' | b'\\'));
-        (self == Encoding::Base64 && length > 0 && goes_on).then_some(length)
+        let is_followed = line == MIN_LINE || matches!(rest.get(line), Some(b'"' | b'\\'));
+        (self == DataEncoding::Base64 && length > 0 && is_followed).then_some(length)
     }
 }
 
-/// So many letters of base64 after a line end are more of it, and no words.
-const LINE: usize = 32;
+/// So many letters of base64 after a line end are more of it and no words.
+const MIN_LINE: usize = 32;
 
-/// What stands around a text in its object.
+/// The text around a string in its object.
 struct MemberContext<'j> {
     /// The name of the member.
     member: &'j str,
@@ -257,26 +270,26 @@ struct MemberContext<'j> {
 }
 
 impl<'j> MemberContext<'j> {
-    /// Of the text between these quotes.
+    /// The context of a string between `before` and `after`.
     fn of(before: &'j str, after: &'j str) -> Self {
         let is_brace = |byte: &u8| matches!(byte, b'{' | b'}');
-        let near = &before.as_bytes()[before.len().saturating_sub(AROUND)..];
+        let near = &before.as_bytes()[before.len().saturating_sub(CONTEXT)..];
         let begins = near.iter().rev().take_while(|byte| !is_brace(byte)).count();
-        let near = &after.as_bytes()[..after.len().min(AROUND)];
+        let near = &after.as_bytes()[..after.len().min(CONTEXT)];
         let ends = near.iter().take_while(|byte| !is_brace(byte)).count();
-        // Both ends may be within a character: then nothing is known.
-        let before_it = before.get(before.len() - begins..).unwrap_or_default();
+        // An end within a character leaves no context.
+        let own = before.get(before.len() - begins..).unwrap_or_default();
         MemberContext {
-            member: name_before(before_it).unwrap_or_default(),
+            member: name_before(own).unwrap_or_default(),
             before: before
-                .get(before.len().saturating_sub(AROUND)..)
-                .unwrap_or(before_it),
+                .get(before.len().saturating_sub(CONTEXT)..)
+                .unwrap_or(own),
             after: after.get(..ends).unwrap_or_default(),
         }
     }
 
-    /// Kind and type of this text; nothing where it is no media as far as anybody can tell.
-    fn says(&self, data: &'j str) -> Option<(&'static str, Option<String>)> {
+    /// Kind and type of the string `data`; none where nothing shows that it is media.
+    fn media_type(&self, data: &'j str) -> Option<(&'static str, Option<String>)> {
         const NAMES: [(&str, &str); 13] = [
             ("b64_json", "image"),
             ("image", "image"),
@@ -319,7 +332,7 @@ impl<'j> MemberContext<'j> {
         declared.contains('/').then(|| declared.to_owned())
     }
 
-    /// The text of another member of the object, near by.
+    /// The text of another member of the object within the context.
     fn member(&self, name: &str) -> Option<&'j str> {
         let own = self.before.rfind(['{', '}']).map_or(0, |brace| brace + 1);
         [&self.before[own..], self.after]
@@ -337,7 +350,7 @@ impl<'j> MemberContext<'j> {
     }
 }
 
-/// The name of the member whose value is next.
+/// The name of the member whose value comes after `before`.
 fn name_before(before: &str) -> Option<&str> {
     let before = before.trim_end_matches(['\\', ' ', '\n', '\r', '\t']);
     let before = before.strip_suffix(':')?.trim_end().strip_suffix('"')?;
@@ -351,9 +364,9 @@ fn name_before(before: &str) -> Option<&str> {
     Some(&before[before.len() - length..])
 }
 
-/// Base64 of anything but zeros has letters of every kind; words and numbers do not.
+/// Whether there are letters of every kind, as in base64 of anything but zeros: words and numbers have fewer kinds.
 fn is_mixed(data: &str) -> bool {
-    let beginning = &data.as_bytes()[..data.len().min(LONG_URL)];
+    let beginning = &data.as_bytes()[..data.len().min(MIN_DATA)];
     let has = |is: fn(&u8) -> bool| beginning.iter().any(is);
     has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
 }
