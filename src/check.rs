@@ -1,4 +1,4 @@
-//! `spangate check`: what the configuration means, and, when asked, whether what it names can be reached.
+//! `spangate check`: describes the configuration, and with `--online` reaches the upstream and Respan.
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::export::{self, respan::Verdict};
 use crate::gateway;
 use crate::upstream::{self, Upstream};
 
-/// What a configuration that loaded amounts to.
+/// A summary of a valid configuration.
 pub fn describe(config: &Config, file: Option<&Path>) -> String {
     let from = file.map_or_else(
         || "no file; environment, flags and defaults".to_owned(),
@@ -30,21 +30,21 @@ pub fn describe(config: &Config, file: Option<&Path>) -> String {
     )
 }
 
-/// What was found when the upstream and Respan were reached for.
+/// The results of [`online`].
 #[derive(Debug)]
-pub struct Found {
+pub struct OnlineReport {
     upstream: Result<StatusCode, String>,
     respan: Result<String, String>,
 }
 
-impl Found {
+impl OnlineReport {
     /// Whether both can be used.
-    pub fn is_well(&self) -> bool {
+    pub fn is_ok(&self) -> bool {
         self.upstream.is_ok() && self.respan.is_ok()
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for OnlineReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.upstream {
             Ok(status) => writeln!(formatter, "The upstream answers ({status}).")?,
@@ -57,15 +57,15 @@ impl fmt::Display for Found {
     }
 }
 
-/// Asks the upstream for its models, where any answer but a server's error will do, and posts an empty request to Respan.
-pub async fn online(config: &Config) -> Found {
-    Found {
-        upstream: reach(config).await,
-        respan: post(config).await,
+/// Asks the upstream for its models, where every status but a server error is fine, and posts an empty request to Respan.
+pub async fn online(config: &Config) -> OnlineReport {
+    OnlineReport {
+        upstream: reach_upstream(config).await,
+        respan: probe_respan(config).await,
     }
 }
 
-async fn reach(config: &Config) -> Result<StatusCode, String> {
+async fn reach_upstream(config: &Config) -> Result<StatusCode, String> {
     let limit = Duration::from_secs(30);
     let roots = upstream::trusted_roots(config.upstream.ca_file.as_deref())
         .map_err(|error| error.to_string())?;
@@ -88,7 +88,7 @@ async fn reach(config: &Config) -> Result<StatusCode, String> {
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
     let response = Upstream::new(&settings)
-        .call(request, &upstream::Pulse::default())
+        .call(request, &upstream::Activity::default())
         .await
         .map_err(|error| error.to_string())?;
     match response.status() {
@@ -97,7 +97,7 @@ async fn reach(config: &Config) -> Result<StatusCode, String> {
     }
 }
 
-async fn post(config: &Config) -> Result<String, String> {
+async fn probe_respan(config: &Config) -> Result<String, String> {
     if config.respan.api_key.is_none() {
         return Ok("Respan was not asked: set RESPAN_API_KEY to export.".to_owned());
     }

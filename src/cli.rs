@@ -1,6 +1,7 @@
-//! What can be said on the command line.
+//! The command line: subcommands, their arguments, and the sources of the configuration.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
@@ -10,12 +11,12 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Where the configuration is written.
+    /// The sources of the configuration.
     #[command(flatten)]
-    pub written: Written,
+    pub config: ConfigArgs,
 }
 
-/// What to do.
+/// A subcommand.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway (the default)
@@ -33,12 +34,31 @@ pub enum Command {
         online: bool,
     },
     /// Print the traces of a running gateway as trees, each when it is complete
-    Tail(Tail),
+    Tail(TailArgs),
     /// Have a running gateway send again what was refused, or made while no key was set
     Replay(ReplayArgs),
+    /// Print the traces of a store as lines of JSON, the oldest first, whether a gateway uses it or not
+    Export(ExportArgs),
 }
 
-/// What `spangate replay` sends.
+/// What `spangate export` prints.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Only traces that began so long ago at most (2h, 1d), or not before this time (2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "AGE|TIME", value_parser = age_or_time)]
+    pub since: Option<SystemTime>,
+    /// Only traces that began before this
+    #[arg(long, value_name = "AGE|TIME", value_parser = age_or_time)]
+    pub until: Option<SystemTime>,
+    /// Only traces of this conversation
+    #[arg(long)]
+    pub thread: Option<String>,
+    /// Only traces of this customer
+    #[arg(long)]
+    pub customer: Option<String>,
+}
+
+/// Arguments of `spangate replay`.
 #[derive(Clone, Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true)))]
 pub struct ReplayArgs {
@@ -53,9 +73,9 @@ pub struct ReplayArgs {
     pub admin: Option<String>,
 }
 
-/// What `spangate tail` prints, and how.
+/// Arguments of `spangate tail`.
 #[derive(Clone, Debug, Args)]
-pub struct Tail {
+pub struct TailArgs {
     /// The admin port of the gateway [default: the configuration's server.admin]
     #[arg(long, value_name = "http://HOST:PORT")]
     pub admin: Option<String>,
@@ -73,7 +93,7 @@ pub struct Tail {
     pub model: Option<String>,
     /// Only traces that went so
     #[arg(long)]
-    pub status: Option<Went>,
+    pub status: Option<StatusFilter>,
     /// First print so many of the latest traces [default: 0, with --once 10]
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
@@ -91,21 +111,21 @@ pub struct Tail {
     pub color: Color,
 }
 
-/// How a trace went.
+/// The status of a trace, as a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Went {
+pub enum StatusFilter {
     /// All of it went well
     Ok,
     /// Something in it did not
     Error,
 }
 
-impl Went {
-    /// The word for it, as the admin API has it.
-    pub fn word(self) -> &'static str {
+impl StatusFilter {
+    /// The status in the admin API.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Went::Ok => "ok",
-            Went::Error => "error",
+            StatusFilter::Ok => "ok",
+            StatusFilter::Error => "error",
         }
     }
 }
@@ -121,9 +141,9 @@ pub enum Color {
     Never,
 }
 
-/// Where the configuration is written.
+/// The sources of the configuration.
 #[derive(Clone, Debug, Args)]
-pub struct Written {
+pub struct ConfigArgs {
     /// The configuration file [default: config/spangate.toml where it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -133,7 +153,7 @@ pub struct Written {
 }
 
 impl CommandLine {
-    /// What to do: to serve when nothing is said.
+    /// The subcommand; to serve where none is given.
     pub fn command(&self) -> Command {
         self.command.clone().unwrap_or(Command::Serve)
     }
@@ -144,4 +164,74 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or("write it like upstream.idle_timeout=60s")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn age_or_time(text: &str) -> Result<SystemTime, String> {
+    let time = match humantime::parse_duration(text) {
+        Ok(age) => SystemTime::now().checked_sub(age),
+        Err(_) => rfc3339(text),
+    };
+    time.ok_or_else(|| "write it like 2h, 1d or 2026-01-31T12:00:00Z".to_owned())
+}
+
+/// humantime reads RFC 3339 without an offset from UTC only.
+fn rfc3339(text: &str) -> Option<SystemTime> {
+    if let Ok(time) = humantime::parse_rfc3339(text) {
+        return Some(time);
+    }
+    let (local, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+    let time = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let minutes = hours.parse::<u64>().ok()? * 60 + minutes.parse::<u64>().ok()?;
+    let offset_from_utc = Duration::from_mins(minutes);
+    match offset.as_bytes()[0] {
+        b'+' => time.checked_sub(offset_from_utc),
+        b'-' => time.checked_add(offset_from_utc),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SystemTime {
+        humantime::parse_rfc3339(text).unwrap()
+    }
+
+    #[test]
+    fn times_are_read_with_any_offset() {
+        let noon = at("2026-01-31T12:00:00Z");
+        for text in [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31T12:00:00.000Z",
+            "2026-01-31T14:00:00+02:00",
+            "2026-01-31T08:30:00-03:30",
+        ] {
+            assert_eq!(age_or_time(text), Ok(noon), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_age_counts_from_now() {
+        let before = SystemTime::now();
+        let time = age_or_time("1d 2h").unwrap();
+        let age = Duration::from_hours(26);
+        assert!((before..=SystemTime::now()).contains(&(time + age)));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_an_example() {
+        for text in [
+            "",
+            "yesterday",
+            "2026-01-31",
+            "2026-01-31T14:00:00*02:00",
+            "2026-01-31T14:00:00+0200",
+            "é12:00",
+        ] {
+            let refused = age_or_time(text).unwrap_err();
+            assert!(refused.starts_with("write it like 2h"), "{text}");
+        }
+    }
 }

@@ -1,13 +1,13 @@
-//! The clock of exchanges: it is never set, so the order of its times is the order in which things happened.
+//! The steady clock of exchanges: it is never set, so the order of its times is the order of events.
 //!
-//! The wall's clock is set by people and by NTP, and leaps when a machine wakes. Exchanges are therefore timed by a clock that runs on steadily
-//! from the wall's time at the start. What lies between the two is noted with each exchange, and all spans of a run are shown with what its
-//! first exchange noted: they never run backwards, and the next run shows the wall's new time.
+//! People and NTP set the wall clock, and it leaps when a machine wakes. So exchanges are timed by a clock that starts at the wall's time and
+//! runs on steadily. Each exchange notes the offset between the two. All spans of a run use the offset of the run's first exchange: they
+//! never run backwards, and the next run has the wall's new time.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The wall's clock was set when it differs by more than this from what is known of it: less is the time between two readings.
+/// A larger change of the offset means that the wall clock was set. A smaller one is the time between two readings.
 const TOLERANCE_NS: u64 = 50_000_000;
 
 /// A time of a [`Clock`].
@@ -15,21 +15,21 @@ const TOLERANCE_NS: u64 = 50_000_000;
 pub struct Moment {
     /// Nanoseconds on the steady clock, near those since the Unix epoch.
     pub steady_ns: u64,
-    /// What has to be added for the wall's time.
+    /// The wall clock's time minus the steady one's.
     pub wall_offset_ns: i64,
 }
 
-/// A clock that runs steadily and knows how far the wall's is off.
+/// A steady clock that tracks the wall clock's offset.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     base: Instant,
     base_ns: u64,
     wall_offset_ns: AtomicI64,
 }
 
 impl Clock {
-    /// A clock that shows the wall's time, or that of an earlier process, whose `last` moment this is, run on until now.
-    pub fn new(now: Instant, wall: SystemTime, last: Option<Moment>) -> Self {
+    /// Starts at the wall's time, or continues the clock of an earlier process from its `last` moment.
+    pub(crate) fn new(now: Instant, wall: SystemTime, last: Option<Moment>) -> Self {
         let wall_ns = since_epoch(wall);
         let base_ns = last.map_or(wall_ns, |last| {
             let run_on = wall_ns.saturating_add_signed(last.wall_offset_ns.saturating_neg());
@@ -42,8 +42,8 @@ impl Clock {
         }
     }
 
-    /// The time, given what the system's two clocks say.
-    pub fn read(&self, now: Instant, wall: SystemTime) -> Moment {
+    /// The time, from readings of the system's two clocks.
+    pub(crate) fn read(&self, now: Instant, wall: SystemTime) -> Moment {
         let steady_ns = self
             .base_ns
             .saturating_add(nanoseconds(now.saturating_duration_since(self.base)));
@@ -82,7 +82,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const START: u64 = 1_700_000_000 * SECOND;
 
-    /// The moments of a clock that is read after so many milliseconds, when the wall's clock is off by so many.
+    /// The moments of a clock for pairs of elapsed milliseconds and the wall clock's error in milliseconds.
     fn moments(readings: &[(u64, i64)]) -> Vec<Moment> {
         let began = Instant::now();
         let clock = Clock::new(began, at(START), None);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_changes_no_order_and_no_distance() {
+    fn setting_the_wall_clock_changes_no_order_and_no_distance() {
         let hour_ms = 3_600_000;
         let read = moments(&[
             (0, 0),
@@ -118,24 +118,24 @@ mod tests {
     }
 
     #[test]
-    fn what_may_lie_between_two_readings_is_no_setting_of_the_clock() {
+    fn the_time_between_two_readings_changes_no_offset() {
         for moment in moments(&[(1, 3), (2, -3), (3, 40)]) {
             assert_eq!(moment.wall_offset_ns, 0);
         }
     }
 
     #[test]
-    fn a_further_process_runs_on_from_the_last_moment_of_the_one_before() {
+    fn a_later_process_continues_from_the_last_moment_of_the_earlier_one() {
         let wall_ns = START + 60 * SECOND;
         for (offset, steady_ns, expected_ns) in [
-            // The wall's clock had been set forward, or back, before the restart.
+            // The wall clock had been set forward, or back, before the restart.
             (
                 3600 * SECOND.cast_signed(),
                 START - 3600 * SECOND,
                 wall_ns - 3600 * SECOND,
             ),
             (-200_000_000, START + 200_000_000, wall_ns + 200_000_000),
-            // It was set back by an hour meanwhile.
+            // The wall clock was set back by an hour between the two processes.
             (0, wall_ns + 3600 * SECOND, wall_ns + 3600 * SECOND),
         ] {
             let last = Moment {

@@ -1,7 +1,7 @@
-//! Health checks, answered alike on both ports: whether the process can serve, and whether it should get traffic.
+//! Health checks, the same on both ports: whether the process can serve, and whether it should get traffic.
 //!
-//! Neither depends on Respan, the disk or the upstream: an outage there must not take out traffic here. They come as HTTP/1.0 without `Host`
-//! too, so nothing is checked before them.
+//! Neither depends on Respan, the disk or the upstream: an outage there must not stop traffic here. Load balancers also send them as HTTP/1.0
+//! without `Host`, so they are answered before all other checks.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use crate::server::Shutdown;
 
-/// The answer to a health check; none to any other request.
+/// The response to a health check; none for any other request.
 pub(crate) fn answer<B>(
     request: &Request<B>,
     shutdown: &Shutdown,

@@ -1,28 +1,46 @@
 //! The log: to stderr, as text or JSON, never bodies or secrets.
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{LogFormat, LogSection};
 
 /// Starts logging for the whole process.
 ///
 /// # Errors
-/// When it was started before.
-pub fn start(log: &Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // Libraries speak of connections and frames: only what goes wrong there is of interest to an operator.
-    let level = match log.level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    let filter = EnvFilter::new(format!("warn,hyper=error,rustls=error,spangate={level}"));
+/// When logging was started before.
+pub fn start(log: &LogSection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(log.level))
         .with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => builder.with_ansi(false).with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+}
+
+/// Libraries log connections and frames, of which an operator needs only the failures.
+fn filter(level: Level) -> EnvFilter {
+    EnvFilter::new(format!("warn,hyper=error,rustls=error,spangate={level}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_is_that_of_the_gateway_alone() {
+        for (level, directive) in [
+            (Level::ERROR, "spangate=error"),
+            (Level::WARN, "spangate=warn"),
+            (Level::INFO, "spangate=info"),
+            (Level::DEBUG, "spangate=debug"),
+            (Level::TRACE, "spangate=trace"),
+        ] {
+            let filter = filter(level).to_string();
+            let directives: Vec<_> = filter.split(',').collect();
+            assert!(directives.contains(&directive), "{filter}");
+            assert!(directives.contains(&"hyper=error"), "{filter}");
+        }
     }
 }

@@ -1,16 +1,16 @@
 //! The order of one request; the only place that knows all of it.
 //!
-//! Health first, then what a request must be, then who asks, then the watch, and only then the upstream: whatever happens from there on, to
-//! the client, the upstream or this future, the watch tells how it ended.
+//! Health checks first, then admission, then the identity, then the taps, and only then the upstream. From there on the taps report how the
+//! exchange ends, whatever happens to the client, the upstream or this future.
 
 mod admission;
 mod headers;
-mod lent;
 mod refusal;
-mod target;
+mod returnable_body;
+mod taps;
+pub mod target;
 mod tunnel;
 mod upload;
-mod watch;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -27,84 +27,82 @@ use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::capture::{Answered, Asked, Capture};
+use crate::capture::{Capture, RequestObserver, ResponseObserver};
 use crate::config::Secret;
 use crate::exchange::{ExchangeId, RequestMeta};
 use crate::health;
-use crate::identity::{self, Log};
+use crate::identity::{self, LogMode};
 use crate::metrics::{Endpoint, Metrics};
 use crate::openai::Media;
 use crate::redact::KnownSecrets;
 use crate::server::Shutdown;
 use crate::tap::Tap;
-use crate::upstream::{CallError, Pulse, Reachability, ReplyBody, Upstream};
-pub use admission::Limits;
-use admission::{Gate, check_head, check_key, check_path, content_length};
-use headers::{GATEWAY_REQUEST_ID, Upward, downward};
-pub use lent::Lent;
-use lent::{Back, lend};
+use crate::upstream::{Activity, CallError, Reachability, Upstream, UpstreamResponseBody};
+pub(crate) use admission::RequestLimits;
+use admission::{admit, check_head, check_key, check_path, content_length};
+use headers::{GATEWAY_REQUEST_ID, RequestHeaderRules, response_headers};
 use refusal::Refusal;
-pub use upload::{Upload, UploadError};
-use watch::{Blame, Count, Fault};
-pub use watch::{Coming, Going};
+pub(crate) use returnable_body::ReturnableBody;
+use returnable_body::{BodyReturn, returnable};
+use taps::{RequestCount, UploadFault, UploadFaultKind};
+pub(crate) use taps::{RequestTap, ResponseTap};
+pub(crate) use upload::UploadBody;
 
-/// What can be changed while the gateway runs.
-pub struct Settings {
+/// Settings that a reload can change while the gateway runs.
+pub(crate) struct Settings {
     /// Where requests go.
-    pub upstream: Upstream<AskBody>,
-    /// What replaces `/v1`.
+    pub upstream: Upstream<UpstreamRequestBody>,
+    /// The path that replaces `/v1`.
     pub base_path: String,
     /// The upstream's authority as a header.
     pub host: HeaderValue,
     /// Sent in place of the client's `authorization`.
     pub authorization: Option<HeaderValue>,
-    /// The gateway's own, which an upstream must not be heard to repeat.
+    /// The gateway's own secrets, redacted where an upstream repeats them.
     pub secrets: Arc<[Secret]>,
     /// Clients must present one of these; empty for any client.
     pub client_keys: Vec<Secret>,
     /// Bounds of a request.
-    pub limits: Limits,
-    /// What is told of every request unless it tells otherwise.
-    pub identity: identity::Defaults,
-    /// Content goes into spans unless a request says otherwise.
+    pub limits: RequestLimits,
+    /// The identity of requests that bring none.
+    pub identity: identity::IdentityDefaults,
+    /// Whether spans record content; a request may ask for less.
     pub content: bool,
-    /// Content goes into chat spans twice.
+    /// Whether chat spans repeat their content as entity input and output.
     pub entity_content: bool,
-    /// What spans have of images, audio and other media.
+    /// How images, audio and other media appear in spans.
     pub media: Media,
-    /// Most bytes of a body that a span keeps.
+    /// Most bytes of a body that capture keeps.
     pub max_captured: usize,
     /// `gen_ai.system` of the upstream.
     pub system: &'static str,
 }
 
-/// A request's body, watched.
-type Watched = Tap<Upload, Going>;
+type TappedUpload = Tap<UploadBody, RequestTap>;
 
 /// A request's body as the upstream gets it.
-pub type AskBody = Lent<Watched>;
+pub(crate) type UpstreamRequestBody = ReturnableBody<TappedUpload>;
 
 /// A response's body as the server gets it.
-pub type AnswerBody = Either<Full<Bytes>, Tap<ReplyBody<AskBody>, Coming>>;
+pub(crate) type ClientResponseBody =
+    Either<Full<Bytes>, Tap<UpstreamResponseBody<UpstreamRequestBody>, ResponseTap>>;
 
-/// The gateway's data port: answers every request. Clones are one.
+/// The service of the data port: answers every request. Clones share all state.
 #[derive(Clone)]
-pub struct Proxy(Arc<Around>);
+pub(crate) struct Proxy(Arc<ProxyState>);
 
-/// What requests share.
-struct Around {
+struct ProxyState {
     settings: Arc<ArcSwap<Settings>>,
     capture: Capture,
     metrics: Arc<Metrics>,
     reachability: Arc<Reachability>,
-    gate: Gate,
     shutdown: Shutdown,
     tasks: TaskTracker,
 }
 
 impl Proxy {
-    /// A proxy whose settings can be replaced. What goes on after an answer, tunnels among it, runs as `tasks`.
-    pub fn new(
+    /// A proxy whose settings can be replaced. Work that outlasts a response, such as a tunnel, runs in `tasks`.
+    pub(crate) fn new(
         settings: Arc<ArcSwap<Settings>>,
         capture: Capture,
         metrics: Arc<Metrics>,
@@ -112,10 +110,9 @@ impl Proxy {
         shutdown: Shutdown,
         tasks: TaskTracker,
     ) -> Self {
-        Proxy(Arc::new(Around {
+        Proxy(Arc::new(ProxyState {
             settings,
             capture,
-            gate: Gate::new(Arc::clone(&metrics)),
             metrics,
             reachability,
             shutdown,
@@ -125,7 +122,7 @@ impl Proxy {
 }
 
 impl Service<Request<Incoming>> for Proxy {
-    type Response = Response<AnswerBody>;
+    type Response = Response<ClientResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -134,20 +131,20 @@ impl Service<Request<Incoming>> for Proxy {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let around = Arc::clone(&self.0);
+        let state = Arc::clone(&self.0);
         Box::pin(async move {
-            if let Some(response) = health::answer(&request, &around.shutdown) {
+            if let Some(response) = health::answer(&request, &state.shutdown) {
                 return Ok(response.map(Either::Left));
             }
             let id = ExchangeId::new();
             let endpoint = endpoint(request.uri().path());
-            let mut count = Count {
-                metrics: &around.metrics,
+            let mut count = RequestCount {
+                metrics: &state.metrics,
                 endpoint,
                 status: None,
             };
-            let settings = around.settings.load_full();
-            let response = answer(&settings, &around, request, id, endpoint)
+            let settings = state.settings.load_full();
+            let response = answer(&settings, &state, request, id, endpoint)
                 .await
                 .unwrap_or_else(|refusal| {
                     let mut response = refusal.into_response();
@@ -164,11 +161,11 @@ impl Service<Request<Incoming>> for Proxy {
 
 async fn answer(
     settings: &Settings,
-    around: &Around,
+    state: &ProxyState,
     mut request: Request<Incoming>,
     id: ExchangeId,
     endpoint: Endpoint,
-) -> Result<Response<AnswerBody>, Refusal> {
+) -> Result<Response<ClientResponseBody>, Refusal> {
     let began = Instant::now();
     check_head(&request, &settings.limits)?;
     let target = target::resolve(&settings.base_path, request.uri()).ok_or(Refusal::NotFound)?;
@@ -178,39 +175,42 @@ async fn answer(
     if !settings.client_keys.is_empty() {
         check_key(request.headers(), &settings.client_keys)?;
     }
-    let admission = around.gate.admit(settings.limits.max_in_flight)?;
-    let (asked, answered) = watch(settings, around, &request, id, endpoint);
-    let client = tunnel::is_asked_for(&request).then(|| hyper::upgrade::on(&mut request));
-    let pulse = Pulse::default();
-    let fault = Fault::default();
-    let going = Going {
-        asked,
-        pulse: pulse.clone(),
+    let admission = admit(&state.metrics, settings.limits.max_in_flight)?;
+    let (request_observer, response_observer) = observe(settings, state, &request, id, endpoint);
+    let client = tunnel::is_requested(&request).then(|| hyper::upgrade::on(&mut request));
+    let activity = Activity::default();
+    let fault = UploadFault::default();
+    let request_tap = RequestTap {
+        observer: request_observer,
+        activity: activity.clone(),
         fault: fault.clone(),
     };
-    // A client that waits to be told to go on has sent nothing.
-    let waits = request.headers().contains_key(header::EXPECT);
-    let (request, back) = upward(settings, request, target, client.is_some(), going)?;
-    let mut coming = Coming::new(answered, admission);
+    // A client that waits for `100 Continue` has sent nothing.
+    let expects_continue = request.headers().contains_key(header::EXPECT);
+    let (request, body_return) =
+        upstream_request(settings, request, target, client.is_some(), request_tap);
+    let mut response_tap = ResponseTap::new(response_observer, admission);
 
     let called = Instant::now();
-    let mut response = match settings.upstream.call(request, &pulse).await {
+    let mut response = match settings.upstream.call(request, &activity).await {
         Ok(response) => response,
         Err(error) => {
-            return Err(match fault.told() {
-                Some(Blame::Length) => {
+            return Err(match fault.get() {
+                Some(UploadFaultKind::TooLarge) => {
                     let refusal =
                         Refusal::BodyTooLarge(settings.limits.max_body.unwrap_or_default());
-                    coming.refuse(&refusal);
+                    response_tap.refuse(&refusal);
                     refusal
                 }
-                // Dropped, the watch tells that the client left, which is nearly always why.
-                Some(Blame::Client) => Refusal::Malformed("its body broke off or is badly framed"),
+                // The dropped tap reports that the client left, which is nearly always the cause.
+                Some(UploadFaultKind::Client) => {
+                    Refusal::Malformed("its body broke off or is badly framed")
+                }
                 None => {
-                    around.reachability.failed(&error);
-                    coming.fail(&error);
-                    if !waits && coming.wants_request() {
-                        around.tasks.spawn(back.read_on(coming));
+                    state.reachability.failed(&error);
+                    response_tap.fail(&error);
+                    if !expects_continue && response_tap.wants_request() {
+                        state.tasks.spawn(body_return.drain(response_tap));
                     }
                     Refusal::Upstream(error)
                 }
@@ -218,39 +218,39 @@ async fn answer(
         }
     };
     let head_came = Instant::now();
-    drop(back);
-    around.reachability.answered();
-    coming.head(&around.metrics, &response);
+    drop(body_return);
+    state.reachability.answered();
+    response_tap.head(&state.metrics, &response);
     let upgraded = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| hyper::upgrade::on(&mut response));
     let (mut parts, body) = response.into_parts();
     parts.version = Version::HTTP_11;
-    parts.headers = downward(parts.headers, id.header_value(), upgraded.is_some());
+    parts.headers = response_headers(parts.headers, id.header_value(), upgraded.is_some());
     let answer = match (upgraded, client) {
         (Some(upstream), Some(client)) => {
-            around.tasks.spawn(tunnel::run(
+            state.tasks.spawn(tunnel::run(
                 client,
                 upstream,
-                around.shutdown.clone(),
-                coming,
+                state.shutdown.clone(),
+                response_tap,
             ));
             Response::from_parts(parts, Either::Left(Full::default()))
         }
         (Some(_), None) => {
             let error = CallError::Broke("it switched protocols unasked".to_owned());
-            coming.fail(&error);
+            response_tap.fail(&error);
             return Err(Refusal::Upstream(error));
         }
-        (None, _) => Response::from_parts(parts, Either::Right(Tap::new(body, coming))),
+        (None, _) => Response::from_parts(parts, Either::Right(Tap::new(body, response_tap))),
     };
-    around.metrics.first_byte(began.elapsed());
-    around
+    state.metrics.first_byte(began.elapsed());
+    state
         .metrics
         .overhead((called - began) + head_came.elapsed());
     Ok(answer)
 }
 
-/// The endpoint that a path under either prefix leads to, Azure's deployments among them.
+/// The endpoint of a path under either prefix, Azure's deployments included.
 fn endpoint(path: &str) -> Endpoint {
     match path.trim_end_matches('/').rsplit_once('/') {
         Some((before, "completions")) if before.ends_with("/chat") => Endpoint::ChatCompletions,
@@ -271,27 +271,27 @@ const AGENTS_CLIENTS: [&[u8]; 5] = [
     b"Agents/Python",
 ];
 
-/// Whether an agent may ask, by the client's name. Programs put their own before it, or behind it.
+/// Whether the client may be an agent's, by its name. Programs put their own name before it or behind it.
 fn is_agents_client(user_agent: &[u8]) -> bool {
     let mut products = user_agent.split(|byte| *byte == b' ');
     products.any(|product| AGENTS_CLIENTS.iter().any(|name| product.starts_with(name)))
 }
 
-/// Reads who asks, and begins to watch the exchange, unless the request asks not to be.
-fn watch(
+/// Reads the identity and begins to capture the exchange, unless the request opts out.
+fn observe(
     settings: &Settings,
-    around: &Around,
+    state: &ProxyState,
     request: &Request<Incoming>,
     id: ExchangeId,
     endpoint: Endpoint,
-) -> (Asked, Answered) {
+) -> (RequestObserver, ResponseObserver) {
     let identity = identity::read(request.headers(), &settings.identity);
     identity
         .unreadable
         .iter()
-        .for_each(|_| around.metrics.identity_unreadable());
-    if identity.log == Log::Off {
-        return (Asked::nothing(), Answered::nothing());
+        .for_each(|_| state.metrics.identity_unreadable());
+    if identity.log == LogMode::Off {
+        return (RequestObserver::nothing(), ResponseObserver::nothing());
     }
     let meta = RequestMeta {
         id,
@@ -306,7 +306,7 @@ fn watch(
             .get(header::CONTENT_ENCODING)
             .and_then(|coding| Some(coding.to_str().ok()?.to_owned())),
         chat: endpoint == Endpoint::ChatCompletions && request.method() == Method::POST,
-        content: settings.content && identity.log == Log::Full,
+        content: settings.content && identity.log == LogMode::Full,
         entity_content: settings.entity_content,
         may_be_agent: request
             .headers()
@@ -318,41 +318,39 @@ fn watch(
         wall_offset_ns: 0,
         identity,
     };
-    let (asked, mut answered) = around.capture.open(meta, content_length(request.headers()));
+    let (request_observer, mut response_observer) =
+        state.capture.open(meta, content_length(request.headers()));
     let query = request.uri().query();
-    answered.hides(KnownSecrets::of(
+    response_observer.hides(KnownSecrets::of(
         request.headers(),
         query,
         &settings.secrets,
     ));
-    (asked, answered)
+    (request_observer, response_observer)
 }
 
-/// The request as the upstream gets it.
-fn upward(
+fn upstream_request(
     settings: &Settings,
     request: Request<Incoming>,
     target: http::Uri,
     upgrade: bool,
-    going: Going,
-) -> Result<(Request<AskBody>, Back<Watched>), Refusal> {
+    request_tap: RequestTap,
+) -> (Request<UpstreamRequestBody>, BodyReturn<TappedUpload>) {
     let (mut parts, body) = request.into_parts();
-    let came_over = parts.version;
+    let client_version = parts.version;
     let chunked = !body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_LENGTH);
-    let rules = Upward {
+    let rules = RequestHeaderRules {
         host: &settings.host,
         authorization: settings.authorization.as_ref(),
-        version: came_over,
+        version: client_version,
         upgrade,
         chunked,
     };
     let headers: HeaderMap = std::mem::take(&mut parts.headers);
-    parts.headers = rules
-        .rewrite(headers, identity::is_consumed)
-        .map_err(|_| Refusal::Malformed("Connection names a header that frames the message"))?;
+    parts.headers = rules.rewrite(headers, identity::is_consumed);
     parts.uri = target;
     parts.version = Version::HTTP_11;
-    let upload = Upload::new(body, settings.limits.max_body, came_over);
-    let (body, back) = lend(Tap::new(upload, going));
-    Ok((Request::from_parts(parts, body), back))
+    let upload = UploadBody::new(body, settings.limits.max_body, client_version);
+    let (body, body_return) = returnable(Tap::new(upload, request_tap));
+    (Request::from_parts(parts, body), body_return)
 }

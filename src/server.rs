@@ -1,10 +1,10 @@
-//! Accepts connections, bounds what they may take, drains them: [`serve`] gives every request to an application.
+//! Accepts connections, limits them and drains them: [`serve`] passes every request to an application.
 //!
-//! It knows HTTP's transport and hyper's habits, and nothing of what the requests are about. HTTP/1.1 and HTTP/2 come in on one port,
-//! with or without TLS. Connections end in one order, told by [`Shutdown`]: first they are asked to close after their response, then the
-//! listener closes and idle ones go, at last what still runs is cut.
+//! The server knows HTTP's transport and hyper's habits, and nothing of the requests' content. One port serves HTTP/1.1 and HTTP/2, with or
+//! without TLS. A [`Shutdown`] ends connections in three steps: responses ask clients to close, then the listener and idle connections
+//! close, and at last the server cuts the connections that are still busy.
 
-mod outgoing;
+mod deferred_error;
 mod shutdown;
 mod socket;
 
@@ -25,60 +25,60 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use outgoing::Framing;
-pub use outgoing::Outgoing;
-pub use shutdown::Shutdown;
-pub use socket::Patience;
-use socket::{Connection, Socket, Transport};
+pub(crate) use deferred_error::DeferredErrorBody;
+use deferred_error::Framing;
+pub(crate) use shutdown::Shutdown;
+pub(crate) use socket::ConnectionTimeouts;
+use socket::{ClientSocket, ClientStream, ConnectionState};
 
-/// Connections the kernel holds before they are accepted.
+/// Connections that the kernel holds before they are accepted.
 const BACKLOG: i32 = 4096;
-/// How long accepting pauses when it fails, out of file descriptors for example, instead of spinning.
+/// The pause after a failed accept, for example when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often a connection that hyper does not watch is asked whether its client is still there.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// hyper answers what breaks its own limits with a bare status, so they lie this much above those that are answered with a reason.
-const HEADERS_ABOVE: usize = 32;
-const HEAD_ABOVE: usize = 128 * 1024;
-/// hyper's own bound of a read buffer, which also bounds a head.
-const LEAST_BUFFER: usize = 8 * 1024 + 4096 * 100;
+/// How often the server asks for the client's close where hyper would not notice it.
+const CLOSE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// hyper answers a request beyond its limits with a bare status. So its limits are higher by this than those that get an explained error.
+const EXTRA_HEADERS: usize = 32;
+const EXTRA_HEAD_BYTES: usize = 128 * 1024;
+/// hyper's default bound of a read buffer, which also bounds a head.
+const MIN_READ_BUFFER: usize = 8 * 1024 + 4096 * 100;
 
-/// What a connection may take.
+/// Limits of one client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// How long it may take.
-    pub patience: Patience,
-    /// Headers of a request for which the application has an answer, if only that they are too many.
+pub(crate) struct ConnectionLimits {
+    /// Its time limits.
+    pub timeouts: ConnectionTimeouts,
+    /// The most headers of a request that still reaches the application.
     pub max_headers: usize,
-    /// Bytes of a request's head, target included, likewise.
+    /// The most bytes of a head, target included, that still reaches the application.
     pub max_head: usize,
 }
 
-/// Where and how connections come in.
-pub struct Listener {
+/// A bound socket, its TLS settings and the limits of its connections.
+pub(crate) struct Listener {
     socket: TcpListener,
-    /// Present when connections speak TLS. Replaced when certificates are read again.
+    /// Present where connections speak TLS. A reload replaces it.
     tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-    terms: Terms,
+    limits: ConnectionLimits,
 }
 
 impl Listener {
     /// Binds `address`; port 0 takes a free one.
     ///
     /// # Errors
-    /// Those of the operating system: the address is in use, is not this machine's, or the port is privileged.
-    pub fn bind(
+    /// The operating system's: the address is in use or not this machine's, or the port is privileged.
+    pub(crate) fn bind(
         address: SocketAddr,
         tls: Arc<ArcSwapOption<rustls::ServerConfig>>,
-        terms: Terms,
+        limits: ConnectionLimits,
     ) -> io::Result<Self> {
-        let socket = RawSocket::new(
+        let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
             Some(Protocol::TCP),
@@ -90,24 +90,24 @@ impl Listener {
         Ok(Listener {
             socket: TcpListener::from_std(socket.into())?,
             tls,
-            terms,
+            limits,
         })
     }
 
     /// The address that was bound.
     ///
     /// # Errors
-    /// Those of the operating system.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
+    /// The operating system's.
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 }
 
-/// Runs HTTP/2's streams where connections run, so that waiting for these waits for those.
+/// Runs HTTP/2 streams in the tracker of their connections, so that waiting for it includes them.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+struct TrackedExecutor(TaskTracker);
 
-impl<F> hyper::rt::Executor<F> for Tracked
+impl<F> hyper::rt::Executor<F> for TrackedExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -117,7 +117,7 @@ where
 }
 
 /// Serves connections of `listener` with `app` until `shutdown`; returns when the listener is closed. Connections go on as tasks of `tasks`.
-pub async fn serve<S, B>(listener: Listener, app: S, shutdown: Shutdown, tasks: TaskTracker)
+pub(crate) async fn serve<S, B>(listener: Listener, app: S, shutdown: Shutdown, tasks: TaskTracker)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -128,19 +128,22 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    let protocols = Arc::new(Protocols::new(Tracked(tasks.clone()), &listener.terms));
+    let protocols = Arc::new(ProtocolBuilders::new(
+        TrackedExecutor(tasks.clone()),
+        &listener.limits,
+    ));
     let admit = |stream: TcpStream| {
         let (app, protocols) = (app.clone(), Arc::clone(&protocols));
         let shutdown = shutdown.clone();
-        let (tls, patience) = (listener.tls.load_full(), listener.terms.patience);
+        let (tls, timeouts) = (listener.tls.load_full(), listener.limits.timeouts);
         tasks.spawn(async move {
-            tune(&stream);
-            let secured = tokio::select! {
-                secured = secure(stream, tls, patience.head) => secured,
+            set_socket_options(&stream);
+            let stream = tokio::select! {
+                stream = tls_handshake(stream, tls, timeouts.head) => stream,
                 () = shutdown.cutting() => None,
             };
-            let Some(transport) = secured else { return };
-            connection(transport, patience, &protocols, app, shutdown).await;
+            let Some(stream) = stream else { return };
+            serve_connection(stream, timeouts, &protocols, app, shutdown).await;
         });
     };
     loop {
@@ -150,7 +153,7 @@ where
         };
         match accepted {
             Ok((stream, _)) => admit(stream),
-            // Its client left before it was accepted: no reason to keep others waiting.
+            // The client left before the accept, which is no reason to pause.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; check the limit of open files");
@@ -158,44 +161,45 @@ where
             }
         }
     }
-    // Closing the socket would reset those that the kernel has accepted for us.
+    // A close of the socket would reset the connections that the kernel has accepted already.
     while let Some(Ok((stream, _))) = listener.socket.accept().now_or_never() {
         admit(stream);
     }
 }
 
-/// How the protocols are spoken.
-struct Protocols {
+struct ProtocolBuilders {
     http1: http1::Builder,
-    http2: http2::Builder<Tracked>,
+    http2: http2::Builder<TrackedExecutor>,
 }
 
-impl Protocols {
-    fn new(tasks: Tracked, terms: &Terms) -> Self {
+impl ProtocolBuilders {
+    fn new(tasks: TrackedExecutor, limits: &ConnectionLimits) -> Self {
         let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(tasks));
-        // The upstream's Date is passed on; none is made up.
+        // The upstream's `Date` is passed on, and hyper must not add one.
         http1
             .auto_date_header(false)
-            .max_headers(terms.max_headers + HEADERS_ABOVE)
-            .max_buf_size(LEAST_BUFFER.max(terms.max_head + HEAD_ABOVE))
+            .max_headers(limits.max_headers + EXTRA_HEADERS)
+            .max_buf_size(MIN_READ_BUFFER.max(limits.max_head + EXTRA_HEAD_BYTES))
             .header_read_timeout(None)
             .timer(TokioTimer::new());
         http2
             .auto_date_header(false)
             .max_concurrent_streams(1000)
-            .max_header_list_size(u32::try_from(terms.max_head + HEAD_ABOVE).unwrap_or(u32::MAX))
+            .max_header_list_size(
+                u32::try_from(limits.max_head + EXTRA_HEAD_BYTES).unwrap_or(u32::MAX),
+            )
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(8 * 1024 * 1024)
             .max_send_buf_size(64 * 1024)
             .keep_alive_interval(Duration::from_mins(1))
             .keep_alive_timeout(Duration::from_secs(20))
             .timer(TokioTimer::new());
-        Protocols { http1, http2 }
+        ProtocolBuilders { http1, http2 }
     }
 }
 
-/// Sends small writes at once, and notices clients that vanished without a word.
-fn tune(stream: &TcpStream) {
+/// Sends small writes at once, and notices clients that vanished without a close.
+fn set_socket_options(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_mins(1))
         .with_interval(Duration::from_secs(15))
@@ -207,17 +211,17 @@ fn tune(stream: &TcpStream) {
     }
 }
 
-/// The TLS handshake, where TLS is spoken. None when it failed or took too long.
-async fn secure(
+/// None when the TLS handshake failed or took longer than `limit`.
+async fn tls_handshake(
     stream: TcpStream,
     tls: Option<Arc<rustls::ServerConfig>>,
-    patience: Duration,
-) -> Option<Transport> {
+    limit: Duration,
+) -> Option<ClientStream> {
     let Some(settings) = tls else {
-        return Some(Transport::Plain(stream));
+        return Some(ClientStream::Left(stream));
     };
-    match tokio::time::timeout(patience, TlsAcceptor::from(settings).accept(stream)).await {
-        Ok(Ok(stream)) => Some(Transport::Tls(Box::new(stream))),
+    match tokio::time::timeout(limit, TlsAcceptor::from(settings).accept(stream)).await {
+        Ok(Ok(stream)) => Some(ClientStream::Right(Box::new(stream))),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             None
@@ -226,10 +230,10 @@ async fn secure(
     }
 }
 
-async fn connection<S, B>(
-    transport: Transport,
-    patience: Patience,
-    protocols: &Protocols,
+async fn serve_connection<S, B>(
+    stream: ClientStream,
+    timeouts: ConnectionTimeouts,
+    protocols: &ProtocolBuilders,
     app: S,
     shutdown: Shutdown,
 ) where
@@ -242,17 +246,17 @@ async fn connection<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    let shared = Arc::new(Connection::default());
-    let socket = Socket::new(transport, Arc::clone(&shared), patience);
+    let state = Arc::new(ConnectionState::default());
+    let socket = ClientSocket::new(stream, Arc::clone(&state), timeouts);
     let service = {
-        let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
+        let (state, shutdown) = (Arc::clone(&state), shutdown.clone());
         service_fn(move |request| {
-            respond(request, app.clone(), Arc::clone(&shared), shutdown.clone())
+            respond(request, app.clone(), Arc::clone(&state), shutdown.clone())
         })
     };
     let speaks_http2 = tokio::select! {
         biased;
-        speaks = socket.speaks_http2() => speaks,
+        is_http2 = socket.speaks_http2() => is_http2,
         () = shutdown.closing() => return,
     };
     let stream = TokioIo::new(socket.clone());
@@ -260,41 +264,41 @@ async fn connection<S, B>(
         Ok(true) => {
             let serving = protocols.http2.serve_connection(stream, service);
             let retire = http2::Connection::graceful_shutdown;
-            drive(serving, retire, &shared, &socket, &shutdown).await;
+            drive(serving, retire, &state, &socket, &shutdown).await;
         }
         Ok(false) => {
             let serving = protocols.http1.serve_connection(stream, service);
             let retire = http1::UpgradeableConnection::graceful_shutdown;
-            drive(serving.with_upgrades(), retire, &shared, &socket, &shutdown).await;
+            drive(serving.with_upgrades(), retire, &state, &socket, &shutdown).await;
         }
         Err(error) => log_end(&Err(error)),
     }
 }
 
-/// Serves a connection until it ends, `retire` asking it to when no more requests shall come.
+/// Serves a connection until it ends. When closing begins, `retire` lets it take no more requests.
 async fn drive<C>(
     serving: C,
     retire: fn(Pin<&mut C>),
-    shared: &Connection,
-    socket: &Socket,
+    state: &ConnectionState,
+    socket: &ClientSocket,
     shutdown: &Shutdown,
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut serving = pin!(serving);
-    // In this order: whether the client is watched is known only after the connection was polled.
+    // Biased, because a poll of the connection decides whether hyper would notice a close.
     tokio::select! {
         biased;
         ended = serving.as_mut() => return log_end(&ended),
         () = shutdown.closing() => {}
-        () = client_gone(shared, socket) => return,
+        () = closed_by_client(state, socket) => return,
     }
     retire(serving.as_mut());
     tokio::select! {
         biased;
         ended = serving.as_mut() => log_end(&ended),
         () = shutdown.cutting() => {}
-        () = client_gone(shared, socket) => {}
+        () = closed_by_client(state, socket) => {}
     }
 }
 
@@ -307,9 +311,9 @@ fn log_end(ended: &Result<(), impl std::error::Error>) {
 async fn respond<S, B>(
     request: Request<Incoming>,
     mut app: S,
-    connection: Arc<Connection>,
+    connection: Arc<ConnectionState>,
     shutdown: Shutdown,
-) -> Result<Response<Outgoing<B>>, Infallible>
+) -> Result<Response<DeferredErrorBody<B>>, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes>,
@@ -319,7 +323,7 @@ where
     poll_fn(|context| app.poll_ready(context)).await?;
     let mut response = app.call(request).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        connection.becomes_tunnel();
+        connection.mark_upgraded();
     } else if version < Version::HTTP_2 && shutdown.is_draining() {
         response
             .headers_mut()
@@ -327,26 +331,27 @@ where
     }
     let framing = match version {
         Version::HTTP_2 => Framing::Http2,
-        _ if response.headers().contains_key(header::CONTENT_LENGTH) => Framing::Http1Told,
+        _ if response.headers().contains_key(header::CONTENT_LENGTH) => Framing::Http1WithLength,
         _ => Framing::Http1,
     };
-    Ok(response.map(|body| Outgoing::new(body, in_flight, framing)))
+    Ok(response.map(|body| DeferredErrorBody::new(body, in_flight, framing)))
 }
 
-/// Ends when the client of a request in flight has closed its side and hyper, holding bytes that it pipelined, would not notice.
-fn client_gone<'a>(
-    connection: &'a Connection,
-    socket: &'a Socket,
+/// Ends when the client of a request in flight has closed its side and hyper, holding pipelined bytes, would not notice.
+fn closed_by_client<'a>(
+    connection: &'a ConnectionState,
+    socket: &'a ClientSocket,
 ) -> impl Future<Output = ()> + 'a {
     let mut timer = None;
     poll_fn(move |context| {
-        if !connection.is_unwatched() {
+        if !connection.would_miss_close() {
             timer = None;
             return std::task::Poll::Pending;
         }
         loop {
-            let waiting = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(WATCH_INTERVAL)));
-            std::task::ready!(waiting.as_mut().poll(context));
+            let sleep =
+                timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_CHECK_INTERVAL)));
+            std::task::ready!(sleep.as_mut().poll(context));
             if socket.is_closed_by_client() {
                 return std::task::Poll::Ready(());
             }

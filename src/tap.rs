@@ -1,8 +1,8 @@
-//! A body that forwards its frames as they come and tells an observer what it saw and, exactly once, how it ended.
+//! A body that forwards its frames as they come, and notifies an observer of each and, exactly once, of its end.
 //!
-//! The observer cannot change, delay or hold a frame. It is told of the end by value, so it cannot be told twice; dropping the body
-//! tells it too, so it is always told. A body dropped before its end is `Abandoned`, never `Complete`: transport code drops a finished
-//! body of known length without polling for its end, so what is finished is asked for after every frame.
+//! The observer cannot change, delay or hold a frame. [`BodyObserver::end`] consumes the observer, so it runs at most once; dropping the body
+//! calls it too, so it always runs. A body dropped before its end is `Abandoned`, never `Complete`. hyper drops a finished body of known
+//! length without polling for its end, so the tap asks [`Body::is_end_stream`] after every frame.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -12,67 +12,67 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-/// What watches a body pass whose source fails with `E`.
-pub trait Observer<E> {
-    /// These bytes are about to be passed on. Copy what is wanted: holding the `Bytes` pins the read buffer behind them.
+/// Observes a body whose source fails with `E`.
+pub(crate) trait BodyObserver<E> {
+    /// Called before `data` is passed on. Copy it to keep it: a held `Bytes` pins the read buffer behind it.
     fn data(&mut self, data: &Bytes);
 
-    /// The body is over.
-    fn end(self, end: End<'_, E>);
+    /// Called once, at the end of the body.
+    fn end(self, end: BodyEnd<'_, E>);
 }
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End<'a, E> {
+pub(crate) enum BodyEnd<'a, E> {
     /// Its last frame was passed on.
     Complete,
-    /// Its source failed, like this.
+    /// Its source failed with this error.
     Failed(&'a E),
-    /// Whoever was reading it went away.
+    /// It was dropped before its end.
     Abandoned,
 }
 
 pin_project! {
-    /// A body, watched.
-    pub struct Tap<B: Body, O: Observer<B::Error>> {
+    /// A body with its observer.
+    pub(crate) struct Tap<B: Body, O: BodyObserver<B::Error>> {
         #[pin]
         body: B,
-        watch: Watch<O, B::Error>,
+        observer: ObserverSlot<O, B::Error>,
     }
 }
 
-/// The observer until it was told of the end; an object of its own so that dropping a `Tap` can tell it.
-struct Watch<O: Observer<E>, E>(Option<O>, PhantomData<fn(&E)>);
+/// The observer until the end of the body. A type of its own, because `Tap` is projected and cannot implement `Drop`.
+struct ObserverSlot<O: BodyObserver<E>, E>(Option<O>, PhantomData<fn(&E)>);
 
-impl<O: Observer<E>, E> Watch<O, E> {
-    fn end(&mut self, end: End<'_, E>) {
+impl<O: BodyObserver<E>, E> ObserverSlot<O, E> {
+    fn end(&mut self, end: BodyEnd<'_, E>) {
         if let Some(observer) = self.0.take() {
             observer.end(end);
         }
     }
 }
 
-impl<O: Observer<E>, E> Drop for Watch<O, E> {
+impl<O: BodyObserver<E>, E> Drop for ObserverSlot<O, E> {
     fn drop(&mut self) {
-        self.end(End::Abandoned);
+        self.end(BodyEnd::Abandoned);
     }
 }
 
-impl<B: Body, O: Observer<B::Error>> Tap<B, O> {
-    /// Watches `body`. An empty body has ended already.
-    pub fn new(body: B, observer: O) -> Self {
-        let mut watch = Watch(Some(observer), PhantomData);
+impl<B: Body, O: BodyObserver<B::Error>> Tap<B, O> {
+    /// An empty body ends here already.
+    pub(crate) fn new(body: B, observer: O) -> Self {
+        let mut observer = ObserverSlot(Some(observer), PhantomData);
         if body.is_end_stream() {
-            watch.end(End::Complete);
+            observer.end(BodyEnd::Complete);
         }
-        Tap { body, watch }
+        Tap { body, observer }
     }
 }
 
 impl<B, O> Body for Tap<B, O>
 where
     B: Body<Data = Bytes>,
-    O: Observer<B::Error>,
+    O: BodyObserver<B::Error>,
 {
     type Data = Bytes;
     type Error = B::Error;
@@ -85,15 +85,15 @@ where
         let polled = ready!(this.body.as_mut().poll_frame(context));
         match &polled {
             Some(Ok(frame)) => {
-                if let (Some(data), Some(observer)) = (frame.data_ref(), this.watch.0.as_mut()) {
+                if let (Some(data), Some(observer)) = (frame.data_ref(), this.observer.0.as_mut()) {
                     observer.data(data);
                 }
                 if this.body.is_end_stream() {
-                    this.watch.end(End::Complete);
+                    this.observer.end(BodyEnd::Complete);
                 }
             }
-            Some(Err(error)) => this.watch.end(End::Failed(error)),
-            None => this.watch.end(End::Complete),
+            Some(Err(error)) => this.observer.end(BodyEnd::Failed(error)),
+            None => this.observer.end(BodyEnd::Complete),
         }
         Poll::Ready(polled)
     }
@@ -117,19 +117,19 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Notes(Arc<Mutex<(Vec<u8>, Vec<String>)>>);
+    struct RecordingObserver(Arc<Mutex<(Vec<u8>, Vec<String>)>>);
 
-    impl<E: std::fmt::Debug> Observer<E> for Notes {
+    impl<E: std::fmt::Debug> BodyObserver<E> for RecordingObserver {
         fn data(&mut self, data: &Bytes) {
             self.0.lock().unwrap().0.extend_from_slice(data);
         }
-        fn end(self, end: End<'_, E>) {
+        fn end(self, end: BodyEnd<'_, E>) {
             self.0.lock().unwrap().1.push(format!("{end:?}"));
         }
     }
 
-    impl Notes {
-        fn seen(&self) -> (Vec<u8>, Vec<String>) {
+    impl RecordingObserver {
+        fn recorded(&self) -> (Vec<u8>, Vec<String>) {
             self.0.lock().unwrap().clone()
         }
     }
@@ -144,59 +144,58 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_read_to_its_end_is_complete() {
-        let notes = Notes::default();
-        let mut tap = Tap::new(frames(vec![Ok("one "), Ok("two")]), notes.clone());
+        let recorder = RecordingObserver::default();
+        let mut tap = Tap::new(frames(vec![Ok("one "), Ok("two")]), recorder.clone());
         while tap.frame().await.is_some() {}
         drop(tap);
         assert_eq!(
-            notes.seen(),
+            recorder.recorded(),
             (b"one two".to_vec(), vec!["Complete".to_owned()])
         );
     }
 
     #[tokio::test]
-    async fn a_body_of_known_length_is_complete_after_its_last_byte_although_nobody_asked_for_more()
-    {
-        let notes = Notes::default();
-        let mut tap = Tap::new(Full::<Bytes>::from("whole"), notes.clone());
+    async fn a_body_of_known_length_is_complete_after_its_last_byte_without_another_poll() {
+        let recorder = RecordingObserver::default();
+        let mut tap = Tap::new(Full::<Bytes>::from("whole"), recorder.clone());
         assert!(tap.frame().await.is_some());
         assert_eq!(
-            notes.seen(),
+            recorder.recorded(),
             (b"whole".to_vec(), vec!["Complete".to_owned()])
         );
     }
 
     #[tokio::test]
     async fn a_body_dropped_before_its_end_was_abandoned() {
-        let notes = Notes::default();
-        let mut tap = Tap::new(frames(vec![Ok("one"), Ok("two")]), notes.clone());
+        let recorder = RecordingObserver::default();
+        let mut tap = Tap::new(frames(vec![Ok("one"), Ok("two")]), recorder.clone());
         assert!(tap.frame().await.is_some());
         drop(tap);
         assert_eq!(
-            notes.seen(),
+            recorder.recorded(),
             (b"one".to_vec(), vec!["Abandoned".to_owned()])
         );
     }
 
     #[tokio::test]
     async fn a_body_whose_source_fails_says_why_and_passes_the_error_on() {
-        let notes = Notes::default();
-        let mut tap = Tap::new(frames(vec![Ok("one"), Err("reset")]), notes.clone());
+        let recorder = RecordingObserver::default();
+        let mut tap = Tap::new(frames(vec![Ok("one"), Err("reset")]), recorder.clone());
         assert!(tap.frame().await.is_some_and(|f| f.is_ok()));
         assert!(tap.frame().await.is_some_and(|f| f.is_err()));
         drop(tap);
         assert_eq!(
-            notes.seen(),
+            recorder.recorded(),
             (b"one".to_vec(), vec![r#"Failed("reset")"#.to_owned()])
         );
     }
 
     #[test]
     fn an_empty_body_has_ended_when_it_is_made() {
-        let notes = Notes::default();
-        let tap = Tap::new(http_body_util::Empty::<Bytes>::new(), notes.clone());
-        assert_eq!(notes.seen().1, ["Complete"]);
+        let recorder = RecordingObserver::default();
+        let tap = Tap::new(http_body_util::Empty::<Bytes>::new(), recorder.clone());
+        assert_eq!(recorder.recorded().1, ["Complete"]);
         drop(tap);
-        assert_eq!(notes.seen().1, ["Complete"]);
+        assert_eq!(recorder.recorded().1, ["Complete"]);
     }
 }

@@ -1,16 +1,16 @@
-//! Where requests go: a client of one upstream with its pool of connections, and the failures that a client of the gateway can tell apart.
+//! The HTTP client of one upstream, with a pool of connections.
 //!
-//! HTTP/1.1, or HTTP/2 where the upstream's TLS offers it. No request is repeated: only one that was never begun, on a pooled
-//! connection that turned out to be dead, goes out on another. There is no limit on a call's total time, only on silence.
+//! It speaks HTTP/1.1, or HTTP/2 where the upstream's TLS offers it. No request is repeated. Only a request that a dead pooled connection
+//! gives back unsent goes out on another. A call's total time has no limit, only its time without a byte.
 
 mod connect;
-mod idle;
+mod error;
+mod http2;
+mod idle_timeout;
+mod keep_alive;
 mod pool;
 mod reachability;
-mod shared;
-mod silence;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,16 +22,18 @@ use hyper::body::Incoming;
 
 use crate::config::BaseUrl;
 use connect::{Connector, Origin};
-pub use connect::{InvalidRoots, trusted_roots, usual_roots};
-pub use pool::Place;
+pub(crate) use connect::{default_roots, trusted_roots};
+pub(crate) use error::{CallError, ResponseBodyError};
+pub(crate) use idle_timeout::Activity;
+pub(crate) use idle_timeout::IdleTimeoutBody;
+pub(crate) use pool::ConnectionLease;
 use pool::Pool;
-pub use reachability::{ReachState, Reachability};
-pub use silence::{Broken, Pulse, Vigil};
+pub(crate) use reachability::Reachability;
 
-/// How an upstream is reached.
+/// Address, trusted roots and timeouts of an upstream.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where it is; its path is not used.
+pub(crate) struct Settings {
+    /// Its scheme and authority; the path is not used.
     pub base: BaseUrl,
     /// Authorities whose certificates are trusted, see [`trusted_roots`].
     pub roots: Arc<rustls::RootCertStore>,
@@ -42,49 +44,15 @@ pub struct Settings {
 }
 
 /// A client of one upstream, for request bodies of type `B`. Clones share its connections.
-pub struct Upstream<B> {
+pub(crate) struct Upstream<B> {
     calls: Arc<Pool<B>>,
     /// Upgrades exist in HTTP/1.1 only.
     upgrades: Arc<Pool<B>>,
     idle_timeout: Duration,
 }
 
-/// An upstream's response body: fails when the upstream breaks off or falls silent, and keeps its connection until it is dropped.
-pub type ReplyBody<B> = Vigil<Incoming, Place<B>>;
-
-/// Why there is no response.
-#[derive(Debug)]
-pub enum CallError {
-    /// No connection could be made.
-    Unreachable(String),
-    /// The connection broke before the response's head.
-    Broke(String),
-    /// No connection was made in time.
-    ConnectTimeout,
-    /// No head came and nothing else moved for the idle timeout.
-    Silent,
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CallError::Unreachable(why) => {
-                write!(formatter, "the upstream cannot be reached: {why}")
-            }
-            CallError::Broke(why) => write!(
-                formatter,
-                "the upstream broke off before it answered: {why}"
-            ),
-            CallError::ConnectTimeout => formatter
-                .write_str("connecting to the upstream took longer than upstream.connect_timeout"),
-            CallError::Silent => {
-                formatter.write_str("the upstream was silent for longer than upstream.idle_timeout")
-            }
-        }
-    }
-}
-
-impl std::error::Error for CallError {}
+/// A response's body: fails when the upstream breaks off or is silent too long, and holds its connection until it is dropped.
+pub(crate) type UpstreamResponseBody<B> = IdleTimeoutBody<Incoming, ConnectionLease<B>>;
 
 impl<B> Upstream<B>
 where
@@ -92,7 +60,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// A client without a connection yet.
-    pub fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let pool = |http2| {
             let (origin, limit) = (Origin::of(&settings.base), settings.connect_timeout);
             let connector = Connector::new(&settings.roots, origin, limit, http2);
@@ -105,15 +73,15 @@ where
         }
     }
 
-    /// Sends a request whose URI is a path and a query; `pulse` tells of its body's progress. An upgrade is asked for with the header `upgrade`.
+    /// Sends a request whose URI is a path and a query. `activity` is that of its body. The header `upgrade` requests an upgrade.
     ///
     /// # Errors
     /// When there is no response. Dropping the call cancels it.
-    pub fn call<'c>(
+    pub(crate) fn call<'c>(
         &'c self,
         request: Request<B>,
-        pulse: &'c Pulse,
-    ) -> impl Future<Output = Result<Response<ReplyBody<B>>, CallError>> + 'c {
+        activity: &'c Activity,
+    ) -> impl Future<Output = Result<Response<UpstreamResponseBody<B>>, CallError>> + 'c {
         let is_upgrade = request.headers().contains_key(http::header::UPGRADE);
         let pool = if is_upgrade {
             &self.upgrades
@@ -121,15 +89,15 @@ where
             &self.calls
         };
         let limit = self.idle_timeout;
-        pulse
-            .unless_silent(limit, pool.send(request))
+        activity
+            .with_idle_timeout(limit, pool.send(request))
             .map(move |sent| {
-                let (response, place) = sent.ok_or(CallError::Silent)??;
-                // hyper takes RST_STREAM(NO_ERROR) for an end, since a server may so refuse the rest of a request that it has answered whole
-                // (RFC 9113, section 8.1). Some proxies send it for any stream that they give up; a request that succeeded was not refused.
-                let says_its_end =
+                let (response, lease) = sent.ok_or(CallError::Silent)??;
+                // hyper takes RST_STREAM(NO_ERROR) for an end: a server may send it after a whole answer, to refuse the rest of a request
+                // (RFC 9113, section 8.1). Some proxies send it for any stream that they give up; a success refuses nothing.
+                let ends_explicitly =
                     response.version() == http::Version::HTTP_2 && response.status().is_success();
-                Ok(response.map(|body| Vigil::new(body, limit, says_its_end, place)))
+                Ok(response.map(|body| IdleTimeoutBody::new(body, limit, ends_explicitly, lease)))
             })
     }
 }
@@ -142,23 +110,4 @@ impl<B> Clone for Upstream<B> {
             idle_timeout: self.idle_timeout,
         }
     }
-}
-
-/// An error and what caused it, as one line.
-fn explain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for cause in causes(error) {
-        let text = cause.to_string();
-        // Some repeat the text of what they wrap.
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-    }
-    texts.join(": ")
-}
-
-fn causes<'e>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
 }

@@ -1,5 +1,5 @@
-//! The base of an HTTP service: a scheme, an authority and a path that ends without a slash. Nothing else: what a URL could hold beyond
-//! (a password, a query, a fragment) is refused, because it would be lost or shown.
+//! The base URL of an HTTP service: a scheme, an authority and a path without a last slash. Parsing refuses a password, a query and a
+//! fragment, because they would be lost or shown.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,19 +7,19 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Authority;
 
-/// How to speak to a service.
+/// The scheme of a [`BaseUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// In clear.
+    /// In the clear.
     Http,
     /// Over TLS.
     Https,
 }
 
-/// Where a service is.
+/// A scheme, an authority and a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
-    /// In clear or over TLS.
+    /// `http` or `https`.
     pub scheme: Scheme,
     /// Host and, where it is not the scheme's own, port. Never with a user.
     pub authority: Authority,
@@ -99,17 +99,16 @@ impl BaseUrl {
         })
     }
 
-    /// Whether it can only be this machine, so that nothing on a network sees what is sent.
+    /// Whether the host can only be this machine, so that no network sees the traffic.
     pub fn is_loopback(&self) -> bool {
-        let host = self
-            .authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        host.eq_ignore_ascii_case("localhost")
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
+        self.authority.host().eq_ignore_ascii_case("localhost")
+            || self.ip().is_some_and(|address| address.is_loopback())
+    }
+
+    /// The host, where it is an IP address.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        let host = self.authority.host();
+        host.trim_matches(['[', ']']).parse().ok()
     }
 }
 

@@ -1,20 +1,21 @@
-//! What is wrong with a configuration, and where: a problem names its place first, then the key, then what to do.
+//! Problems and warnings of a configuration. A problem names its location first, then the key, then what to do.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SourceLocation {
     /// A line of a file, counted from one. Line zero is the file as a whole.
-    File { path: PathBuf, line: usize },
-    /// A variable of the environment.
+    File {
+        path: PathBuf,
+        line: usize,
+    },
     Environment(String),
-    /// A `--set` flag.
+    /// `--set`
     Flag,
 }
 
-impl Place {
+impl SourceLocation {
     /// The order of sources: the higher wins.
     pub(super) fn rank(&self) -> u8 {
         match self {
@@ -34,64 +35,71 @@ impl Place {
     }
 }
 
-/// One thing that is wrong.
+/// One problem, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    place: Place,
-    /// `section.key`; empty where no key is meant, as in a syntax error.
+pub struct ConfigProblem {
+    location: SourceLocation,
+    /// `section.key`; empty where the problem is of no key, as a syntax error is.
     key: String,
     text: String,
 }
 
-impl Problem {
-    pub(super) fn new(place: Place, key: impl Into<String>, text: impl Into<String>) -> Self {
-        // What was written is quoted in both, and a line break in it must not make two problems of one.
+impl ConfigProblem {
+    pub(super) fn new(
+        location: SourceLocation,
+        key: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
+        // Both quote the source, and a line break in it must not make two problems of one.
         let on_one_line = |text: String| text.replace(char::is_control, " ");
         Self {
-            place,
+            location,
             key: on_one_line(key.into()),
             text: on_one_line(text.into()),
         }
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, key, text } = self;
-        match place {
-            Place::File { path, line: 0 } => write!(formatter, "{}: {text}", path.display()),
-            Place::File { path, line } if key.is_empty() => {
-                write!(formatter, "{}:{line}: {text}", path.display())
-            }
-            Place::File { path, line } => {
-                write!(formatter, "{}:{line}: {key}: {text}", path.display())
-            }
-            Place::Environment(name) if key.is_empty() => {
-                write!(formatter, "environment: {name}: {text}")
-            }
-            Place::Environment(name) => write!(formatter, "environment: {name} ({key}): {text}"),
-            Place::Flag => write!(formatter, "--set {key}: {text}"),
+        let Self {
+            location,
+            key,
+            text,
+        } = self;
+        match location {
+            SourceLocation::File { path, line: 0 } => write!(formatter, "{}", path.display())?,
+            SourceLocation::File { path, line } => write!(formatter, "{}:{line}", path.display())?,
+            SourceLocation::Environment(name) => write!(formatter, "environment: {name}")?,
+            SourceLocation::Flag => formatter.write_str("--set")?,
         }
+        match location {
+            _ if key.is_empty() => {}
+            SourceLocation::File { .. } => write!(formatter, ": {key}")?,
+            SourceLocation::Environment(_) => write!(formatter, " ({key})")?,
+            SourceLocation::Flag => write!(formatter, " {key}")?,
+        }
+        write!(formatter, ": {text}")
     }
 }
 
-/// Everything that is wrong, one line each: the file in the order of its lines, then the environment, then flags. Never empty.
+/// All problems, one line each: the file in the order of its lines, then the environment, then flags. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct ConfigProblems(Vec<ConfigProblem>);
 
-impl Problems {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|problem| (problem.place.rank(), problem.place.line()));
+impl ConfigProblems {
+    pub(super) fn new(mut problems: Vec<ConfigProblem>) -> Self {
+        problems.sort_by_key(|problem| (problem.location.rank(), problem.location.line()));
         Self(problems)
     }
 
     /// Each problem.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.0.iter()
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigProblems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, problem) in self.0.iter().enumerate() {
             if number > 0 {
@@ -103,13 +111,13 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigProblems {}
 
-/// Something valid and yet unwise, as a sentence for the operator.
+/// A value that is valid and yet unwise, as a sentence for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning(pub(super) String);
+pub struct ConfigWarning(pub(super) String);
 
-impl fmt::Display for Warning {
+impl fmt::Display for ConfigWarning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }

@@ -1,15 +1,15 @@
-//! Readers: one per kind of value. Each gives the value or a predicate that says what is wrong and what to write instead (`is 30, without
-//! a unit; write "30s"`). None repeats a value that may be secret.
+//! Reads values: one reader per kind. A reader gives the value, or a predicate with the mistake and its remedy (`is 30, without a unit; write
+//! "30s"`). No reader repeats a value that may be secret.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::base_url::BaseUrl;
+use super::raw_value::RawValue;
 use super::secret::Secret;
-use super::written::Raw;
 
-pub use choice::{Content, Encoding, LogFormat, LogLevel, Usage};
+pub use choice::{ContentMode, LogFormat, UsageMode, WireEncoding};
 pub(super) use choice::{content, encoding, log_format, log_level, media, usage};
 pub(super) use quantity::{GIB, KIB, MIB, count, duration, duration_or_zero, memory, size};
 
@@ -17,7 +17,7 @@ mod choice;
 mod quantity;
 
 /// `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Other names are refused: what they resolve to may change and may be several.
-pub(super) fn address(raw: &Raw) -> Result<SocketAddr, String> {
+pub(super) fn address(raw: &RawValue) -> Result<SocketAddr, String> {
     const EXAMPLE: &str = "\"127.0.0.1:8080\"";
     let text = raw.text(EXAMPLE)?;
     if let Ok(address) = text.parse() {
@@ -51,12 +51,12 @@ pub(super) fn address(raw: &Raw) -> Result<SocketAddr, String> {
     }
 }
 
-pub(super) fn boolean(raw: &Raw) -> Result<bool, String> {
+pub(super) fn boolean(raw: &RawValue) -> Result<bool, String> {
     match raw {
-        Raw::Boolean(boolean) => Ok(*boolean),
-        Raw::Word(word) if word == "true" => Ok(true),
-        Raw::Word(word) if word == "false" => Ok(false),
-        Raw::Word(word) => Err(format!("is {word}; write true or false")),
+        RawValue::Boolean(boolean) => Ok(*boolean),
+        RawValue::Word(word) if word == "true" => Ok(true),
+        RawValue::Word(word) if word == "false" => Ok(false),
+        RawValue::Word(word) => Err(format!("is {word}; write true or false")),
         other => Err(format!(
             "is {}; write true or false, without quotes",
             other.kind()
@@ -64,20 +64,19 @@ pub(super) fn boolean(raw: &Raw) -> Result<bool, String> {
     }
 }
 
-pub(super) fn text(raw: &Raw) -> Result<String, String> {
+pub(super) fn text(raw: &RawValue) -> Result<String, String> {
     raw.text("a text in quotes").map(str::to_owned)
 }
 
-pub(super) fn path(raw: &Raw) -> Result<PathBuf, String> {
+pub(super) fn path(raw: &RawValue) -> Result<PathBuf, String> {
     raw.text("a path in quotes").map(PathBuf::from)
 }
 
 /// A key or token, which must fit a header: visible ASCII without spaces.
-pub(super) fn secret(raw: &Raw) -> Result<Secret, String> {
+pub(super) fn secret(raw: &RawValue) -> Result<Secret, String> {
     secret_text(raw.text("the secret in quotes")?)
 }
 
-/// What a secret's text must be, wherever it comes from.
 pub(super) fn secret_text(text: &str) -> Result<Secret, String> {
     if text.is_empty() {
         return Err("is empty; write the secret, or leave the key out".to_owned());
@@ -90,19 +89,19 @@ pub(super) fn secret_text(text: &str) -> Result<Secret, String> {
 
 /// A list in a file, words between commas elsewhere.
 fn list<T>(
-    raw: &Raw,
+    raw: &RawValue,
     example: &str,
-    read: impl Fn(&Raw) -> Result<T, String>,
+    read: impl Fn(&RawValue) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
     let nothing = || format!("is empty; write {example}, or leave the key out");
     match raw {
-        Raw::Word(words) => {
+        RawValue::Word(words) => {
             let words = words
                 .split(',')
                 .map(str::trim)
                 .filter(|word| !word.is_empty());
             let list: Vec<T> = words
-                .map(|word| read(&Raw::Word(word.to_owned())))
+                .map(|word| read(&RawValue::Word(word.to_owned())))
                 .collect::<Result<_, _>>()?;
             if list.is_empty() {
                 Err(nothing())
@@ -110,8 +109,8 @@ fn list<T>(
                 Ok(list)
             }
         }
-        Raw::List(list) if list.is_empty() => Err(nothing()),
-        Raw::List(list) => {
+        RawValue::List(list) if list.is_empty() => Err(nothing()),
+        RawValue::List(list) => {
             let numbered = list.iter().enumerate();
             numbered
                 .map(|(index, each)| {
@@ -123,12 +122,12 @@ fn list<T>(
     }
 }
 
-pub(super) fn secrets(raw: &Raw) -> Result<Vec<Secret>, String> {
+pub(super) fn secrets(raw: &RawValue) -> Result<Vec<Secret>, String> {
     list(raw, "[\"first\", \"second\"]", secret)
 }
 
 /// Host names without ports, in lower case.
-pub(super) fn hosts(raw: &Raw) -> Result<Vec<String>, String> {
+pub(super) fn hosts(raw: &RawValue) -> Result<Vec<String>, String> {
     list(raw, "[\"traces.example.com\"]", |each| {
         let host = each.text("a host name in quotes")?;
         let is_name = host
@@ -145,7 +144,7 @@ pub(super) fn hosts(raw: &Raw) -> Result<Vec<String>, String> {
 }
 
 /// The base URL of an OpenAI-compatible service.
-pub(super) fn upstream_url(raw: &Raw) -> Result<BaseUrl, String> {
+pub(super) fn upstream_url(raw: &RawValue) -> Result<BaseUrl, String> {
     let url = BaseUrl::parse(raw.text("a URL like \"https://api.openai.com/v1\"")?)?;
     match url.path.strip_suffix("/chat/completions") {
         Some(base) => Err(format!(
@@ -160,7 +159,7 @@ pub(super) fn upstream_url(raw: &Raw) -> Result<BaseUrl, String> {
 }
 
 /// Respan's traces endpoint, from any of the spellings its users know: the host, the host with `/api`, or the endpoint itself.
-pub(super) fn respan_url(raw: &Raw) -> Result<BaseUrl, String> {
+pub(super) fn respan_url(raw: &RawValue) -> Result<BaseUrl, String> {
     let text = raw.text("a URL like \"https://api.respan.ai/api\"")?;
     let mut url = if text.contains("://") {
         BaseUrl::parse(text)?
@@ -179,9 +178,9 @@ pub(super) fn respan_url(raw: &Raw) -> Result<BaseUrl, String> {
 }
 
 /// A table of scalars in a file, a JSON object elsewhere. Values become texts.
-pub(super) fn metadata(raw: &Raw) -> Result<BTreeMap<String, String>, String> {
+pub(super) fn metadata(raw: &RawValue) -> Result<BTreeMap<String, String>, String> {
     let pairs: Vec<(String, String)> = match raw {
-        Raw::Word(json) => {
+        RawValue::Word(json) => {
             let example = "write a JSON object like {\"team\":\"support\"}";
             let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
                 .map_err(|_| format!("is not a JSON object; {example}"))?;
@@ -194,7 +193,7 @@ pub(super) fn metadata(raw: &Raw) -> Result<BTreeMap<String, String>, String> {
                 .map(|(key, each)| (key, value(each)))
                 .collect()
         }
-        Raw::Table(table) => table
+        RawValue::Table(table) => table
             .iter()
             .map(|(key, value)| Ok((key.clone(), scalar(key, value)?)))
             .collect::<Result<_, String>>()?,
@@ -216,15 +215,15 @@ pub(super) fn metadata(raw: &Raw) -> Result<BTreeMap<String, String>, String> {
     }
 }
 
-fn scalar(key: &str, value: &Raw) -> Result<String, String> {
+fn scalar(key: &str, value: &RawValue) -> Result<String, String> {
     match value {
-        Raw::Word(text)
-        | Raw::Text(text)
-        | Raw::Integer(text)
-        | Raw::Float(text)
-        | Raw::Date(text) => Ok(text.clone()),
-        Raw::Boolean(boolean) => Ok(boolean.to_string()),
-        Raw::List(_) | Raw::Table(_) => Err(format!(
+        RawValue::Word(text)
+        | RawValue::Text(text)
+        | RawValue::Integer(text)
+        | RawValue::Float(text)
+        | RawValue::Date(text) => Ok(text.clone()),
+        RawValue::Boolean(boolean) => Ok(boolean.to_string()),
+        RawValue::List(_) | RawValue::Table(_) => Err(format!(
             "has {} at \"{key}\"; write a text, a number or a boolean",
             value.kind()
         )),

@@ -1,4 +1,4 @@
-//! A text that is never shown: no `Display`, no serialisation, and a `Debug` that says only that there is one.
+//! A key or token that is never shown: no `Display`, no serialisation, and a `Debug` without the text.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `presented` is this secret, in a time that tells nothing but whether the lengths differ.
+    /// Whether `presented` is this secret, in a time that depends on nothing but whether the lengths differ.
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }

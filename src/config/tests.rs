@@ -1,7 +1,8 @@
-//! Configuration as sentences: the shipped file, what each kind of value accepts, what is refused and in which words.
+//! Loads configurations and checks values, problems and warnings.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ mod values;
 
 struct Loaded {
     directory: TempDir,
-    result: Result<(Config, Vec<Warning>), Problems>,
+    result: Result<(Config, Vec<ConfigWarning>), ConfigProblems>,
 }
 
 impl Loaded {

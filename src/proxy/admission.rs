@@ -1,19 +1,21 @@
-//! What a request must be before anything is done for it: well formed, within limits, and from a client that may ask.
+//! Admission: a request must be well formed, within the limits, and from a client with a valid key.
 
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
 
+use super::headers::connection_names_framing;
 use super::refusal::Refusal;
 use super::target::has_dot_segment;
 use crate::bearer;
 use crate::config::Secret;
-use crate::metrics::{Counted, Metrics};
+use crate::metrics::{GaugeGuard, Metrics};
 
 /// Bounds of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+#[expect(clippy::struct_field_names, reason = "each is the most of something")]
+pub(crate) struct RequestLimits {
     /// Bytes of all headers, names and values.
     pub max_head: usize,
     /// Number of headers.
@@ -26,8 +28,8 @@ pub struct Limits {
     pub max_in_flight: usize,
 }
 
-/// Checks what RFC 9112 and RFC 9113 demand of a head and hyper lets pass, and the limits of a head.
-pub(super) fn check_head<B>(request: &Request<B>, limits: &Limits) -> Result<(), Refusal> {
+/// Checks the limits of a head, and those rules of RFC 9112 and RFC 9113 that hyper does not enforce.
+pub(super) fn check_head<B>(request: &Request<B>, limits: &RequestLimits) -> Result<(), Refusal> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Refusal::MethodNotAllowed);
     }
@@ -53,11 +55,15 @@ pub(super) fn check_head<B>(request: &Request<B>, limits: &Limits) -> Result<(),
         )));
     }
     check_host(request)?;
-    // What was coded for this hop alone would go up without a word of it.
+    // The body would go up in a coding for this hop alone, and without the header that names it.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if codings.next().is_some_and(|coding| !is_chunked(coding)) || codings.next().is_some() {
         return Err(Refusal::Malformed("a Transfer-Encoding other than chunked"));
+    }
+    if connection_names_framing(headers) {
+        let why = "Connection names a header that frames the message";
+        return Err(Refusal::Malformed(why));
     }
     if let (Some(limit), Some(length)) = (limits.max_body, content_length(headers))
         && length > limit
@@ -67,7 +73,7 @@ pub(super) fn check_head<B>(request: &Request<B>, limits: &Limits) -> Result<(),
     Ok(())
 }
 
-/// With a key of the gateway's own behind it, a path must not be able to climb out of the API.
+/// Where the gateway sends its own key, a path must not climb out of the API.
 pub(super) fn check_path<B>(request: &Request<B>) -> Result<(), Refusal> {
     if has_dot_segment(request.uri().path()) {
         Err(Refusal::DotSegments)
@@ -76,9 +82,9 @@ pub(super) fn check_path<B>(request: &Request<B>) -> Result<(), Refusal> {
     }
 }
 
-/// The client must present one of `keys`; all are compared, in constant time.
+/// Checks that the client presents one of `keys`; all are compared, in constant time.
 pub(super) fn check_key(headers: &HeaderMap, keys: &[Secret]) -> Result<(), Refusal> {
-    let presented = bearer::presented(headers).unwrap_or_default();
+    let presented = bearer::token(headers).unwrap_or_default();
     let matches = keys
         .iter()
         .fold(false, |found, key| key.matches(presented) | found);
@@ -89,7 +95,6 @@ pub(super) fn check_key(headers: &HeaderMap, keys: &[Secret]) -> Result<(), Refu
     }
 }
 
-/// What `content-length` says.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -129,31 +134,21 @@ fn is_host(value: &[u8]) -> bool {
         .all(|byte| byte.is_ascii_graphic() && !b"@/\\?#\"<>^`{|},".contains(byte))
 }
 
-/// How many requests are in flight, which is a metric, too.
-#[derive(Clone, Debug)]
-pub(super) struct Gate(Arc<Metrics>);
-
-impl Gate {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Gate(metrics)
-    }
-
-    /// A request's place behind the gate, free again when dropped.
-    pub(super) fn admit(&self, limit: usize) -> Result<Counted, Refusal> {
-        self.0.request_begins(limit).ok_or_else(|| {
-            self.0.request_shed();
-            Refusal::Shed
-        })
-    }
+/// Counts a request as in flight until the guard is dropped; sheds it beyond `limit`.
+pub(super) fn admit(metrics: &Arc<Metrics>, limit: usize) -> Result<GaugeGuard, Refusal> {
+    metrics.request_begins(limit).ok_or_else(|| {
+        metrics.request_shed();
+        Refusal::Shed
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::header::AUTHORIZATION;
+    use http::header::{AUTHORIZATION, CONNECTION};
 
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: RequestLimits = RequestLimits {
         max_head: 100,
         max_headers: 4,
         max_target: 30,
@@ -209,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_kept_and_named() {
+    fn a_refusal_names_the_exceeded_limit() {
         assert!(
             checked(|request| request.uri("/v1/01234567890123456789012345678"))
                 .unwrap()
@@ -242,7 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn only_a_known_key_opens() {
+    fn connection_must_not_name_a_header_that_frames_the_message() {
+        for name in ["host", "Content-Length", "transfer-encoding"] {
+            let refusal = checked(|request| request.header(CONNECTION, format!("close, {name}")));
+            assert!(refusal.unwrap().contains("Connection"), "{name}");
+        }
+        assert_eq!(
+            checked(|request| request.header(CONNECTION, "keep-alive, x-hop")),
+            None
+        );
+    }
+
+    #[test]
+    fn only_a_known_key_is_admitted() {
         let keys = ["one", "two"].map(Secret::from);
         let presents = |value: &str| {
             check_key(
@@ -265,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_admits_as_many_as_its_limit() {
-        let gate = Gate::new(Arc::default());
-        let first = gate.admit(1).unwrap();
-        assert!(gate.admit(1).is_err());
+    fn requests_beyond_the_limit_are_shed() {
+        let metrics = Arc::default();
+        let first = admit(&metrics, 1).unwrap();
+        assert!(admit(&metrics, 1).is_err());
         drop(first);
-        let second = gate.admit(1).unwrap();
-        assert!(gate.admit(1).is_err());
+        let second = admit(&metrics, 1).unwrap();
+        assert!(admit(&metrics, 1).is_err());
         drop(second);
-        assert!(gate.admit(1).is_ok());
+        assert!(admit(&metrics, 1).is_ok());
     }
 }

@@ -1,6 +1,6 @@
-//! Which headers go on, in the order they came: all but those of one hop and the gateway's own.
+//! Rewrites headers for the next hop: all go on in their order, but for those of one hop and the gateway's own.
 //!
-//! A map is rebuilt instead of removing from it, since `HeaderMap::remove` moves the last header into the gap.
+//! The map is rebuilt, because `HeaderMap::remove` moves the last header into the gap.
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHENTICATE,
@@ -8,42 +8,37 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Version};
 
-/// Under which an exchange is found in Respan and in the gateway's own views.
+/// Carries the exchange's id, under which Respan and the viewer find it.
 pub(super) const GATEWAY_REQUEST_ID: HeaderName =
     HeaderName::from_static("x-respan-gateway-request-id");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// How a request's headers go up.
-pub(super) struct Upward<'a> {
+/// How a request's headers are rewritten for the upstream.
+pub(super) struct RequestHeaderRules<'a> {
     /// The upstream's authority.
     pub(super) host: &'a HeaderValue,
     /// Sent as `authorization` in place of the client's.
     pub(super) authorization: Option<&'a HeaderValue>,
     /// The client's HTTP version.
     pub(super) version: Version,
-    /// The request asks for an upgrade that is passed on.
+    /// Whether the request asks for an upgrade that is passed on.
     pub(super) upgrade: bool,
-    /// The body's length is not told by the headers.
+    /// Whether there is a body without a declared length.
     pub(super) chunked: bool,
 }
 
-/// `Connection` names a header that a message cannot do without.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NamesFraming;
-
-impl Upward<'_> {
-    /// The headers for the upstream.
+impl RequestHeaderRules<'_> {
     pub(super) fn rewrite(
         &self,
         mut headers: HeaderMap,
         is_consumed: impl Fn(&HeaderName) -> bool,
-    ) -> Result<HeaderMap, NamesFraming> {
-        let named = named_by_connection(&headers)?;
+    ) -> HeaderMap {
+        let named = named_by_connection(&headers);
         let mut rewritten = HeaderMap::with_capacity(headers.len() + 2);
         if self.version >= Version::HTTP_2 {
-            // HTTP/2 has it as :authority, before all headers, and may have cut cookies in pieces (RFC 9113, section 8.2.3).
+            // HTTP/2 has the host as :authority, before all headers, and may split cookies (RFC 9113, section 8.2.3).
             rewritten.insert(HOST, self.host.clone());
             join_cookies(&mut headers);
         }
@@ -74,23 +69,27 @@ impl Upward<'_> {
             rewritten.insert(HOST, self.host.clone());
         }
         if self.chunked {
-            // Said outright: hyper sends no body at all for a GET whose length nothing tells. Last, so that it can be taken out again for
-            // HTTP/2 without moving another.
+            // hyper sends no body at all for a GET without a declared length. This header is the last, so that its removal for HTTP/2 moves
+            // no other.
             rewritten.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        Ok(rewritten)
+        rewritten
     }
 }
 
 /// The headers for the client, with the exchange's id.
-pub(super) fn downward(mut headers: HeaderMap, id: HeaderValue, upgrade: bool) -> HeaderMap {
-    let goes =
+pub(super) fn response_headers(
+    mut headers: HeaderMap,
+    id: HeaderValue,
+    upgrade: bool,
+) -> HeaderMap {
+    let is_dropped =
         |name: &HeaderName| is_of_one_hop(name) || *name == TE || *name == GATEWAY_REQUEST_ID;
-    if !headers.keys().any(goes) {
+    if !headers.keys().any(is_dropped) {
         headers.insert(GATEWAY_REQUEST_ID, id);
         return headers;
     }
-    let named = named_by_connection(&headers).unwrap_or_default();
+    let named = named_by_connection(&headers);
     // Chunks win over a length (RFC 9112, section 6.3), and hyper has read them by then.
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     let mut rewritten = HeaderMap::with_capacity(headers.len() + 1);
@@ -125,50 +124,54 @@ fn is_of_one_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// Further headers that `Connection` declares to be of one hop.
-fn named_by_connection(headers: &HeaderMap) -> Result<Vec<HeaderName>, NamesFraming> {
-    let mut named = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        for word in value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-        {
-            // What nearly every client says names no header.
-            if word.is_empty()
-                || word.eq_ignore_ascii_case(b"keep-alive")
-                || word.eq_ignore_ascii_case(b"close")
-            {
-                continue;
-            }
-            if let Ok(name) = HeaderName::from_bytes(word) {
-                if matches!(name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING) {
-                    return Err(NamesFraming);
-                }
-                // Upgrade and TE have rules of their own.
-                if !matches!(name, UPGRADE | TE) {
-                    named.push(name);
-                }
-            }
-        }
-    }
-    Ok(named)
+/// Whether `Connection` names a header that frames or routes the message.
+pub(super) fn connection_names_framing(headers: &HeaderMap) -> bool {
+    connection_options(headers).any(|name| frames(&name))
+}
+
+/// The headers that `Connection` declares to be of one hop, but for those that have rules of their own.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    connection_options(headers)
+        .filter(|name| !frames(name) && !matches!(*name, UPGRADE | TE))
+        .collect()
+}
+
+fn frames(name: &HeaderName) -> bool {
+    matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING)
+}
+
+/// The header names in `Connection`. Nearly every client sends `keep-alive` or `close`, which name no header.
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter(|option| {
+            !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+        })
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+}
+
+/// The entries of a comma-separated list.
+pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
 }
 
 fn accepts_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes()
-        .split(|byte| *byte == b',')
-        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    tokens(te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers
+    let pieces: Vec<&[u8]> = headers
         .get_all(COOKIE)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    if crumbs.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    if pieces.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
     {
         headers.insert(COOKIE, whole);
     }
@@ -207,8 +210,8 @@ mod tests {
 
     static HOST_VALUE: HeaderValue = HeaderValue::from_static("upstream");
 
-    fn upward() -> Upward<'static> {
-        Upward {
+    fn upward() -> RequestHeaderRules<'static> {
+        RequestHeaderRules {
             host: &HOST_VALUE,
             authorization: None,
             version: Version::HTTP_11,
@@ -218,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn what_remains_keeps_order_and_multiplicity() {
-        let came = appended(&[
+    fn forwarded_headers_keep_their_order_and_multiplicity() {
+        let original = appended(&[
             ("accept", "a"),
             ("host", "gateway"),
             ("connection", "keep-alive, x-hop"),
@@ -242,56 +245,54 @@ mod tests {
             ("accept-encoding", "gzip"),
             ("content-length", "3"),
         ];
-        assert_eq!(lines(&upward().rewrite(came, |_| false).unwrap()), expected);
+        assert_eq!(lines(&upward().rewrite(original, |_| false)), expected);
     }
 
     #[test]
-    fn what_the_gateway_consumes_stays_here() {
-        let came = map(&[
+    fn headers_that_the_gateway_consumes_are_not_forwarded() {
+        let original = map(&[
             ("x-respan-thread-identifier", "t"),
             ("x-other", "o"),
             ("host", "h"),
         ]);
-        let rewritten = upward()
-            .rewrite(came, |name| name.as_str().starts_with("x-respan-"))
-            .unwrap();
+        let rewritten = upward().rewrite(original, |name| name.as_str().starts_with("x-respan-"));
         assert_eq!(lines(&rewritten), [("x-other", "o"), ("host", "upstream")]);
     }
 
     #[test]
-    fn connection_cannot_name_away_how_a_message_is_framed() {
-        for name in ["host", "Content-Length", "transfer-encoding"] {
-            let mut came = HeaderMap::new();
-            came.insert(
-                CONNECTION,
-                HeaderValue::from_str(&format!("close, {name}")).unwrap(),
-            );
-            assert_eq!(
-                upward().rewrite(came, |_| false),
-                Err(NamesFraming),
-                "{name}"
-            );
-        }
+    fn headers_that_frame_a_message_are_never_of_one_hop() {
+        let original = appended(&[
+            ("connection", "x-hop, content-length"),
+            ("x-hop", "1"),
+            ("content-length", "3"),
+        ]);
+        assert!(connection_names_framing(&original));
+        let rewritten = response_headers(original, HeaderValue::from_static("ours"), false);
+        assert_eq!(
+            lines(&rewritten),
+            [
+                ("content-length", "3"),
+                ("x-respan-gateway-request-id", "ours")
+            ]
+        );
     }
 
     #[test]
     fn an_own_key_replaces_the_clients_in_its_place_or_comes_last() {
         let own = HeaderValue::from_static("Bearer own");
-        let upward = Upward {
+        let upward = RequestHeaderRules {
             authorization: Some(&own),
             ..upward()
         };
-        let replaced = upward
-            .rewrite(
-                appended(&[("authorization", "Bearer client"), ("host", "h")]),
-                |_| false,
-            )
-            .unwrap();
+        let replaced = upward.rewrite(
+            appended(&[("authorization", "Bearer client"), ("host", "h")]),
+            |_| false,
+        );
         assert_eq!(
             lines(&replaced),
             [("authorization", "Bearer own"), ("host", "upstream")]
         );
-        let added = upward.rewrite(map(&[("host", "h")]), |_| false).unwrap();
+        let added = upward.rewrite(map(&[("host", "h")]), |_| false);
         assert_eq!(
             lines(&added),
             [("host", "upstream"), ("authorization", "Bearer own")]
@@ -300,16 +301,14 @@ mod tests {
 
     #[test]
     fn http2_gets_its_host_and_whole_cookies() {
-        let upward = Upward {
+        let upward = RequestHeaderRules {
             version: Version::HTTP_2,
             ..upward()
         };
-        let rewritten = upward
-            .rewrite(
-                appended(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]),
-                |_| false,
-            )
-            .unwrap();
+        let rewritten = upward.rewrite(
+            appended(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]),
+            |_| false,
+        );
         assert_eq!(
             lines(&rewritten),
             [("host", "upstream"), ("cookie", "a=1; b=2"), ("x", "y")]
@@ -318,12 +317,12 @@ mod tests {
 
     #[test]
     fn a_length_beside_chunks_is_no_length() {
-        let came = appended(&[
+        let original = appended(&[
             ("content-length", "5"),
             ("transfer-encoding", "chunked"),
             ("x", "y"),
         ]);
-        let rewritten = downward(came, HeaderValue::from_static("ours"), false);
+        let rewritten = response_headers(original, HeaderValue::from_static("ours"), false);
         assert_eq!(
             lines(&rewritten),
             [("x", "y"), ("x-respan-gateway-request-id", "ours")]
@@ -332,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_response_keeps_its_headers_and_gets_one() {
-        let came = appended(&[
+        let original = appended(&[
             ("date", "d"),
             ("connection", "close"),
             ("set-cookie", "a"),
@@ -351,7 +350,11 @@ mod tests {
             ("x-respan-gateway-request-id", "ours"),
         ];
         assert_eq!(
-            lines(&downward(came, HeaderValue::from_static("ours"), false)),
+            lines(&response_headers(
+                original,
+                HeaderValue::from_static("ours"),
+                false
+            )),
             expected
         );
     }

@@ -1,4 +1,4 @@
-//! Answers of the gateway's own: OpenAI's error shape, and a sentence that says what to do.
+//! The gateway's own error responses: OpenAI's error shape, and a sentence with the remedy.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::upstream::CallError;
 
-/// Why a request was not, or could not be, passed on.
+/// Why a request was not forwarded, or the upstream did not respond.
 #[derive(Debug)]
 pub(super) enum Refusal {
     Malformed(&'static str),
@@ -27,12 +27,12 @@ pub(super) enum Refusal {
 
 /// OpenAI's error object.
 #[derive(Serialize)]
-struct Envelope {
-    error: Error,
+struct OpenAiError {
+    error: ErrorBody,
 }
 
 #[derive(Serialize)]
-struct Error {
+struct ErrorBody {
     message: String,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -42,70 +42,58 @@ struct Error {
 
 impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
+        self.status_and_code().0
+    }
+
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Refusal::Malformed(_) | Refusal::DotSegments => StatusCode::BAD_REQUEST,
-            Refusal::Unauthorised => StatusCode::UNAUTHORIZED,
-            Refusal::NotFound => StatusCode::NOT_FOUND,
-            Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
-            Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refusal::Shed => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::Upstream(CallError::Unreachable(_) | CallError::Broke(_)) => {
-                StatusCode::BAD_GATEWAY
-            }
-            Refusal::Upstream(CallError::ConnectTimeout | CallError::Silent) => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed_request"),
+            Refusal::DotSegments => (StatusCode::BAD_REQUEST, "dot_segments"),
+            Refusal::Unauthorised => (StatusCode::UNAUTHORIZED, "invalid_api_key"),
+            Refusal::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Refusal::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Refusal::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Refusal::TargetTooLong(_) => (StatusCode::URI_TOO_LONG, "target_too_long"),
+            Refusal::HeadTooLarge(_) => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head_too_large",
+            ),
+            Refusal::Shed => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Refusal::Upstream(error) => match error {
+                CallError::Unreachable(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+                CallError::Broke(_) => (StatusCode::BAD_GATEWAY, "upstream_broke"),
+                CallError::ConnectTimeout => {
+                    (StatusCode::GATEWAY_TIMEOUT, "upstream_connect_timeout")
+                }
+                CallError::Silent => (StatusCode::GATEWAY_TIMEOUT, "upstream_silent"),
+            },
         }
     }
 
-    fn code(&self) -> &'static str {
-        match self {
-            Refusal::Malformed(_) => "malformed_request",
-            Refusal::DotSegments => "dot_segments",
-            Refusal::Unauthorised => "invalid_api_key",
-            Refusal::NotFound => "not_found",
-            Refusal::MethodNotAllowed => "method_not_allowed",
-            Refusal::BodyTooLarge(_) => "body_too_large",
-            Refusal::TargetTooLong(_) => "target_too_long",
-            Refusal::HeadTooLarge(_) => "head_too_large",
-            Refusal::Shed => "overloaded",
-            Refusal::Upstream(CallError::Unreachable(_)) => "upstream_unreachable",
-            Refusal::Upstream(CallError::Broke(_)) => "upstream_broke",
-            Refusal::Upstream(CallError::ConnectTimeout) => "upstream_connect_timeout",
-            Refusal::Upstream(CallError::Silent) => "upstream_silent",
-        }
-    }
-
-    /// The answer, still without the exchange's id.
+    /// The response, still without the exchange's id.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let error = Error {
+        let (status, code) = self.status_and_code();
+        let error = ErrorBody {
             message: self.to_string(),
             kind: "spangate_error",
             param: None,
-            code: self.code(),
+            code,
         };
-        let mut response = Response::new(Full::from(
-            serde_json::to_vec(&Envelope { error }).unwrap_or_default(),
-        ));
-        *response.status_mut() = self.status();
+        let json = serde_json::to_vec(&OpenAiError { error }).unwrap_or_default();
+        let mut response = Response::new(Full::from(json));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        match self {
-            Refusal::Shed => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            Refusal::Unauthorised => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
+        let further = match self {
+            Refusal::Shed => Some((RETRY_AFTER, "1")),
+            Refusal::Unauthorised => Some((WWW_AUTHENTICATE, "Bearer")),
             Refusal::MethodNotAllowed => {
-                headers.insert(
-                    ALLOW,
-                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-                );
+                Some((ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some((name, value)) = further {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }

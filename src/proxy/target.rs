@@ -1,17 +1,17 @@
-//! What a request target becomes on its way up: `/v1` or `/api` is replaced by the base URL's path, the rest is appended as it came.
+//! Rewrites a request target for the upstream: `/v1` or `/api` is replaced by the base URL's path, the rest is appended as it came.
 
 use http::Uri;
 use http::uri::PathAndQuery;
 
 /// The upstream's path and query for a target that the gateway serves. None for any other target.
 ///
-/// Nothing of the target but its path and query is used, so that no target can lead elsewhere; both stay as they came.
-pub(super) fn resolve(base_path: &str, target: &Uri) -> Option<Uri> {
-    let came = target.path_and_query()?;
-    let rest = beyond_prefix(came.as_str())?;
-    let is_same = came.as_str().strip_suffix(rest) == Some(base_path);
+/// Only the path and query of the target are used, so that no target can lead elsewhere. Both stay as they came.
+pub fn resolve(base_path: &str, target: &Uri) -> Option<Uri> {
+    let original = target.path_and_query()?;
+    let rest = after_prefix(original.as_str())?;
+    let is_same = original.as_str().strip_suffix(rest) == Some(base_path);
     let path = if is_same {
-        came.clone()
+        original.clone()
     } else {
         PathAndQuery::try_from(format!("{base_path}{rest}")).ok()?
     };
@@ -19,7 +19,7 @@ pub(super) fn resolve(base_path: &str, target: &Uri) -> Option<Uri> {
 }
 
 /// Path and query after `/v1` or `/api`, from the slash on.
-fn beyond_prefix(target: &str) -> Option<&str> {
+fn after_prefix(target: &str) -> Option<&str> {
     ["/v1", "/api"].iter().find_map(|prefix| {
         target
             .strip_prefix(prefix)
@@ -28,7 +28,7 @@ fn beyond_prefix(target: &str) -> Option<&str> {
 }
 
 /// Whether a path holds a `.` or `..` segment, spelled out or percent-encoded, behind slashes of either spelling.
-pub(super) fn has_dot_segment(path: &str) -> bool {
+pub fn has_dot_segment(path: &str) -> bool {
     let plain = path
         .replace("%2e", ".")
         .replace("%2E", ".")
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_below_a_prefix_is_not_served() {
+    fn targets_outside_of_the_prefixes_are_not_served() {
         for target in [
             "/",
             "/v1",

@@ -1,4 +1,4 @@
-//! WebSocket upgrades: after the upstream's 101, bytes go both ways unread.
+//! Tunnels WebSockets: after the upstream's 101, bytes go both ways unread.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Request, Version};
@@ -6,12 +6,13 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use super::watch::Coming;
+use super::headers::tokens;
+use super::taps::ResponseTap;
 use crate::server::Shutdown;
-use crate::tap::{End, Observer};
+use crate::tap::{BodyEnd, BodyObserver};
 
 /// Whether a request asks for a WebSocket (RFC 6455, section 4.1). Other upgrades are not passed on.
-pub(super) fn is_asked_for<B>(request: &Request<B>) -> bool {
+pub(super) fn is_requested<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_11
         && *request.method() == Method::GET
         && lists(request.headers(), &CONNECTION, b"upgrade")
@@ -22,12 +23,17 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &[u8]) -> bool {
     headers
         .get_all(name)
         .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|listed| listed.trim_ascii().eq_ignore_ascii_case(word))
+        .flat_map(tokens)
+        .any(|token| token.eq_ignore_ascii_case(word))
 }
 
-/// Carries bytes until both sides have closed, one breaks off, or serving is cut.
-pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, shutdown: Shutdown, watch: Coming) {
+/// Copies bytes until both sides have closed, one breaks off, or the shutdown cuts connections.
+pub(super) async fn run(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    shutdown: Shutdown,
+    tap: ResponseTap,
+) {
     let tunnel = async {
         let (client, upstream) =
             tokio::try_join!(client, upstream).map_err(std::io::Error::other)?;
@@ -38,8 +44,8 @@ pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, shutdown: Shutdo
             if let Err(error) = carried {
                 tracing::debug!(%error, "a tunnel broke");
             }
-            watch.end(End::Complete);
+            tap.end(BodyEnd::Complete);
         }
-        () = shutdown.cutting() => watch.end(End::Abandoned),
+        () = shutdown.cutting() => tap.end(BodyEnd::Abandoned),
     }
 }

@@ -1,4 +1,4 @@
-//! A request's body on its way up: within `limits.max_body`, without trailers that would change how the message is understood.
+//! A request's body on its way up: at most `limits.max_body` bytes, and without trailers that frame, route or authenticate a message.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,24 +17,24 @@ use pin_project_lite::pin_project;
 use crate::identity;
 
 pin_project! {
-    /// A request's body, see the module.
-    pub struct Upload {
+    /// A request's body within its limit.
+    pub(crate) struct UploadBody {
         #[pin]
         body: Incoming,
-        left: u64,
-        says_its_end: bool,
+        remaining: u64,
+        ends_explicitly: bool,
     }
 }
 
-/// Why a request's body has no end.
+/// Why a request's body ended early.
 #[derive(Debug)]
-pub enum UploadError {
-    /// It is longer than the limit.
+pub(crate) enum UploadError {
+    /// The body is longer than the limit.
     TooLarge,
-    /// The client broke off, or what it sent is no body.
+    /// The client broke off, or framed the body badly.
     Client(hyper::Error),
-    /// The client took its stream back.
-    Withdrawn,
+    /// The client reset its HTTP/2 stream without an error.
+    Reset,
 }
 
 impl fmt::Display for UploadError {
@@ -44,28 +44,26 @@ impl fmt::Display for UploadError {
                 formatter.write_str("the request's body is longer than limits.max_body")
             }
             UploadError::Client(error) => error.fmt(formatter),
-            UploadError::Withdrawn => {
-                formatter.write_str("the client reset its stream before the end")
-            }
+            UploadError::Reset => formatter.write_str("the client reset its stream before the end"),
         }
     }
 }
 
 impl std::error::Error for UploadError {}
 
-impl Upload {
+impl UploadBody {
     /// `limit` in bytes; none for any length.
     pub(super) fn new(body: Incoming, limit: Option<u64>, version: Version) -> Self {
-        Upload {
+        UploadBody {
             body,
             // hyper takes RST_STREAM(NO_ERROR) for an end; a request that was cut short must not go up as if whole.
-            says_its_end: version == Version::HTTP_2,
-            left: limit.unwrap_or(u64::MAX),
+            ends_explicitly: version == Version::HTTP_2,
+            remaining: limit.unwrap_or(u64::MAX),
         }
     }
 }
 
-impl Body for Upload {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = UploadError;
 
@@ -77,19 +75,19 @@ impl Body for Upload {
         let frame = match ready!(this.body.as_mut().poll_frame(context)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready(Some(Err(UploadError::Client(error)))),
-            None if *this.says_its_end && !this.body.is_end_stream() => {
-                return Poll::Ready(Some(Err(UploadError::Withdrawn)));
+            None if *this.ends_explicitly && !this.body.is_end_stream() => {
+                return Poll::Ready(Some(Err(UploadError::Reset)));
             }
             None => return Poll::Ready(None),
         };
         if let Some(data) = frame.data_ref() {
-            match this.left.checked_sub(data.remaining() as u64) {
-                Some(left) => *this.left = left,
+            match this.remaining.checked_sub(data.remaining() as u64) {
+                Some(remaining) => *this.remaining = remaining,
                 None => return Poll::Ready(Some(Err(UploadError::TooLarge))),
             }
         }
         Poll::Ready(Some(Ok(match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(harmless(&trailers)),
+            Ok(trailers) => Frame::trailers(allowed_trailers(&trailers)),
             Err(data) => data,
         })))
     }
@@ -103,8 +101,9 @@ impl Body for Upload {
     }
 }
 
-/// Trailers that may not frame, route or authenticate a message (RFC 9110, section 6.5.1), nor tell the upstream what the gateway consumes.
-fn harmless(trailers: &HeaderMap) -> HeaderMap {
+/// The trailers without those that frame, route or authenticate a message (RFC 9110, section 6.5.1), and without those that the gateway
+/// consumes.
+fn allowed_trailers(trailers: &HeaderMap) -> HeaderMap {
     let forbidden = |name: &HeaderName| {
         matches!(
             *name,
@@ -119,11 +118,11 @@ fn harmless(trailers: &HeaderMap) -> HeaderMap {
                 | TRANSFER_ENCODING
         ) || identity::is_consumed(name)
     };
-    let mut kept = HeaderMap::with_capacity(trailers.len());
+    let mut allowed = HeaderMap::with_capacity(trailers.len());
     for (name, value) in trailers {
         if !forbidden(name) {
-            kept.append(name, value.clone());
+            allowed.append(name, value.clone());
         }
     }
-    kept
+    allowed
 }

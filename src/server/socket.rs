@@ -1,8 +1,8 @@
-//! The socket of one client connection: what hyper reads and writes, with the clocks that hyper lacks, and which protocol it carries.
+//! The socket of one client connection: its bytes for hyper, the timeouts that hyper lacks, and the protocol that its first bytes show.
 //!
-//! hyper has one timer for a request's head, and it runs on an idle keep-alive connection too. Here are three: until the first byte of a
-//! connection, from a head's first byte to its request, and between requests. None of these runs while a request is in flight; one more does while
-//! a client takes nothing of its response. They cost nothing where heads arrive in one piece.
+//! hyper has one timer for a request's head, and it runs on an idle keep-alive connection too. This socket has three: until the first byte
+//! of a connection, from a head's first byte to its request, and between requests. None of these runs while a request is in flight. A fourth
+//! runs while a client takes nothing of its response. They cost nothing where heads arrive in one piece.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,47 +17,47 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
-/// How patient a connection is.
+/// Time limits of one client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub(crate) struct ConnectionTimeouts {
     /// From the accept to the first byte.
     pub first_byte: Duration,
     /// From the first byte of a head to its last.
     pub head: Duration,
     /// Between requests.
     pub keep_alive: Duration,
-    /// While the client takes nothing of what is written.
+    /// While the client takes nothing of its response.
     pub stalled: Duration,
 }
 
-/// What the socket, the service and the bodies of one connection tell each other.
+/// State of one connection that its socket, its service and its bodies share.
 #[derive(Debug, Default)]
-pub(super) struct Connection {
-    /// Requests that were dispatched and whose response has not ended.
+pub(super) struct ConnectionState {
+    /// Requests whose response has not ended.
     in_flight: AtomicUsize,
     /// Requests ever dispatched.
     dispatched: AtomicUsize,
-    /// hyper waits for the socket to become readable, so a client that leaves is noticed.
-    watched: AtomicBool,
-    /// The client does not take what was written.
+    /// hyper waits for the socket to become readable, and would notice the client's close.
+    read_armed: AtomicBool,
+    /// The client does not take the written bytes.
     write_blocked: AtomicBool,
-    /// The connection is a tunnel now.
     upgraded: AtomicBool,
 }
 
 /// Counts one request of a connection while it lives.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Connection>);
+pub(super) struct InFlightGuard(Arc<ConnectionState>);
 
-impl Connection {
-    pub(super) fn dispatch(self: &Arc<Self>) -> InFlight {
+impl ConnectionState {
+    pub(super) fn dispatch(self: &Arc<Self>) -> InFlightGuard {
         self.dispatched.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlightGuard(Arc::clone(self))
     }
 
-    pub(super) fn becomes_tunnel(&self) {
+    pub(super) fn mark_upgraded(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
     }
 
@@ -65,41 +65,38 @@ impl Connection {
         self.in_flight.load(Ordering::Relaxed) > 0 || self.upgraded.load(Ordering::Relaxed)
     }
 
-    /// A request is in flight and nobody would notice the client leave: hyper does not read while it holds pipelined bytes.
-    pub(super) fn is_unwatched(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 0 && !self.watched.load(Ordering::Relaxed)
+    /// Whether a request is in flight whose client could leave unnoticed: hyper does not read while it holds pipelined bytes.
+    pub(super) fn would_miss_close(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0 && !self.read_armed.load(Ordering::Relaxed)
     }
 }
 
-impl InFlight {
-    /// Whether written bytes wait for the client to take them.
+impl InFlightGuard {
+    /// Whether the client has not yet taken the written bytes.
     pub(super) fn is_write_blocked(&self) -> bool {
         self.0.write_blocked.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Bytes in the clear or under TLS.
-pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// In the clear, or under TLS.
+pub(super) type ClientStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// A client's socket. Shared with the connection's own task, which asks it now and then whether the client is still there.
+/// A client's socket. Clones share it: hyper owns one, and the connection's task polls the other for the client's close.
 #[derive(Clone)]
-pub(super) struct Socket(Arc<Mutex<State>>);
+pub(super) struct ClientSocket(Arc<Mutex<SocketState>>);
 
-struct State {
-    transport: Transport,
-    connection: Arc<Connection>,
-    patience: Patience,
-    preface: Preface,
-    waits: Wait,
+struct SocketState {
+    stream: ClientStream,
+    connection: Arc<ConnectionState>,
+    timeouts: ConnectionTimeouts,
+    preface: Http2Preface,
+    phase: ReadPhase,
     since: Instant,
     dispatched: usize,
     timer: Option<Pin<Box<Sleep>>>,
@@ -107,30 +104,30 @@ struct State {
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-/// What the socket is being read for.
+/// The input that a read waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
+enum ReadPhase {
     FirstByte,
     Head,
     Request,
     Nothing,
 }
 
-/// The first bytes of a connection tell HTTP/2 from HTTP/1 (RFC 9113, section 3.4).
+/// Compares the first bytes of a connection with HTTP/2's preface (RFC 9113, section 3.4).
 #[derive(Default)]
-struct Preface {
+struct Http2Preface {
     length: usize,
     differs: bool,
-    /// The first `held` of them were read to tell, and are still to be given.
+    /// The first `held` of them were read for the comparison, and hyper has not got them yet.
     bytes: [u8; HTTP2_PREFACE.len()],
     held: usize,
-    /// Bytes came that no request was dispatched for yet.
+    /// Bytes came, and their request was not dispatched yet.
     undispatched: bool,
 }
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-impl Preface {
+impl Http2Preface {
     fn take(&mut self, bytes: &[u8]) {
         if self.length < HTTP2_PREFACE.len() && !self.differs {
             let expected = &HTTP2_PREFACE[self.length..];
@@ -140,36 +137,36 @@ impl Preface {
         self.length = self.length.saturating_add(bytes.len());
     }
 
-    /// Nothing that is still to come changes what they tell.
-    fn is_clear(&self) -> bool {
+    /// Whether further bytes cannot change the result.
+    fn is_decided(&self) -> bool {
         self.differs || self.length >= HTTP2_PREFACE.len()
     }
 
     fn is_http2(&self) -> bool {
-        self.is_clear() && !self.differs
+        self.is_decided() && !self.differs
     }
 
-    /// As many of the held bytes as fit.
-    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
-        let given = self.held.min(buffer.remaining());
-        buffer.put_slice(&self.bytes[..given]);
-        self.bytes.copy_within(given..self.held, 0);
-        self.held -= given;
+    /// Moves as many of the held bytes as fit.
+    fn release(&mut self, buffer: &mut ReadBuf<'_>) {
+        let released = self.held.min(buffer.remaining());
+        buffer.put_slice(&self.bytes[..released]);
+        self.bytes.copy_within(released..self.held, 0);
+        self.held -= released;
     }
 }
 
-impl Socket {
+impl ClientSocket {
     pub(super) fn new(
-        transport: Transport,
-        connection: Arc<Connection>,
-        patience: Patience,
+        stream: ClientStream,
+        connection: Arc<ConnectionState>,
+        timeouts: ConnectionTimeouts,
     ) -> Self {
-        Socket(Arc::new(Mutex::new(State {
-            transport,
+        ClientSocket(Arc::new(Mutex::new(SocketState {
+            stream,
             connection,
-            patience,
-            preface: Preface::default(),
-            waits: Wait::FirstByte,
+            timeouts,
+            preface: Http2Preface::default(),
+            phase: ReadPhase::FirstByte,
             since: Instant::now(),
             dispatched: 0,
             timer: None,
@@ -177,13 +174,13 @@ impl Socket {
         })))
     }
 
-    /// Whether the client speaks HTTP/2, as soon as its bytes tell. They stay to be read, with what came right behind them: a server that got
-    /// the few of them alone would double its buffer for the rest.
+    /// Waits until the first bytes show whether the client speaks HTTP/2. hyper reads them again together with the bytes behind them: for the
+    /// few bytes alone it would double its buffer.
     pub(super) async fn speaks_http2(&self) -> io::Result<bool> {
         poll_fn(|context| {
             let mut guard = self.state();
             let state = &mut *guard;
-            while !state.preface.is_clear() {
+            while !state.preface.is_decided() {
                 let mut bytes = state.preface.bytes;
                 let mut buffer = ReadBuf::new(&mut bytes);
                 buffer.advance(state.preface.held);
@@ -203,9 +200,9 @@ impl Socket {
     /// Whether the client has closed its side. Reads nothing.
     pub(super) fn is_closed_by_client(&self) -> bool {
         let state = self.state();
-        let stream = match &state.transport {
-            Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0,
+        let stream = match &state.stream {
+            Either::Left(tcp) => tcp,
+            Either::Right(tls) => tls.get_ref().0,
         };
         match stream.ready(Interest::READABLE).now_or_never() {
             Some(Ok(ready)) => ready.is_read_closed(),
@@ -215,60 +212,57 @@ impl Socket {
     }
 
     /// No code panics while it holds the lock, and a socket has no invariant that a panic could break.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SocketState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl SocketState {
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.connection
-            .watched
+            .read_armed
             .store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_pending() {
-            return self.check_patience(context).map(Err);
+            return self.check_read_timeout(context).map(Err);
         }
         self.preface.take(&buffer.filled()[before..]);
-        // While a request is in flight these are its body's bytes.
+        // While a request is in flight, these bytes are of its body.
         self.preface.undispatched |= !self.connection.is_busy();
         polled
     }
 
-    /// Fails when what is waited for did not come in time. Called whenever there is nothing to read.
-    fn check_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+    /// Fails when the awaited input did not come in time. Called whenever there is nothing to read.
+    fn check_read_timeout(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let dispatched = self.connection.dispatched.load(Ordering::Relaxed);
-        let moved = dispatched != self.dispatched;
-        if moved {
+        let is_new = dispatched != self.dispatched;
+        if is_new {
             self.dispatched = dispatched;
             self.preface.undispatched = false;
         }
-        let waits = if self.connection.is_busy() {
-            Wait::Nothing
+        let phase = if self.connection.is_busy() {
+            ReadPhase::Nothing
         } else if self.preface.length == 0 {
-            Wait::FirstByte
+            ReadPhase::FirstByte
         } else if self.preface.undispatched && !self.preface.is_http2() {
-            Wait::Head
+            ReadPhase::Head
         } else {
-            Wait::Request
+            ReadPhase::Request
         };
-        if (waits != self.waits || moved) && waits != Wait::FirstByte {
-            self.waits = waits;
+        if (phase != self.phase || is_new) && phase != ReadPhase::FirstByte {
+            self.phase = phase;
             self.since = Instant::now();
         }
-        let (limit, expired) = match waits {
-            Wait::Nothing => return Poll::Pending,
-            Wait::FirstByte => (self.patience.first_byte, "no first byte came in time"),
-            Wait::Head => (self.patience.head, "no whole request head came in time"),
-            Wait::Request => (self.patience.keep_alive, "no further request came in time"),
+        let (limit, expired) = match phase {
+            ReadPhase::Nothing => return Poll::Pending,
+            ReadPhase::FirstByte => (self.timeouts.first_byte, "no first byte came in time"),
+            ReadPhase::Head => (self.timeouts.head, "no whole request head came in time"),
+            ReadPhase::Request => (self.timeouts.keep_alive, "no further request came in time"),
         };
         let deadline = self.since + limit;
         let timer = self
@@ -287,7 +281,7 @@ impl State {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ClientSocket {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -298,28 +292,25 @@ impl AsyncRead for Socket {
         if state.preface.held == 0 {
             return state.poll_read(context, buffer);
         }
-        state.preface.give(buffer);
-        // An error comes again. Without one, who got bytes may have no reason to read on.
+        state.preface.release(buffer);
+        // An error comes again. Without an error, hyper may not read on after it got these bytes.
         if buffer.remaining() > 0
             && !matches!(state.poll_read(context, buffer), Poll::Ready(Ok(())))
         {
-            let watched = &state.connection.watched;
-            watched.store(false, Ordering::Relaxed);
+            let read_armed = &state.connection.read_armed;
+            read_armed.store(false, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ClientSocket {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |transport, context| match transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        })
+        self.write(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -327,43 +318,33 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |transport, context| match transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        self.write(context, |stream, context| {
+            stream.poll_write_vectored(context, slices)
         })
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.state().transport {
-            Transport::Plain(stream) => stream.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.state().stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(context, |transport, context| match transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(context),
-        })
+        self.write(context, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(context, |transport, context| match transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        })
+        self.write(context, AsyncWrite::poll_shutdown)
     }
 }
 
-impl Socket {
+impl ClientSocket {
     fn write<T>(
         &self,
         context: &mut Context<'_>,
-        write: impl FnOnce(&mut Transport, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut ClientStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let polled = write(&mut state.transport, context);
+        let polled = write(Pin::new(&mut state.stream), context);
         state
             .connection
             .write_blocked
@@ -372,7 +353,7 @@ impl Socket {
             state.stall = None;
             return polled;
         }
-        let limit = state.patience.stalled;
+        let limit = state.timeouts.stalled;
         let stall = state
             .stall
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));

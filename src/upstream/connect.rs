@@ -1,4 +1,4 @@
-//! How a connection to the upstream is made: TCP without delays, TLS with HTTP/2 where it is offered.
+//! Connects to the upstream: TCP without delays, TLS with HTTP/2 where the upstream offers it.
 
 use std::fmt;
 use std::io;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery};
+use hyper::rt::{Read, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
@@ -17,10 +18,10 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
-use super::{CallError, explain};
+use super::error::{CallError, causes, explain};
 use crate::config::{BaseUrl, Scheme};
 
-/// Whom connections go to.
+/// Scheme and authority of the upstream.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     scheme: http::uri::Scheme,
@@ -38,14 +39,14 @@ impl Origin {
         }
     }
 
-    /// This path and query, there.
+    /// The path and query of `path` at this origin.
     pub(super) fn with_path(&self, path: &Uri) -> Uri {
         let path = path.path_and_query().cloned();
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
-        // It has all three, and that is all it takes.
+        // All three parts are set, so this cannot fail.
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
@@ -56,8 +57,13 @@ pub(super) fn without_origin(uri: &Uri) -> Uri {
     Uri::from(path.unwrap_or(PathAndQuery::from_static("/")))
 }
 
-/// A connection before anything was said on it.
-pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+/// A connection before its first byte of HTTP.
+pub(super) type DialledStream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// The byte stream under an HTTP connection.
+pub(super) trait ConnectionIo: Read + Write + Unpin + Send + 'static {}
+
+impl<T: Read + Write + Unpin + Send + 'static> ConnectionIo for T {}
 
 /// Connects to one origin.
 #[derive(Clone)]
@@ -105,17 +111,16 @@ impl Connector {
         &self.origin
     }
 
-    /// The longest that connecting may take.
     pub(super) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// Whether a connection may turn out to speak HTTP/2.
+    /// Whether the upstream may choose HTTP/2.
     pub(super) fn offers_http2(&self) -> bool {
         self.offers_http2
     }
 
-    pub(super) async fn connect(&self) -> Result<Stream, CallError> {
+    pub(super) async fn connect(&self) -> Result<DialledStream, CallError> {
         let to = self.origin.with_path(&Uri::default());
         self.https
             .clone()
@@ -125,9 +130,9 @@ impl Connector {
     }
 }
 
-/// Name, TCP or TLS failed; the system's own limit counts as ours.
+/// An error of name, TCP or TLS. The system's own timeout counts as ours.
 fn explain_connect(error: &(dyn std::error::Error + 'static)) -> CallError {
-    let timed_out = super::causes(error).any(|cause| {
+    let timed_out = causes(error).any(|cause| {
         cause
             .downcast_ref::<io::Error>()
             .is_some_and(|io| io.kind() == io::ErrorKind::TimedOut)
@@ -139,9 +144,9 @@ fn explain_connect(error: &(dyn std::error::Error + 'static)) -> CallError {
     }
 }
 
-/// A file of roots that cannot be used.
+/// A file of trusted roots is unreadable or invalid.
 #[derive(Debug)]
-pub struct InvalidRoots {
+pub(crate) struct InvalidRoots {
     path: PathBuf,
     why: String,
 }
@@ -159,8 +164,8 @@ impl fmt::Display for InvalidRoots {
 
 impl std::error::Error for InvalidRoots {}
 
-/// The platform's trusted roots, or Mozilla's where the platform has none, as in an image made from scratch.
-pub fn usual_roots() -> RootCertStore {
+/// The platform's trusted roots, or Mozilla's where the platform has none, as in an image built from scratch.
+pub(crate) fn default_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
@@ -169,29 +174,25 @@ pub fn usual_roots() -> RootCertStore {
     roots
 }
 
-/// The [`usual_roots`] and those of `further`.
+/// The [`default_roots`] and those of the file `further`.
 ///
 /// # Errors
 /// When `further` cannot be read or holds no certificate.
-pub fn trusted_roots(further: Option<&Path>) -> Result<Arc<RootCertStore>, InvalidRoots> {
-    let mut roots = usual_roots();
+pub(crate) fn trusted_roots(further: Option<&Path>) -> Result<Arc<RootCertStore>, InvalidRoots> {
+    let mut roots = default_roots();
     if let Some(path) = further {
-        let invalid = |why: String| InvalidRoots {
+        let invalid = |why: &dyn fmt::Display| InvalidRoots {
             path: path.to_owned(),
-            why,
+            why: why.to_string(),
         };
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
-        let mut added = 0;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
-            roots
-                .add(certificate)
-                .map_err(|error| invalid(error.to_string()))?;
-            added += 1;
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| invalid(&error))?;
+        if certificates.is_empty() {
+            return Err(invalid(&"it holds no certificate"));
         }
-        if added == 0 {
-            return Err(invalid("it holds no certificate".to_owned()));
+        for certificate in certificates {
+            roots.add(certificate).map_err(|error| invalid(&error))?;
         }
     }
     Ok(Arc::new(roots))

@@ -1,8 +1,9 @@
-//! Connections to one upstream, kept between calls.
+//! The pool of connections to one upstream.
 //!
-//! An HTTP/1 connection carries one call at a time and waits here between calls; one over HTTP/2 carries many. A call goes out on a connection
-//! that is there, the one used last first, or on a new one. A connection may have died while it waited: a request that was not begun on it goes
-//! out on another, and no other request is ever repeated. So none is used that the upstream may be closing at that moment, see [`super::idle`].
+//! An HTTP/1 connection carries one call at a time and is idle between calls; an HTTP/2 connection carries many. A call takes a pooled
+//! connection, the most recently used first, or dials a new one. A pooled connection may have died: a request that hyper gives back unsent
+//! goes out on another, and no other request is ever repeated. So the pool uses no connection that the upstream may be closing at that
+//! moment, see [`super::keep_alive`].
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -17,75 +18,73 @@ use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper::rt::{Executor, Read, Write};
+use hyper::rt::Executor;
 use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connect::{Connector, Origin, Stream};
-use super::idle::{IdleSince, IdleTimeout, MAX_IDLE, MIN_TIMEOUT, announced, usable_for};
-use super::shared::{Call, Shared};
-use super::{CallError, explain};
+use super::connect::{ConnectionIo, Connector, DialledStream, Origin, without_origin};
+use super::error::{CallError, broke, causes, explain};
+use super::http2::{Http2Connection, StreamGuard};
+use super::keep_alive::{
+    IdleSince, KeepAliveEstimate, MAX_IDLE, MIN_TIMEOUT, announced, usable_for,
+};
 
-/// Connections under way at once where one may turn out to carry many calls.
-const DIALS: usize = 4;
-/// Fields of an upstream's response head.
+/// Most dials at once where a new connection may carry many calls.
+const MAX_DIALS: usize = 4;
+/// Headers of a response.
 const MAX_HEADERS: usize = 256;
-/// A call that breaks sooner after it was sent met a connection that was being closed.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// A call that breaks sooner than this was sent while the upstream closed the connection.
+const CLOSE_RACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool<B> {
     connector: Connector,
-    waiting: Mutex<Waiting<B>>,
+    state: Mutex<PoolState<B>>,
     dials: Arc<Semaphore>,
-    /// A task closes what is not used.
-    is_swept: AtomicBool,
+    /// Whether a task closes unused connections.
+    has_sweeper: AtomicBool,
 }
 
-/// The connections that can take a call.
-struct Waiting<B> {
-    /// Those over HTTP/1 that carry none, the one used last at the end.
-    single: VecDeque<(Single<B>, Instant)>,
-    /// Those over HTTP/2, with as many calls as they may carry or fewer.
-    shared: Vec<Shared<B>>,
-    /// Whether the upstream chose HTTP/2 when it was last asked. Unknown before.
+struct PoolState<B> {
+    /// The idle ones with the time since when they are, the most recently used at the end.
+    http1: VecDeque<(Http1Connection<B>, Instant)>,
+    http2: Vec<Http2Connection<B>>,
+    /// Whether the upstream chose HTTP/2 for the latest connection; none before the first.
     speaks_http2: Option<bool>,
-    /// After which the upstream closes those that carry none.
-    idle_timeout: IdleTimeout,
+    keep_alive: KeepAliveEstimate,
 }
 
-/// A connection over HTTP/1.
-struct Single<B> {
+struct Http1Connection<B> {
     sender: http1::SendRequest<B>,
-    /// For how long it may wait, by what its responses said.
+    /// The idle time for which it may be used, by the timeout that its responses announced.
     usable_for: Duration,
     idle: Arc<IdleSince>,
 }
 
 /// The connection of one call.
-enum Taken<B> {
-    Single(Single<B>),
-    Shared(
+enum CallConnection<B> {
+    Http1(Http1Connection<B>),
+    Http2(
         http2::SendRequest<B>,
-        #[expect(dead_code, reason = "its end is what counts")] Call,
+        #[expect(dead_code, reason = "its end is what counts")] StreamGuard,
     ),
 }
 
-/// A call's connection, as long as the call needs it. Dropped, it waits for the next.
-pub struct Place<B> {
-    taken: Option<Taken<B>>,
+/// The connection of a call while the call needs it. Dropped, it goes back to the pool.
+pub(crate) struct ConnectionLease<B> {
+    connection: Option<CallConnection<B>>,
     pool: Arc<Pool<B>>,
 }
 
-impl<B> Drop for Place<B> {
+impl<B> Drop for ConnectionLease<B> {
     fn drop(&mut self) {
-        if let Some(Taken::Single(single)) = self.taken.take()
-            && !single.sender.is_closed()
+        if let Some(CallConnection::Http1(http1)) = self.connection.take()
+            && !http1.sender.is_closed()
         {
-            let mut waiting = self.pool.waiting();
+            let mut state = self.pool.state();
             let now = Instant::now();
-            single.idle.begin(now);
-            waiting.single.push_back((single, now));
+            http1.idle.begin(now);
+            state.http1.push_back((http1, now));
         }
     }
 }
@@ -93,25 +92,25 @@ impl<B> Drop for Place<B> {
 impl<B> Pool<B> {
     pub(super) fn new(connector: Connector) -> Self {
         Pool {
-            waiting: Mutex::new(Waiting {
-                single: VecDeque::new(),
-                shared: Vec::new(),
+            state: Mutex::new(PoolState {
+                http1: VecDeque::new(),
+                http2: Vec::new(),
                 speaks_http2: (!connector.offers_http2()).then_some(false),
-                idle_timeout: IdleTimeout::default(),
+                keep_alive: KeepAliveEstimate::default(),
             }),
             connector,
-            dials: Arc::new(Semaphore::new(DIALS)),
-            is_swept: AtomicBool::new(false),
+            dials: Arc::new(Semaphore::new(MAX_DIALS)),
+            has_sweeper: AtomicBool::new(false),
         }
     }
 
     /// No code panics while it holds the lock.
-    fn waiting(&self) -> MutexGuard<'_, Waiting<B>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, PoolState<B>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn learn_idle_timeout(&self, idle: Duration) {
-        self.waiting().idle_timeout.closed_after(idle);
+    fn learn_keep_alive(&self, idle: Duration) {
+        self.state().keep_alive.closed_after(idle);
     }
 }
 
@@ -120,46 +119,46 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Sends a request whose URI is a path and a query, and gives the response's head with the place that its body needs.
+    /// Sends a request whose URI is a path and a query. The response's body needs the lease.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<B>,
-    ) -> Result<(Response<Incoming>, Place<B>), CallError> {
+    ) -> Result<(Response<Incoming>, ConnectionLease<B>), CallError> {
         loop {
-            let waited = self.waiting().take();
-            let (mut taken, idle) = match waited {
-                Some((taken, idle)) => (taken, Some(idle)),
-                // Seldom, and far larger than all else that a call has to remember.
+            let pooled = self.state().checkout();
+            let (mut connection, idle) = match pooled {
+                Some((connection, idle)) => (connection, Some(idle)),
+                // Boxed, because a dial is rare and larger than the rest of this future.
                 None => Box::pin(self.dial()).await?,
             };
-            let has_rested = idle.is_some_and(|idle| idle > MIN_TIMEOUT);
-            if has_rested {
-                // Lets the runtime see what has come from the network by now: hyper gives a request back unsent that finds the end there.
+            let was_idle = idle.is_some_and(|idle| idle > MIN_TIMEOUT);
+            if was_idle {
+                // Lets the runtime read a close that has arrived by now: hyper then gives the request back unsent.
                 tokio::task::yield_now().await;
             }
-            let sent_at = has_rested.then(Instant::now);
-            let sent = taken.send(request, self.connector.origin()).await;
+            let sent_at = was_idle.then(Instant::now);
+            let sent = connection.send(request, self.connector.origin()).await;
             match sent {
                 Ok(response) => {
-                    taken.heed(&response);
-                    let place = Place {
-                        taken: Some(taken),
+                    connection.note_keep_alive(&response);
+                    let lease = ConnectionLease {
+                        connection: Some(connection),
                         pool: Arc::clone(self),
                     };
-                    return Ok((response, place));
+                    return Ok((response, lease));
                 }
                 Err(mut error) => {
                     let unsent = error.take_message();
                     let is_unsent = unsent.is_some();
                     let broke_at_once = || {
                         let was_closed = is_unsent || is_close(error.error());
-                        was_closed && sent_at.is_some_and(|sent_at| sent_at.elapsed() < AT_ONCE)
+                        was_closed && sent_at.is_some_and(|sent_at| sent_at.elapsed() < CLOSE_RACE)
                     };
                     if let Some(idle) = idle.filter(|_| broke_at_once()) {
-                        self.learn_idle_timeout(idle);
+                        self.learn_keep_alive(idle);
                     }
                     match unsent {
-                        // It died while it waited, and nothing of the request was sent.
+                        // The pooled connection was dead, and no byte of the request was sent.
                         Some(unsent) if idle.is_some() => request = unsent,
                         _ => return Err(CallError::Broke(explain(&error.into_error()))),
                     }
@@ -168,31 +167,31 @@ where
         }
     }
 
-    /// A new connection, or one that came to be able to take the call meanwhile, with the time that it waited.
-    async fn dial(self: &Arc<Self>) -> Result<(Taken<B>, Option<Duration>), CallError> {
-        self.sweep();
+    /// Gives a new connection, or a pooled one that became usable meanwhile, with its idle time.
+    async fn dial(self: &Arc<Self>) -> Result<(CallConnection<B>, Option<Duration>), CallError> {
+        self.start_sweeper();
         let dialled = tokio::time::timeout(self.connector.limit(), async {
-            let is_single = || self.waiting().speaks_http2 == Some(false);
-            // One connection may carry all that wait for one. The semaphore is never closed.
-            let turn = if is_single() {
+            let speaks_http1 = || self.state().speaks_http2 == Some(false);
+            // One new connection may serve all waiting calls. The semaphore is never closed.
+            let permit = if speaks_http1() {
                 None
             } else {
                 Arc::clone(&self.dials).acquire_owned().await.ok()
             };
-            let waited = turn.as_ref().and_then(|_| self.waiting().take());
-            if let Some((taken, idle)) = waited {
-                return Ok((taken, Some(idle)));
+            let pooled = permit.as_ref().and_then(|_| self.state().checkout());
+            if let Some((connection, idle)) = pooled {
+                return Ok((connection, Some(idle)));
             }
-            // Where each carries one, as has shown meanwhile, nobody waits for another.
-            let turn = turn.filter(|_| !is_single());
-            Ok((self.connect(turn).await?, None))
+            // Where the upstream turned out to speak HTTP/1, no dial waits for another.
+            let permit = permit.filter(|_| !speaks_http1());
+            Ok((self.connect(permit).await?, None))
         });
         dialled.await.map_err(|_| CallError::ConnectTimeout)?
     }
 
-    /// From the first connection on, what is not used is closed also while there are no calls.
-    fn sweep(self: &Arc<Self>) {
-        if self.is_swept.swap(true, Ordering::Relaxed) {
+    /// From the first dial on, closes unused connections also while there are no calls.
+    fn start_sweeper(self: &Arc<Self>) {
+        if self.has_sweeper.swap(true, Ordering::Relaxed) {
             return;
         }
         let pool = Arc::downgrade(self);
@@ -200,67 +199,71 @@ where
             loop {
                 tokio::time::sleep(MAX_IDLE / 4).await;
                 let Some(pool) = pool.upgrade() else { break };
-                pool.waiting().close_unused(Instant::now());
+                pool.state().close_unused(Instant::now());
             }
         });
     }
 
-    /// Whoever waits for the `turn` waits until it is known what the new connection can carry.
+    /// Holds `permit` until the number of calls that the new connection can carry is known.
     async fn connect(
         self: &Arc<Self>,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Taken<B>, CallError> {
-        let stream: Stream = self.connector.connect().await?;
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<CallConnection<B>, CallError> {
+        let stream: DialledStream = self.connector.connect().await?;
         let speaks_http2 = stream.connected().is_negotiated_h2();
-        self.waiting().speaks_http2 = Some(speaks_http2);
-        // Each as what it is, so that one in the clear takes no room for TLS.
+        self.state().speaks_http2 = Some(speaks_http2);
+        // By concrete type, so that a connection in the clear takes no memory for TLS.
         match stream {
-            Stream::Https(tls) if speaks_http2 => self.shared(tls, turn).await,
-            Stream::Https(tls) => self.single(tls).await,
-            Stream::Http(tcp) => self.single(tcp).await,
+            DialledStream::Https(tls) if speaks_http2 => self.handshake_http2(tls, permit).await,
+            DialledStream::Https(tls) => self.handshake_http1(tls).await,
+            DialledStream::Http(tcp) => self.handshake_http1(tcp).await,
         }
     }
 
-    async fn shared(
+    async fn handshake_http2(
         self: &Arc<Self>,
-        stream: impl Transport,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Taken<B>, CallError> {
+        stream: impl ConnectionIo,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<CallConnection<B>, CallError> {
         let pool = Arc::downgrade(self);
-        let shared = Shared::handshake(stream, move |idle| {
+        let http2 = Http2Connection::handshake(stream, move |idle| {
             if let Some(pool) = pool.upgrade() {
-                pool.learn_idle_timeout(idle);
+                pool.learn_keep_alive(idle);
             }
         })
         .await?;
-        // Not for all of their time: whoever waits has to connect in it.
-        let settled = tokio::time::timeout(self.connector.limit() / 4, shared.settled());
+        // For a part of the limit only: the dials that wait for the permit have to connect within it.
+        let limit_known =
+            tokio::time::timeout(self.connector.limit() / 4, http2.peer_limit_known());
         TokioExecutor::new().execute(async move {
-            let _ = settled.await;
-            drop(turn);
+            let _ = limit_known.await;
+            drop(permit);
         });
         // The call that it was made for goes out at once.
-        let (sender, call) = shared.take();
-        self.waiting().shared.push(shared);
-        Ok(Taken::Shared(sender, call))
+        let (sender, call) = http2.begin_call();
+        self.state().http2.push(http2);
+        Ok(CallConnection::Http2(sender, call))
     }
 
-    async fn single(self: &Arc<Self>, stream: impl Transport) -> Result<Taken<B>, CallError> {
+    async fn handshake_http1(
+        self: &Arc<Self>,
+        stream: impl ConnectionIo,
+    ) -> Result<CallConnection<B>, CallError> {
         let (sender, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
             .handshake(stream)
             .await
             .map_err(broke)?;
         let idle = Arc::<IdleSince>::default();
-        let (watched, pool) = (Arc::clone(&idle), Arc::downgrade(self));
+        let (task_idle, pool) = (Arc::clone(&idle), Arc::downgrade(self));
         TokioExecutor::new().execute(async move {
-            // How it ends is told to the call that it carries.
+            // hyper reports the end to the call that the connection carries.
             let _ = connection.with_upgrades().await;
-            if let (Some(idle), Some(pool)) = (watched.end(), pool.upgrade()) {
-                pool.learn_idle_timeout(idle);
+            if let (Some(idle), Some(pool)) = (task_idle.end(), pool.upgrade()) {
+                pool.learn_keep_alive(idle);
             }
         });
-        Ok(Taken::Single(Single {
+        Ok(CallConnection::Http1(Http1Connection {
             sender,
             usable_for: MAX_IDLE,
             idle,
@@ -268,26 +271,16 @@ where
     }
 }
 
-/// What a connection is made of.
-pub(super) trait Transport: Read + Write + Unpin + Send + 'static {}
-
-impl<T: Read + Write + Unpin + Send + 'static> Transport for T {}
-
-#[expect(clippy::needless_pass_by_value, reason = "an error is mapped by value")]
-pub(super) fn broke(error: hyper::Error) -> CallError {
-    CallError::Broke(explain(&error))
-}
-
-/// Whether the upstream's end of a connection was closed, as far as an error can tell.
+/// Whether an error looks like the upstream's close of the connection.
 fn is_close(error: &hyper::Error) -> bool {
     let is_of_the_socket =
-        || super::causes(error).any(|cause| cause.downcast_ref::<io::Error>().is_some());
+        || causes(error).any(|cause| cause.downcast_ref::<io::Error>().is_some());
     error.is_incomplete_message() || (!error.is_user() && is_of_the_socket())
 }
 
-impl<B> Single<B> {
-    /// It waits no longer: a close from now on is not the upstream's to an idle connection. False where the upstream closed it before.
-    fn leaves_idle(&self) -> bool {
+impl<B> Http1Connection<B> {
+    /// Ends the idle time, so that a later close is not taken for one of an idle connection. False where the upstream has closed it.
+    fn end_idle(&self) -> bool {
         let is_open = !self.sender.is_closed();
         if is_open {
             self.idle.end();
@@ -296,42 +289,42 @@ impl<B> Single<B> {
     }
 }
 
-impl<B> Waiting<B> {
-    /// A connection that can take a call now, the one used last first, and for how long it has carried none.
-    fn take(&mut self) -> Option<(Taken<B>, Duration)> {
+impl<B> PoolState<B> {
+    /// Takes a connection that can carry a call now, the most recently used first, with its idle time.
+    fn checkout(&mut self) -> Option<(CallConnection<B>, Duration)> {
         let now = Instant::now();
         self.close_unused(now);
-        let usable_for = self.idle_timeout.usable_for();
-        // One whose request is still going up although its answer has ended is not ready yet.
+        let usable_for = self.keep_alive.usable_for();
+        // A connection whose request still goes up although its response has ended is not ready yet.
         while let Some(at) = self
-            .single
+            .http1
             .iter()
-            .rposition(|(single, _)| single.sender.is_ready() || single.sender.is_closed())
+            .rposition(|(http1, _)| http1.sender.is_ready() || http1.sender.is_closed())
         {
-            let idle = now.saturating_duration_since(self.single[at].1);
+            let idle = now.saturating_duration_since(self.http1[at].1);
             if idle >= usable_for {
                 break;
             }
-            if let Some((single, _)) = self.single.remove(at)
-                && single.leaves_idle()
-                && idle < single.usable_for
+            if let Some((http1, _)) = self.http1.remove(at)
+                && http1.end_idle()
+                && idle < http1.usable_for
             {
-                return Some((Taken::Single(single), idle));
+                return Some((CallConnection::Http1(http1), idle));
             }
         }
-        self.shared.retain(|shared| !shared.is_closed());
-        self.shared.iter().find_map(|shared| {
-            let idle = shared.idle(now).unwrap_or_default();
-            (idle < usable_for && shared.has_room()).then(|| {
-                let (sender, call) = shared.take();
-                (Taken::Shared(sender, call), idle)
+        self.http2.retain(|http2| !http2.is_closed());
+        self.http2.iter().find_map(|http2| {
+            let idle = http2.idle(now).unwrap_or_default();
+            (idle < usable_for && http2.has_room()).then(|| {
+                let (sender, call) = http2.begin_call();
+                (CallConnection::Http2(sender, call), idle)
             })
         })
     }
 
-    /// Closes what waited for too long, and what has outlived the idle timeout that was taken for the upstream's.
+    /// Closes connections that were idle for too long, and those that outlived the estimate of the keep-alive timeout.
     fn close_unused(&mut self, now: Instant) {
-        let timeout = &mut self.idle_timeout;
+        let timeout = &mut self.keep_alive;
         let mut is_over = |idle: Duration, is_closed: bool| {
             let outlived = timeout.refuted_after().is_some_and(|most| idle > most);
             if outlived && !is_closed {
@@ -339,58 +332,58 @@ impl<B> Waiting<B> {
             }
             outlived || idle > MAX_IDLE
         };
-        while let Some((single, since)) = self.single.front()
+        while let Some((http1, since)) = self.http1.front()
             && is_over(
                 now.saturating_duration_since(*since),
-                single.sender.is_closed(),
+                http1.sender.is_closed(),
             )
         {
-            single.leaves_idle();
-            self.single.pop_front();
+            http1.end_idle();
+            self.http1.pop_front();
         }
-        self.shared.retain(|shared| {
-            let idle = shared.idle(now);
-            let is_over = idle.is_some_and(|idle| is_over(idle, shared.is_closed()));
+        self.http2.retain(|http2| {
+            let idle = http2.idle(now);
+            let is_over = idle.is_some_and(|idle| is_over(idle, http2.is_closed()));
             if is_over {
-                shared.give_up();
+                http2.mark_evicted();
             }
             !is_over
         });
     }
 }
 
-impl<B> Taken<B> {
-    /// Notes what a response says of its connection.
-    fn heed(&mut self, response: &Response<Incoming>) {
-        if let Taken::Single(single) = self
+impl<B> CallConnection<B> {
+    /// Notes the keep-alive timeout that a response announces.
+    fn note_keep_alive(&mut self, response: &Response<Incoming>) {
+        if let CallConnection::Http1(http1) = self
             && let Some(timeout) = announced(response.headers())
         {
-            single.usable_for = usable_for(timeout);
+            http1.usable_for = usable_for(timeout);
         }
     }
 }
 
-impl<B> Taken<B>
+impl<B> CallConnection<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Both ways of sending begin here and now, and are waited for as one.
+    /// Begins to send before the first poll.
     fn send(
         &mut self,
         mut request: Request<B>,
         origin: &Origin,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>> + use<B> {
         match self {
-            Taken::Single(Single { sender, .. }) => {
-                // One that was meant for HTTP/2 before names the upstream in its URI.
+            CallConnection::Http1(Http1Connection { sender, .. }) => {
+                // The URI names the upstream after an unsent attempt over HTTP/2.
                 if request.uri().authority().is_some() {
-                    *request.uri_mut() = super::connect::without_origin(request.uri());
+                    *request.uri_mut() = without_origin(request.uri());
                     *request.version_mut() = Version::HTTP_11;
                 }
                 Either::Left(sender.try_send_request(request))
             }
-            Taken::Shared(sender, _) => {
+            CallConnection::Http2(sender, _) => {
                 let absolute = origin.with_path(request.uri());
                 *request.uri_mut() = absolute;
                 *request.version_mut() = Version::HTTP_2;

@@ -1,4 +1,4 @@
-//! Whether the upstream can be reached, for whoever asks and for the log.
+//! Tracks whether the upstream can be reached, for the admin API and the log.
 //!
 //! The log gets a line when that changes, and at most one a minute while the upstream cannot be reached.
 
@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::CallError;
+use super::error::CallError;
 use crate::redact::redact;
 
-const LINE_EVERY: Duration = Duration::from_mins(1);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Whether the upstream can be reached, as its calls show.
 #[derive(Debug, Default)]
-pub struct Reachability {
-    /// Looked at by every call that goes well; all else is behind the lock.
+pub(crate) struct Reachability {
+    /// Every successful call reads this without the lock.
     is_reachable: AtomicBool,
     record: Mutex<ReachabilityRecord>,
 }
 
-/// What is known of it at one moment.
+/// The state of a [`Reachability`] at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct ReachState {
+pub(crate) struct ReachState {
     /// Whether the last call reached it; none before the first.
     pub reachable: Option<bool>,
-    /// Since when that is so.
+    /// The time of the last change.
     pub since: Option<SystemTime>,
-    /// When it last could not be reached, and why.
+    /// The last time at which a call could not reach it, and why.
     pub last_error: Option<(SystemTime, String)>,
     /// Calls in a row that did not reach it.
     pub failures: u64,
@@ -35,18 +35,18 @@ pub struct ReachState {
 #[derive(Debug, Default)]
 struct ReachabilityRecord {
     state: ReachState,
-    last_line: Option<Instant>,
-    /// Failures since then.
-    untold: u64,
+    last_logged: Option<Instant>,
+    /// Failures since that line.
+    unlogged: u64,
 }
 
 impl Reachability {
-    /// What is known of it now.
-    pub fn state(&self) -> ReachState {
+    /// The state now.
+    pub(crate) fn state(&self) -> ReachState {
         self.lock().state.clone()
     }
 
-    /// A call was answered.
+    /// Notes that a call got a response.
     pub(crate) fn answered(&self) {
         if self.is_reachable.load(Ordering::Relaxed) {
             return;
@@ -57,15 +57,15 @@ impl Reachability {
             return;
         }
         record.state.since = Some(SystemTime::now());
-        record.last_line = None;
-        record.untold = 0;
+        record.last_logged = None;
+        record.unlogged = 0;
         let failures = std::mem::take(&mut record.state.failures);
         if failures > 0 {
             tracing::info!(failures, "the upstream can be reached again");
         }
     }
 
-    /// A call got no answer. Only where there was no connection does that say something of the upstream's reachability.
+    /// Notes that a call got no response. Only an error without a connection counts: another one reached the upstream.
     pub(crate) fn failed(&self, error: &CallError) {
         let (CallError::Unreachable(_) | CallError::ConnectTimeout) = error else {
             return;
@@ -79,11 +79,11 @@ impl Reachability {
             record.state.since = Some(now);
         }
         record.state.failures += 1;
-        record.untold += 1;
-        let is_due = |line: Instant| line.elapsed() >= LINE_EVERY;
-        if record.last_line.is_none_or(is_due) {
-            record.last_line = Some(Instant::now());
-            let failures = std::mem::take(&mut record.untold);
+        record.unlogged += 1;
+        let is_due = |logged: Instant| logged.elapsed() >= LOG_INTERVAL;
+        if record.last_logged.is_none_or(is_due) {
+            record.last_logged = Some(Instant::now());
+            let failures = std::mem::take(&mut record.unlogged);
             tracing::warn!(failures, error, "requests do not reach the upstream");
         }
         record.state.last_error = Some((now, error));
@@ -131,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_told_of_many_failures_at_most_once_a_minute() {
+    fn failures_are_logged_at_most_once_a_minute() {
         let reachability = Reachability::default();
         for _ in 0..1000 {
             reachability.failed(&CallError::ConnectTimeout);
         }
-        assert_eq!(reachability.lock().untold, 999);
+        assert_eq!(reachability.lock().unlogged, 999);
     }
 }

@@ -1,10 +1,12 @@
-//! Keys whose value is one of a few words.
+//! Readers of keys that take one of a few words.
 
-use super::Raw;
+use tracing::Level;
+
+use crate::config::raw_value::RawValue;
 use crate::openai::Media;
 
 /// Reads one of `choices`.
-fn choice<T: Copy>(raw: &Raw, choices: &[(&str, T)]) -> Result<T, String> {
+fn choice<T: Copy>(raw: &RawValue, choices: &[(&str, T)]) -> Result<T, String> {
     let all = choices
         .iter()
         .map(|(word, _)| format!("\"{word}\""))
@@ -13,97 +15,88 @@ fn choice<T: Copy>(raw: &Raw, choices: &[(&str, T)]) -> Result<T, String> {
     let text = raw.text(&all)?;
     let found = choices.iter().find(|(word, _)| *word == text);
     found
-        .map(|(_, meant)| *meant)
+        .map(|(_, value)| *value)
         .ok_or_else(|| format!("is \"{text}\"; write {all}"))
 }
 
-/// How spans are encoded for Respan; OTLP over HTTP both.
+/// How spans are encoded for Respan; both are OTLP over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub enum WireEncoding {
     /// `application/json`
     Json,
     /// `application/x-protobuf`
     Protobuf,
 }
 
-pub(in crate::config) fn encoding(raw: &Raw) -> Result<Encoding, String> {
+pub(crate) fn encoding(raw: &RawValue) -> Result<WireEncoding, String> {
     choice(
         raw,
-        &[("json", Encoding::Json), ("protobuf", Encoding::Protobuf)],
+        &[
+            ("json", WireEncoding::Json),
+            ("protobuf", WireEncoding::Protobuf),
+        ],
     )
 }
 
-/// What of a call is recorded.
+/// Which parts of a call spans record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum ContentMode {
     /// All of it.
     Full,
     /// No prompts, replies, tool arguments or results.
     Metadata,
 }
 
-pub(in crate::config) fn content(raw: &Raw) -> Result<Content, String> {
+pub(crate) fn content(raw: &RawValue) -> Result<ContentMode, String> {
     choice(
         raw,
-        &[("full", Content::Full), ("metadata", Content::Metadata)],
+        &[
+            ("full", ContentMode::Full),
+            ("metadata", ContentMode::Metadata),
+        ],
     )
 }
 
-pub(in crate::config) fn media(raw: &Raw) -> Result<Media, String> {
+pub(crate) fn media(raw: &RawValue) -> Result<Media, String> {
     choice(raw, &[("size", Media::Size), ("full", Media::Full)])
 }
 
-/// How token usage of streams is learnt.
+/// Where the token usage of streams comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
-    /// From what the client asked for anyway; bytes stay as they are.
+pub enum UsageMode {
+    /// From the reply as the client asked for it; bytes stay as they are.
     Passive,
 }
 
-pub(in crate::config) fn usage(raw: &Raw) -> Result<Usage, String> {
+pub(crate) fn usage(raw: &RawValue) -> Result<UsageMode, String> {
     if raw.text("\"passive\"")? == "inject" {
         return Err("is \"inject\", which this version cannot do yet; write \"passive\", and let the client ask for \
                     stream_options.include_usage (AutoGen: create_stream(…, include_usage=True))"
             .to_owned());
     }
-    choice(raw, &[("passive", Usage::Passive)])
+    choice(raw, &[("passive", UsageMode::Passive)])
 }
 
-/// The least severe messages that are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// What needs someone.
-    Error,
-    /// What may soon.
-    Warn,
-    /// What happens seldom and is good to know.
-    Info,
-    /// What one request or export does.
-    Debug,
-    /// Every step.
-    Trace,
-}
-
-pub(in crate::config) fn log_level(raw: &Raw) -> Result<LogLevel, String> {
+pub(crate) fn log_level(raw: &RawValue) -> Result<Level, String> {
     let levels = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
     ];
     choice(raw, &levels)
 }
 
-/// How messages look on stderr.
+/// The format of messages on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// One line of text per message.
     Text,
-    /// One object per line.
+    /// One JSON object per line.
     Json,
 }
 
-pub(in crate::config) fn log_format(raw: &Raw) -> Result<LogFormat, String> {
+pub(crate) fn log_format(raw: &RawValue) -> Result<LogFormat, String> {
     choice(raw, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
 }

@@ -1,24 +1,27 @@
-//! Keys whose value is an amount: of time, of bytes, or a plain count.
+//! Readers of keys that take an amount: a duration, a size, or a count.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Raw;
+use crate::config::raw_value::RawValue;
 
-/// One KiB in bytes.
-pub(in crate::config) const KIB: u64 = 1 << 10;
-/// One MiB in bytes.
-pub(in crate::config) const MIB: u64 = 1 << 20;
-/// One GiB in bytes.
-pub(in crate::config) const GIB: u64 = 1 << 30;
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GIB: u64 = 1 << 30;
 
-/// Added to an `Instant` it must not overflow, and nobody means more.
+/// Added to an `Instant`, a duration must not overflow.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
+/// Splits `30 s` into its number and its unit. None where no number stands first, or one that is too large.
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    Some((digits.parse().ok()?, unit.trim_start()))
+}
+
 /// A duration that may be `0s`.
-pub(in crate::config) fn duration_or_zero(raw: &Raw) -> Result<Duration, String> {
+pub(crate) fn duration_or_zero(raw: &RawValue) -> Result<Duration, String> {
     let text = match raw {
-        Raw::Integer(digits) => {
+        RawValue::Integer(digits) => {
             return Err(format!(
                 "is {digits}, without a unit; write \"{digits}s\" (ms, s, m or h)"
             ));
@@ -30,12 +33,8 @@ pub(in crate::config) fn duration_or_zero(raw: &Raw) -> Result<Duration, String>
             "is \"{text}\", not a duration; write a whole number with ms, s, m or h, like \"500ms\", \"30s\" or \"10m\""
         )
     };
-    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let number: u64 = match digits.parse() {
-        Ok(number) => number,
-        Err(_) => return Err(wrong()),
-    };
-    let milliseconds = match unit.trim_start() {
+    let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
+    let milliseconds = match unit {
         "ms" => 1,
         "s" => 1000,
         "m" => 60_000,
@@ -54,7 +53,7 @@ pub(in crate::config) fn duration_or_zero(raw: &Raw) -> Result<Duration, String>
 }
 
 /// A duration of at least a millisecond.
-pub(in crate::config) fn duration(raw: &Raw) -> Result<Duration, String> {
+pub(crate) fn duration(raw: &RawValue) -> Result<Duration, String> {
     let duration = duration_or_zero(raw)?;
     if duration.is_zero() {
         Err("is zero, which leaves no time at all; write a duration like \"30s\"".to_owned())
@@ -64,7 +63,7 @@ pub(in crate::config) fn duration(raw: &Raw) -> Result<Duration, String> {
 }
 
 /// A number of bytes within `bounds`.
-pub(in crate::config) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&Raw) -> Result<u64, String> {
+pub(crate) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&RawValue) -> Result<u64, String> {
     move |raw| {
         let bytes = bytes(raw)?;
         let (least, most) = (*bounds.start(), *bounds.end());
@@ -87,9 +86,7 @@ pub(in crate::config) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&Raw) -> R
 }
 
 /// A number of bytes that are held in memory, within `bounds`.
-pub(in crate::config) fn memory(
-    bounds: RangeInclusive<u64>,
-) -> impl Fn(&Raw) -> Result<usize, String> {
+pub(crate) fn memory(bounds: RangeInclusive<u64>) -> impl Fn(&RawValue) -> Result<usize, String> {
     let size = size(bounds);
     move |raw| {
         usize::try_from(size(raw)?)
@@ -97,9 +94,9 @@ pub(in crate::config) fn memory(
     }
 }
 
-fn bytes(raw: &Raw) -> Result<u64, String> {
+fn bytes(raw: &RawValue) -> Result<u64, String> {
     let text = match raw {
-        Raw::Integer(digits) => {
+        RawValue::Integer(digits) => {
             let example = digits.parse().map_or_else(|_| "64KiB".to_owned(), spelled);
             return Err(format!(
                 "is {digits}, without a unit; write \"{example}\" (B, KiB, MiB or GiB)"
@@ -107,14 +104,12 @@ fn bytes(raw: &Raw) -> Result<u64, String> {
         }
         other => other.text("a size like \"64KiB\"")?,
     };
-    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let number: Option<u64> = digits.parse().ok();
-    let Some(number) = number else {
-        return Err(format!(
+    let (number, unit) = number_and_unit(text).ok_or_else(|| {
+        format!(
             "is \"{text}\", not a size; write a whole number with B, KiB, MiB or GiB, like \"64KiB\""
-        ));
-    };
-    let scale = match unit.trim_start() {
+        )
+    })?;
+    let scale = match unit {
         "B" => 1,
         "KiB" => KIB,
         "MiB" => MIB,
@@ -127,7 +122,7 @@ fn bytes(raw: &Raw) -> Result<u64, String> {
             ));
         }
         other => {
-            let meant = match other.bytes().next() {
+            let likely = match other.bytes().next() {
                 Some(b'k' | b'K') => "KiB",
                 Some(b'm' | b'M') => "MiB",
                 Some(b'g' | b'G') => "GiB",
@@ -135,7 +130,7 @@ fn bytes(raw: &Raw) -> Result<u64, String> {
                 _ => "B",
             };
             return Err(format!(
-                "is \"{text}\", in a unit that is not known here; write \"{number}{meant}\" (B, KiB, MiB or GiB)"
+                "is \"{text}\", in a unit that is not known here; write \"{number}{likely}\" (B, KiB, MiB or GiB)"
             ));
         }
     };
@@ -157,15 +152,13 @@ fn spelled(bytes: u64) -> String {
 }
 
 /// A count within `bounds`.
-pub(in crate::config) fn count(
-    bounds: RangeInclusive<usize>,
-) -> impl Fn(&Raw) -> Result<usize, String> {
+pub(crate) fn count(bounds: RangeInclusive<usize>) -> impl Fn(&RawValue) -> Result<usize, String> {
     move |raw| {
         let (least, most) = (bounds.start(), bounds.end());
         let instead =
             format!("write a whole number from {least} to {most}, without quotes in a file");
         match raw {
-            Raw::Integer(digits) | Raw::Word(digits) => match digits.parse() {
+            RawValue::Integer(digits) | RawValue::Word(digits) => match digits.parse() {
                 Ok(number) if bounds.contains(&number) => Ok(number),
                 _ => Err(format!("is {digits}; {instead}")),
             },

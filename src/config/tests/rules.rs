@@ -1,9 +1,9 @@
-//! What keys ask of each other, and secrets.
+//! Rules between keys, and secrets.
 
 use super::*;
 
 #[test]
-fn keys_that_ask_for_each_other_are_refused_alone() {
+fn keys_that_require_each_other_are_refused_alone() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (
             &[("server.client_keys", "a")],
@@ -165,7 +165,7 @@ fn a_secret_that_others_may_read_is_warned_of() {
     assert_eq!(
         load("", &[], &[("respan.api_key", "rk")]).warnings().len(),
         1,
-        "a flag is seen by everyone"
+        "every user of the machine can see a flag"
     );
     assert_eq!(
         load("[respan]\napi_key = 'rk'", &[], &[]).warnings(),
@@ -197,4 +197,23 @@ fn secrets_are_never_shown() {
     }
     let key = loaded.config().respan.api_key.as_ref().unwrap();
     assert!(key.matches(b"hidden-d") && !key.matches(b"hidden-a") && !key.matches(b"hidden"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_in_the_file_is_warned_of_although_another_source_overrides_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("s.toml");
+    fs::write(&path, "[respan]\napi_key = 'rk-file'\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let sources = Sources {
+        file: Some(path.clone()),
+        environment: vec![("RESPAN_API_KEY".into(), "rk-variable".into())],
+        ..Sources::default()
+    };
+    let (config, warnings) = Config::load(&sources).unwrap();
+    assert_eq!(config.respan.api_key.unwrap().reveal(), "rk-variable");
+    let expected = format!("{} holds a secret", path.display());
+    assert!(warnings[0].to_string().starts_with(&expected));
 }

@@ -1,4 +1,4 @@
-//! The shipped file: it says what the program does.
+//! The shipped file shows every key with its default.
 
 use super::*;
 
@@ -41,19 +41,19 @@ fn the_shipped_file_equals_the_defaults_with_every_default_uncommented() {
 #[test]
 fn the_shipped_file_shows_every_key_once_and_every_example_in_it_loads() {
     let all = uncommented(|line| setting(line).or_else(|| example(line)));
-    let mut shown = Vec::new();
+    let mut listed = Vec::new();
     let mut section = "";
     for line in all.lines() {
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']');
         } else if let Some(line) = setting(line) {
-            shown.push(format!("{section}.{}", line.split_once(" = ").unwrap().0));
+            listed.push(format!("{section}.{}", line.split_once(" = ").unwrap().0));
         }
     }
-    shown.sort();
+    listed.sort();
     let mut known: Vec<_> = keys::KEYS.iter().map(|key| key.name.to_owned()).collect();
     known.sort();
-    assert_eq!(shown, known);
+    assert_eq!(listed, known);
 
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());

@@ -1,4 +1,4 @@
-//! Where values come from, what wins, and how every mistake is placed.
+//! Sources of values, their precedence, and the location of every problem.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn the_later_source_wins_key_by_key() {
         ],
     );
     let respan = &loaded.config().respan;
-    assert_eq!(respan.encoding, Encoding::Protobuf);
+    assert_eq!(respan.encoding, WireEncoding::Protobuf);
     assert_eq!(respan.flush_interval, Duration::from_secs(2));
     assert_eq!(respan.customer_identifier.as_deref(), Some("variable"));
     assert_eq!(respan.environment.as_deref(), Some("flag"));
@@ -51,7 +51,7 @@ fn the_names_of_respans_sdk_are_read_and_ours_win() {
 }
 
 #[test]
-fn all_problems_are_said_at_once_with_file_line_and_key() {
+fn all_problems_are_reported_at_once_with_file_line_and_key() {
     let toml = "[server]\nlisten = '8080'\nlitsen = 1\n\n[limits]\nmax_head = 65536\nkeep_alive = 30\n[upstrem]\nx = 1\n[capture]\nusage = 'inject'\n";
     let environment = [
         ("SPANGATE_LOG_LEVEL", "loud"),
@@ -77,7 +77,7 @@ fn all_problems_are_said_at_once_with_file_line_and_key() {
 }
 
 #[test]
-fn what_is_not_toml_is_said_with_its_line() {
+fn syntax_errors_are_reported_with_their_line() {
     for (toml, start) in [
         ("[runs]\nidle = '1s'\nidle = '2s'\n", "s.toml:3: not TOML: "),
         ("[runs]\n\nidle = \n", "s.toml:3: not TOML: "),
@@ -113,7 +113,7 @@ fn a_named_file_must_exist_and_the_default_one_need_not() {
     }
 }
 
-/// What Kubernetes sets for a Service of this name with a port of the name `http`.
+/// The variables that Kubernetes sets for a Service of this name with a port of the name `http`.
 fn service_links(service: &str) -> Vec<(String, &'static str)> {
     let links = [
         ("SERVICE_HOST", "10.0.0.1"),
@@ -131,7 +131,7 @@ fn service_links(service: &str) -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn what_kubernetes_injects_for_services_of_such_names_is_no_mistake() {
+fn service_links_of_kubernetes_are_no_mistake() {
     for service in [
         "SPANGATE",
         "SPANGATE_ADMIN",

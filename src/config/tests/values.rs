@@ -1,4 +1,4 @@
-//! What each kind of value accepts, and in which words it is refused.
+//! The values that each kind of key accepts, and the texts of its refusals.
 
 use super::*;
 

@@ -1,20 +1,9 @@
-//! A value as it was written, before it is known what it means.
+//! A value as its source has it, before the reader of its key gives it a type.
 
 use toml::de::DeValue;
 
-use super::keys::{KEYS, Key};
-use super::problem::Place;
-
-/// One key with its value, and where that stands.
-pub(super) struct Written {
-    pub(super) key: &'static Key,
-    pub(super) raw: Raw,
-    pub(super) place: Place,
-}
-
-/// A value in its written form.
-pub(super) enum Raw {
-    /// From the environment or a flag, where everything is text. Without spaces around it.
+pub(super) enum RawValue {
+    /// From the environment or a flag, where all values are text. Without spaces around it.
     Word(String),
     Text(String),
     /// As decimal digits with their sign.
@@ -22,11 +11,11 @@ pub(super) enum Raw {
     Float(String),
     Boolean(bool),
     Date(String),
-    List(Vec<Raw>),
-    Table(Vec<(String, Raw)>),
+    List(Vec<RawValue>),
+    Table(Vec<(String, RawValue)>),
 }
 
-impl Raw {
+impl RawValue {
     pub(super) fn of(value: DeValue<'_>) -> Self {
         match value {
             DeValue::String(text) => Self::Text(text.into_owned()),
@@ -53,7 +42,7 @@ impl Raw {
         }
     }
 
-    /// What it is, with its article.
+    /// The name of its type, with an article.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Word(_) | Self::Text(_) => "a text",
@@ -76,40 +65,4 @@ impl Raw {
             other => Err(format!("is {}, not a text; write {example}", other.kind())),
         }
     }
-}
-
-/// The key of that name.
-pub(super) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
-}
-
-/// The known key that an unknown name most likely means: the same key of another section, or the one with the fewest letters to
-/// change. None when nothing is near.
-pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let distance = |known: &str| {
-        let same_key = known.rsplit('.').next() == Some(last);
-        if same_key { 1 } else { edits(name, known) }
-    };
-    let (distance, known) = KEYS
-        .iter()
-        .map(|key| (distance(key.name), key.name))
-        .min()?;
-    (distance <= 2 + name.len() / 4).then_some(known)
-}
-
-/// How many letters to insert, remove or replace to make one text of the other (Levenshtein's distance).
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (above, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (left, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[left + 1];
-            row[left + 1] = replaced.min(diagonal + 1).min(row[left] + 1);
-        }
-    }
-    row[to.len()]
 }

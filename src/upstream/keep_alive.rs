@@ -1,41 +1,43 @@
-//! How long a connection may wait between two calls: for less time than the upstream lets it.
+//! Estimates the upstream's keep-alive timeout, so that no call goes out on a connection that the upstream is about to close.
 //!
-//! Many servers close a connection that was idle for a fixed time (uvicorn after 5 s, and so vLLM, SGLang and LiteLLM). A request that goes out
-//! at that moment is lost: bytes of it were written, so it must not be repeated. Node's servers say the time (`Keep-Alive: timeout=5`). For the
-//! others the pool learns it: [`IdleTimeout`] is the shortest wait after which the upstream closed a connection. A connection that has waited
-//! nearly that long takes no further call. It stays open for a while all the same, because it shows whether the estimate is right: the upstream
-//! closes it in time, or it outlives the estimate. So a chance close, as at the upstream's restart, is forgotten after a few such connections.
-//! The first estimate is the commonest timeout, so that no request is lost for learning that.
+//! Many servers close a connection that was idle for a fixed time (uvicorn after 5 s, and so vLLM, SGLang and LiteLLM). A request that goes
+//! out at that moment is lost: bytes of it were written, so it must not be repeated. Node's servers announce the time
+//! (`Keep-Alive: timeout=5`). For other servers the pool learns it: [`KeepAliveEstimate`] is the shortest idle time after which the upstream
+//! closed a connection. A connection that was idle for nearly that long takes no further call.
+//!
+//! Such a connection stays open for a while all the same, because it tests the estimate: the upstream closes it in time, or it outlives the
+//! estimate. So a chance close, as at the upstream's restart, is forgotten after a few such connections. The first estimate is the commonest
+//! timeout, so that no request is lost for learning that one.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
-/// A connection that was not used for this long is closed, before anything between here and the upstream forgets it.
+/// A connection that was idle for this long is closed, before a firewall on the way forgets it.
 pub(super) const MAX_IDLE: Duration = Duration::from_mins(1);
 /// A connection that the upstream closed sooner was not closed because it was idle.
 pub(super) const MIN_TIMEOUT: Duration = Duration::from_millis(20);
-/// Most time that is kept off a timeout; otherwise it is an eighth of the timeout.
+/// The margin before a timeout is an eighth of it, and at most this.
 const MAX_MARGIN: Duration = Duration::from_secs(2);
-/// What uvicorn, Node and Apache do unless they are told otherwise.
+/// The default of uvicorn, Node and Apache.
 const USUAL: Duration = Duration::from_secs(5);
-/// So many connections in a row have to outlive an estimate before it is forgotten.
+/// The connections in a row that have to outlive an estimate before it is forgotten.
 const REFUTATIONS: u32 = 8;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// What is known of the upstream's timeout for idle connections.
+/// The estimate of the upstream's timeout for idle connections.
 #[derive(Debug)]
-pub(super) struct IdleTimeout {
-    /// None where all estimates were wrong.
+pub(super) struct KeepAliveEstimate {
+    /// None where connections outlived every estimate.
     estimate: Option<Duration>,
     refutations: u32,
     /// The shortest wait before a close among the refutations: the next estimate.
     next: Option<Duration>,
 }
 
-impl Default for IdleTimeout {
+impl Default for KeepAliveEstimate {
     fn default() -> Self {
         Self {
             estimate: Some(USUAL),
@@ -45,18 +47,18 @@ impl Default for IdleTimeout {
     }
 }
 
-impl IdleTimeout {
-    /// How long a connection may wait and take a call still.
+impl KeepAliveEstimate {
+    /// How long a connection may be idle and still take a call.
     pub(super) fn usable_for(&self) -> Duration {
         self.estimate.map_or(MAX_IDLE, usable_for)
     }
 
-    /// How long a connection has to be open and idle to speak against the estimate.
+    /// The idle time with which an open connection refutes the estimate.
     pub(super) fn refuted_after(&self) -> Option<Duration> {
         self.estimate.map(|estimate| estimate + margin(estimate))
     }
 
-    /// The upstream closed a connection that was idle for that long.
+    /// Learns from a connection that the upstream closed after it was `idle` for that long.
     pub(super) fn closed_after(&mut self, idle: Duration) {
         if idle <= MIN_TIMEOUT {
             return;
@@ -71,7 +73,7 @@ impl IdleTimeout {
         self.next = None;
     }
 
-    /// A connection is open although it was idle for longer than [`Self::refuted_after`].
+    /// Learns from a connection that is open although it was idle for longer than [`Self::refuted_after`].
     pub(super) fn outlived(&mut self) {
         self.refutations += 1;
         if self.refutations == REFUTATIONS {
@@ -82,12 +84,12 @@ impl IdleTimeout {
     }
 }
 
-/// The part of a timeout in which a request arrives in time.
+/// The part of a timeout in which a request still arrives in time.
 pub(super) fn usable_for(timeout: Duration) -> Duration {
     timeout.saturating_sub(margin(timeout))
 }
 
-/// Time for a request's way, and for two clocks that began at different ends of a response's way.
+/// Covers a request's time on the way, and a response's: the two sides start their clocks at its different ends.
 fn margin(timeout: Duration) -> Duration {
     (timeout / 8).clamp(MIN_TIMEOUT, MAX_MARGIN)
 }
@@ -107,7 +109,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Since when one connection waits for a call. Shared by the pool and the connection's own task, which sees the upstream close it.
+/// The time since which a connection is idle. The pool shares it with the connection's task, which sees the upstream close it.
 #[derive(Debug, Default)]
 pub(super) struct IdleSince(Mutex<Option<Instant>>);
 
@@ -116,7 +118,7 @@ impl IdleSince {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
-    /// It waits no longer. Gives for how long it did, to the first who asks.
+    /// Ends the idle time and gives it. None after the first call.
     pub(super) fn end(&self) -> Option<Duration> {
         let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         since.map(|since| since.elapsed())
@@ -131,7 +133,7 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    fn refuted(mut timeout: IdleTimeout) -> IdleTimeout {
+    fn refuted(mut timeout: KeepAliveEstimate) -> KeepAliveEstimate {
         for _ in 0..REFUTATIONS {
             timeout.outlived();
         }
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_usual_timeout_counts_until_enough_connections_outlived_it() {
-        let usual = IdleTimeout::default();
+        let usual = KeepAliveEstimate::default();
         assert_eq!(usual.usable_for(), millis(4375));
         assert_eq!(refuted(usual).usable_for(), MAX_IDLE);
     }
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn a_connection_is_used_for_less_than_the_time_after_which_others_were_closed() {
         for closed in [60, 400, 2000, 8000, 30_000] {
-            let mut timeout = refuted(IdleTimeout::default());
+            let mut timeout = refuted(KeepAliveEstimate::default());
             for late in [2, 0, 3] {
                 timeout.closed_after(millis(closed + late));
             }
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_chance_close_is_forgotten_once_enough_connections_outlived_it() {
-        let mut timeout = IdleTimeout::default();
+        let mut timeout = KeepAliveEstimate::default();
         timeout.closed_after(millis(300));
         for _ in 1..REFUTATIONS {
             timeout.outlived();
@@ -170,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn closes_that_refute_an_estimate_are_the_next_one() {
-        let mut timeout = IdleTimeout::default();
+    fn closes_that_refute_an_estimate_become_the_next_one() {
+        let mut timeout = KeepAliveEstimate::default();
         for _ in 0..REFUTATIONS {
             timeout.closed_after(Duration::from_secs(8));
         }
@@ -180,7 +182,7 @@ mod tests {
 
     #[test]
     fn closes_that_confirm_an_estimate_keep_it_whatever_outlives_it_between_them() {
-        let mut timeout = IdleTimeout::default();
+        let mut timeout = KeepAliveEstimate::default();
         for _ in 0..100 {
             timeout.closed_after(USUAL);
             timeout.outlived();
@@ -189,8 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_closed_at_once_says_nothing_of_idle_ones() {
-        let mut timeout = IdleTimeout::default();
+    fn a_connection_that_is_closed_at_once_changes_no_estimate() {
+        let mut timeout = KeepAliveEstimate::default();
         timeout.closed_after(MIN_TIMEOUT);
         assert_eq!(timeout.usable_for(), usable_for(USUAL));
     }

@@ -1,13 +1,13 @@
-//! Environment variables and flags become written keys. Everything in them is text; spaces around a value mean nothing, for they and a
-//! last newline are what shells and secret stores add.
+//! Reads environment variables and flags: each becomes an assignment. All values are text here. Spaces around a value mean nothing: shells
+//! and secret stores add them, and a last newline.
 
 use std::ffi::{OsStr, OsString};
 
-use super::FILE_VARIABLE;
-use super::file::sections;
-use super::keys::KEYS;
-use super::problem::{Place, Problem, Warning};
-use super::written::{Raw, Written, find, nearest};
+use super::draft::Draft;
+use super::keys::{KEYS, find_key, nearest_key, sections, unknown_key};
+use super::problem::{ConfigProblem, SourceLocation};
+use super::raw_value::RawValue;
+use super::sources::FILE_VARIABLE;
 
 const PREFIX: &str = "SPANGATE_";
 
@@ -17,14 +17,9 @@ const ALIASES: [(&str, &str); 2] = [
     ("RESPAN_BASE_URL", "respan.base_url"),
 ];
 
-/// Takes the variables that are meant for spangate. An unknown key of a known section is a problem, so that no misspelt limit or key is
-/// silently without effect. A variable of no section is only warned of: deployments export names like `SPANGATE_VERSION` for themselves.
-pub(super) fn environment(
-    variables: &[(OsString, OsString)],
-    written: &mut Vec<Written>,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Warning>,
-) {
+/// Reads the variables that are meant for spangate. An unknown key of a known section is a problem, so that no misspelt key is silently
+/// without effect. A variable of no section is a warning: deployments export names like `SPANGATE_VERSION` for themselves.
+pub(super) fn read_variables(variables: &[(OsString, OsString)], draft: &mut Draft) {
     let mut ours: Vec<(u8, &str, &OsString)> = variables
         .iter()
         .filter(|(_, value)| !value.is_empty())
@@ -39,54 +34,40 @@ pub(super) fn environment(
 
     for (_, name, value) in ours {
         let key = match ALIASES.iter().find(|(alias, _)| *alias == name) {
-            Some((_, key)) => find(key),
+            Some((_, key)) => find_key(key),
             None => KEYS.iter().find(|key| variable(key.name) == name),
         };
-        let place = Place::Environment(name.to_owned());
+        let location = SourceLocation::Environment(name.to_owned());
         match (key, value.to_str().map(str::trim)) {
             (Some(_), Some("")) => {}
-            (Some(key), Some(value)) => written.push(Written {
-                key,
-                raw: Raw::Word(value.to_owned()),
-                place,
-            }),
-            (Some(key), None) => problems.push(Problem::new(
-                place,
-                key.name,
-                "is not UTF-8; write it as UTF-8 text",
-            )),
+            (Some(key), Some(value)) => {
+                draft.assign(key, RawValue::Word(value.to_owned()), location);
+            }
+            (Some(key), None) => {
+                draft.refuse(location, key.name, "is not UTF-8; write it as UTF-8 text");
+            }
             (None, _) if is_service_link(name, value) => {}
             (None, _) if is_of_a_section(name) => {
-                problems.push(Problem::new(place, "", unknown_variable(name)));
+                draft.refuse(location, "", unknown_variable(name));
             }
             (None, _) => {
-                let problem = Problem::new(place, "", unknown_variable(name));
-                warnings.push(Warning(format!("{problem}; it has no effect")));
+                let problem = ConfigProblem::new(location, "", unknown_variable(name));
+                draft.warn(format!("{problem}; it has no effect"));
             }
         }
     }
 }
 
-/// Takes each `--set section.key=value`.
-pub(super) fn flags(
-    flags: &[(String, String)],
-    written: &mut Vec<Written>,
-    problems: &mut Vec<Problem>,
-) {
+/// Reads each `--set section.key=value`.
+pub(super) fn read_flags(flags: &[(String, String)], draft: &mut Draft) {
     for (name, value) in flags {
         let name = name.trim();
-        if let Some(key) = find(name) {
-            written.push(Written {
-                key,
-                raw: Raw::Word(value.trim().to_owned()),
-                place: Place::Flag,
-            });
-        } else {
-            let text = match nearest(name) {
-                Some(known) => format!("unknown key; did you mean {known}?"),
-                None => "unknown key; config/spangate.toml shows all there are".to_owned(),
-            };
-            problems.push(Problem::new(Place::Flag, name, text));
+        match find_key(name) {
+            Some(key) => {
+                let value = RawValue::Word(value.trim().to_owned());
+                draft.assign(key, value, SourceLocation::Flag);
+            }
+            None => draft.refuse(SourceLocation::Flag, name, unknown_key(name)),
         }
     }
 }
@@ -102,7 +83,7 @@ fn unknown_variable(name: &str) -> String {
         .trim_start_matches(PREFIX)
         .to_lowercase()
         .replacen('_', ".", 1);
-    match nearest(&guess) {
+    match nearest_key(&guess) {
         Some(known) => format!("unknown variable; did you mean {}?", variable(known)),
         None => "unknown variable; config/spangate.toml shows every key, section.key is SPANGATE_SECTION_KEY".to_owned(),
     }
@@ -117,10 +98,10 @@ fn is_of_a_section(name: &str) -> bool {
     })
 }
 
-/// Whether it is a service link: Kubernetes sets these in every pod for each Service of the namespace, here for one that is called `spangate`
-/// or `spangate-NAME`.
+/// Whether the variable is a service link: Kubernetes sets these in every pod for each Service of the namespace, here for one with the name
+/// `spangate` or `spangate-NAME`.
 ///
-/// `NAME_PORT` is one only with the URL that Kubernetes gives it: `SPANGATE_SERVER_PORT=8080` is somebody's guess at a key.
+/// `NAME_PORT` is a link only with the URL that Kubernetes gives it: `SPANGATE_SERVER_PORT=8080` is somebody's guess at a key.
 fn is_service_link(name: &str, value: &OsStr) -> bool {
     let is_url = || value.to_str().is_some_and(|value| value.contains("://"));
     let after = |middle: &str, is_right: fn(&str) -> bool| {
@@ -135,7 +116,7 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
         || after("_PORT_", is_port_link)
 }
 
-/// What follows `NAME_PORT_` in a service link: `8080_TCP`, alone or with `_PROTO`, `_PORT` or `_ADDR`.
+/// Whether `rest` can follow `NAME_PORT_` in a service link: `8080_TCP`, alone or with `_PROTO`, `_PORT` or `_ADDR`.
 fn is_port_link(rest: &str) -> bool {
     let mut parts = rest.split('_');
     let number = parts.next().unwrap_or_default();
