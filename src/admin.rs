@@ -1,12 +1,14 @@
-//! The admin port: the viewer and its API, health, metrics and the state of the export. It is never the data port, and answers only to names
-//! that are this machine's.
+//! The admin port: the viewer and its API, health, metrics and the state of the export.
+//!
+//! It is never the data port, and answers only under names of this machine.
 
 mod access;
-mod answer;
 mod api;
 mod events;
-mod pages;
+mod health;
+mod response;
 mod state;
+mod viewer;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,81 +22,61 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tower::Service;
 
-use crate::export;
 use crate::media_type;
-use crate::metrics::{self, Metrics};
+use crate::metrics;
 use crate::server::Shutdown;
-use crate::store::{Replay, Store};
-use crate::traces::Traces;
-use crate::upstream::Reachability;
+use crate::store::Replay;
+use crate::traces::Unavailable;
 
-pub use access::Access;
-pub use answer::Body;
-pub use state::About;
+pub(crate) use access::Access;
+pub(crate) use response::AdminBody;
+pub(crate) use state::{About, AdminState};
 
-use access::Seal;
-use answer::{JSON, error, json, not_allowed, refused, text, whole};
-use events::Events;
+use access::SessionKey;
+use events::EventStreams;
+use response::{JSON, error, json, not_allowed, refused, text, whole};
 
-/// Where spans are sent again that were refused, and sent that were made without a key.
+/// The path that sends refused spans again.
 pub(crate) const REPLAY_REFUSED: &str = "/api/refused/replay";
+/// The path that sends spans that were made without a key.
 pub(crate) const REPLAY_KEPT: &str = "/api/kept/replay";
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What the admin port shows.
-#[derive(Clone, Debug)]
-pub struct Shown {
-    /// The gateway itself.
-    pub about: About,
-    /// What it counts.
-    pub metrics: Arc<Metrics>,
-    /// The accounts of spans.
-    pub store: Arc<Store>,
-    /// How the export does.
-    pub export: export::Watch,
-    /// Whether the upstream can be reached.
-    pub upstream: Arc<Reachability>,
-    /// The traces.
-    pub traces: Traces,
-    /// Readiness is that of the data port.
-    pub shutdown: Shutdown,
-}
-
 /// The service behind the admin port.
 #[derive(Clone)]
-pub struct Admin {
+pub(crate) struct Admin {
     access: Arc<ArcSwap<Access>>,
-    seal: Option<Seal>,
-    shown: Arc<Shown>,
-    events: Events,
-    /// Ends what would never end by itself.
+    session_key: Option<SessionKey>,
+    state: Arc<AdminState>,
+    events: EventStreams,
+    /// Ends event streams, which never end by themselves.
     own_shutdown: Shutdown,
 }
 
 impl Admin {
-    /// Shows all that to those who may look, until `own_shutdown`.
-    pub fn new(access: Access, shown: Shown, own_shutdown: Shutdown) -> Self {
+    /// Shows `state` to clients with `access`, until `own_shutdown`.
+    pub(crate) fn new(access: Access, state: AdminState, own_shutdown: Shutdown) -> Self {
         Admin {
             access: Arc::new(ArcSwap::from_pointee(access)),
-            seal: Seal::new(),
-            shown: Arc::new(shown),
-            events: Events::new(),
+            session_key: SessionKey::new(),
+            state: Arc::new(state),
+            events: EventStreams::new(),
             own_shutdown,
         }
     }
 
-    /// Changes who may look, from the next request on.
-    pub fn replace(&self, access: Access) {
+    /// Replaces the access rules, from the next request on.
+    pub(crate) fn replace(&self, access: Access) {
         self.access.store(Arc::new(access));
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Response<Body>
+    async fn answer<B>(self, request: Request<B>) -> Response<AdminBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        if let Some(response) = crate::health::answer(&request, &self.shown.shutdown) {
+        if let Some(response) = crate::health::answer(&request, &self.state.shutdown) {
             return response.map(whole_of);
         }
         if let Some(refusal) = self.refusal(&request) {
@@ -107,7 +89,7 @@ impl Admin {
         let posts = *request.method() == Method::POST;
         match &*path {
             "/sign-in" if posts => self.sign_in(body).await,
-            "/sign-out" if posts => pages::signed_out(),
+            "/sign-out" if posts => viewer::signed_out(),
             REPLAY_REFUSED if posts => self.replay(&request, Replay::Refused).await,
             REPLAY_KEPT if posts => self.replay(&request, Replay::Kept).await,
             "/sign-in" | "/sign-out" | REPLAY_REFUSED | REPLAY_KEPT => not_allowed(&path, "POST"),
@@ -121,22 +103,24 @@ impl Admin {
         }
     }
 
-    async fn read(&self, path: &str, request: &Request<()>) -> Response<Body> {
-        let Shown {
+    async fn read(&self, path: &str, request: &Request<()>) -> Response<AdminBody> {
+        let AdminState {
             metrics,
             store,
             traces,
             ..
-        } = &*self.shown;
-        let asked = request.uri().query();
+        } = &*self.state;
+        let query = request.uri().query();
         match path {
             "/metrics" => {
                 let metrics = whole(metrics.render(store));
-                answer::with(StatusCode::OK, metrics::CONTENT_TYPE, metrics)
+                response::with(StatusCode::OK, metrics::CONTENT_TYPE, metrics)
             }
-            "/api/health" => json(state::health(&self.shown).await),
-            "/api/traces" => api::list(traces, asked).await,
-            "/api/events" => match api::filter(asked) {
+            "/api/health" => json(health::report(&self.state)),
+            "/api/traces" => api::list(traces, query)
+                .await
+                .unwrap_or_else(|refusal| refusal),
+            "/api/events" => match api::filter(query) {
                 Ok(filter) => {
                     let after = request.headers().get(LAST_EVENT_ID);
                     let after = after.and_then(|id| id.to_str().ok()?.parse().ok());
@@ -146,16 +130,17 @@ impl Admin {
                 Err(bad) => bad.into(),
             },
             _ => match path.strip_prefix("/api/traces/") {
-                Some(below) => api::below(traces, below, asked).await,
-                None => {
-                    pages::page(path).unwrap_or_else(|| text(StatusCode::NOT_FOUND, "no such page"))
-                }
+                Some(below) => api::below(traces, below, query)
+                    .await
+                    .unwrap_or_else(|refusal| refusal),
+                None => viewer::page(path)
+                    .unwrap_or_else(|| text(StatusCode::NOT_FOUND, "no such page")),
             },
         }
     }
 
-    /// Whoever may not look is told what to do.
-    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+    /// The refusal for a client without access; it says what to do.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<AdminBody>> {
         let (access, path) = (self.access.load(), request.uri().path());
         if !access.knows_host(request) {
             return Some(refused(
@@ -164,12 +149,12 @@ impl Admin {
                 "this host name is not the gateway's; add it to server.admin_hosts if it is",
             ));
         }
-        let is_open = pages::is_open(path) || matches!(path, "/sign-in" | "/sign-out");
-        if is_open || access.lets_in(request.headers(), self.seal.as_ref()) {
+        let is_open = viewer::is_open(path) || matches!(path, "/sign-in" | "/sign-out");
+        if is_open || access.lets_in(request.headers(), self.session_key.as_ref()) {
             return None;
         }
         let mut response = if path == "/" {
-            pages::sign_in(false)
+            viewer::sign_in(false)
         } else {
             refused(
                 path,
@@ -184,14 +169,18 @@ impl Admin {
     }
 
     #[expect(clippy::disallowed_methods, reason = "bounded")]
-    async fn sign_in<B>(&self, body: B) -> Response<Body>
+    async fn sign_in<B>(&self, body: B) -> Response<AdminBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let form = Limited::new(body, pages::MOST_FORM);
+        let form = Limited::new(body, viewer::MOST_FORM);
         match form.collect().await {
-            Ok(form) => pages::signed_in(&form.to_bytes(), &self.access.load(), self.seal.as_ref()),
+            Ok(form) => viewer::signed_in(
+                &form.to_bytes(),
+                &self.access.load(),
+                self.session_key.as_ref(),
+            ),
             Err(_) => text(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "send a form with one token, of at most 4 KiB",
@@ -199,8 +188,8 @@ impl Admin {
         }
     }
 
-    async fn replay(&self, request: &Request<()>, what: Replay) -> Response<Body> {
-        // A page elsewhere can send a plain form here, but not this type without being asked first.
+    async fn replay(&self, request: &Request<()>, what: Replay) -> Response<AdminBody> {
+        // A page of another origin can post a plain form here, but this type only after a preflight, which fails.
         let content_type = request.headers().get(CONTENT_TYPE);
         if !content_type.is_some_and(|kind| media_type::is(kind, JSON)) {
             return error(
@@ -208,30 +197,30 @@ impl Admin {
                 "send `Content-Type: application/json`",
             );
         }
-        // Without a key they would wait for one, and leave when nobody thinks of it any more.
-        if what == Replay::Kept && !self.shown.export.state().configured {
+        // Without a key the spans would wait for one, and leave at some later time that nobody expects.
+        if what == Replay::Kept && !self.state.export.state().configured {
             return error(
                 StatusCode::CONFLICT,
                 "set respan.api_key and send SIGHUP first: without a key nothing can be sent",
             );
         }
-        match state::replay(&self.shown.store, what).await {
+        match health::replay(&self.state.store, what).await {
             Some(replayed) => json(replayed),
-            None => answer::unavailable("it takes no question"),
+            None => Unavailable("it takes no question".to_owned()).into(),
         }
     }
 }
 
-/// What is here to be read.
+/// Whether there is something to read at `path`.
 fn is_read(path: &str) -> bool {
     matches!(
         path,
         "/metrics" | "/api/health" | "/api/traces" | "/api/events"
     ) || path.starts_with("/api/traces/")
-        || pages::has(path)
+        || viewer::has(path)
 }
 
-fn whole_of(body: http_body_util::Full<Bytes>) -> Body {
+fn whole_of(body: http_body_util::Full<Bytes>) -> AdminBody {
     body.map_err(|never| match never {}).boxed_unsync()
 }
 
@@ -240,7 +229,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<Body>;
+    type Response = Response<AdminBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -261,10 +250,14 @@ mod tests {
     use http_body_util::Empty;
 
     use super::*;
+    use crate::export;
+    use crate::metrics::Metrics;
+    use crate::store::Store;
+    use crate::traces::Traces;
 
     fn admin(access: Access) -> Admin {
         let store = Arc::new(Store::volatile(1 << 20));
-        let shown = Shown {
+        let state = AdminState {
             about: About {
                 base_url: "http://127.0.0.1:8080/v1".to_owned(),
                 started: std::time::SystemTime::UNIX_EPOCH,
@@ -272,11 +265,11 @@ mod tests {
             metrics: Arc::new(Metrics::default()),
             traces: Traces::new(Arc::clone(&store), Arc::default()),
             store,
-            export: export::Watch::of_nothing(),
+            export: export::ExportWatch::of_nothing(),
             upstream: Arc::default(),
             shutdown: Shutdown::default(),
         };
-        Admin::new(access, shown, Shutdown::default())
+        Admin::new(access, state, Shutdown::default())
     }
 
     fn status(admin: &Admin, host: Option<&str>, path: &str, token: Option<&str>) -> u16 {
@@ -292,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn it_answers_only_under_this_machines_names() {
+    fn only_names_of_this_machine_are_answered() {
         let admin = admin(Access {
             token: None,
             hosts: vec!["gateway.internal".to_owned()],
@@ -318,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn health_is_told_to_everyone() {
+    fn health_needs_no_token_and_no_known_host() {
         let admin = admin(Access {
             token: Some("secret".into()),
             hosts: vec![],
@@ -328,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_asked_for_where_there_is_one() {
+    fn a_configured_token_is_required() {
         let admin = admin(Access {
             token: Some("secret".into()),
             hosts: vec![],

@@ -1,36 +1,33 @@
-//! A first look without a key or a network: a scripted model behind the real gateway, an agent with a tool and a team of two in front of
-//! it, and in Respan's place a listener that prints what it was sent. All of it speaks HTTP, on loopback.
+//! `spangate demo`: a first look without a key or a network.
+//!
+//! A scripted model is the real gateway's upstream, an agent with a tool and a team of two are its clients, and a stand-in for Respan prints
+//! the traces that it gets. All of it speaks HTTP on loopback.
 
 mod conversation;
 mod model;
 mod respan;
+mod service;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 use crate::config::{BaseUrl, Config, Scheme, Secret};
 use crate::gateway::{Gateway, StartError};
-use crate::server::{self, Listener, Patience, Shutdown, Terms};
-use respan::Respan;
+use crate::server::{self, ConnectionLimits, ConnectionTimeouts, Listener, Shutdown};
+use model::ScriptedModel;
+use respan::FakeRespan;
+use service::{BoxError, JsonService, OverHttp};
 
-/// Of a request to one of the demo's own servers.
-const MAX_BODY: usize = 4 * 1024 * 1024;
-/// How long the spans of a finished conversation may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for the spans of a finished conversation.
+const SPANS_TIME: Duration = Duration::from_secs(20);
 
-/// Runs the demo and writes what was traced to `output`; then serves on until `until` ends. Upstream and Respan of `config` are replaced,
-/// and default ports that are taken by free ones.
+/// Runs the demo, writes its traces to `output`, and serves on until `until` ends. The demo's own upstream and Respan replace those of
+/// `config`; free ports replace default ports that are in use.
 ///
 /// # Errors
 /// When a port cannot be bound, a call through the gateway fails, its spans do not arrive, or `output` cannot be written.
@@ -38,22 +35,21 @@ pub async fn run(
     mut config: Config,
     output: &mut impl Write,
     until: impl Future<Output = ()>,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+) -> Result<(), BoxError> {
     let (shutdown, tasks) = (Shutdown::default(), TaskTracker::new());
-    let respan = Respan::default();
-    let model_address = listen(model::Model, &shutdown, &tasks)?;
+    let respan = FakeRespan::default();
+    let model_address = listen(ScriptedModel, &shutdown, &tasks)?;
     let respan_address = listen(respan.clone(), &shutdown, &tasks)?;
     config.upstream.base_url = local(model_address, "/v1")?;
     config.upstream.api_key = None;
     config.server.client_keys.clear();
     config.respan.base_url = local(respan_address, "/api/v2/traces")?;
     config.respan.api_key = Some(Secret::from("demo"));
-    config.respan.encoding = crate::config::Encoding::Json;
+    config.respan.encoding = crate::config::WireEncoding::Json;
     config.respan.flush_interval = Duration::from_millis(100);
     config.server.drain_delay = Duration::ZERO;
-    // Nobody wants to wait for the last run to be over.
+    // Closes the last run soon, since its spans are waited for.
     config.runs.idle = Duration::from_millis(500);
-    // A first look leaves nothing behind.
     config.store.dir = ":memory:".into();
     if config.server.tls_cert.is_some() {
         return Err(
@@ -69,11 +65,11 @@ pub async fn run(
         gateway.data_address
     )?;
     let spans = conversation::hold(gateway.data_address, output).await?;
-    if tokio::time::timeout(PATIENCE, respan.has(spans))
+    if tokio::time::timeout(SPANS_TIME, respan.has(spans))
         .await
         .is_err()
     {
-        return Err(format!("only {} of {spans} spans arrived within {PATIENCE:?}; run again with --set log.level=debug", respan.count()).into());
+        return Err(format!("only {} of {spans} spans arrived within {SPANS_TIME:?}; run again with --set log.level=debug", respan.count()).into());
     }
     writeln!(output, "\nWhat Respan was sent:\n{}", respan.trees())?;
     writeln!(output, "The viewer: http://{}/", gateway.admin_address)?;
@@ -87,7 +83,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Default ports may be in use, by a gateway for example; that should not spoil a first look.
+/// Starts the gateway, on free ports where the default ports are in use, for example by another gateway.
 fn start(config: Config) -> Result<Gateway, StartError> {
     let defaults = Config::default().server;
     match Gateway::start(config.clone()) {
@@ -108,40 +104,33 @@ fn start(config: Config) -> Result<Gateway, StartError> {
     }
 }
 
-/// Serves `app` on a free port of loopback.
-fn listen<S>(app: S, shutdown: &Shutdown, tasks: &TaskTracker) -> io::Result<SocketAddr>
-where
-    S: Service<
-            Request<Incoming>,
-            Response = Response<model::Reply>,
-            Error = std::convert::Infallible,
-        > + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-{
+/// Serves on a free port of loopback.
+fn listen(
+    service: impl JsonService,
+    shutdown: &Shutdown,
+    tasks: &TaskTracker,
+) -> io::Result<SocketAddr> {
     let hour = Duration::from_hours(1);
-    let patience = Patience {
+    let timeouts = ConnectionTimeouts {
         first_byte: hour,
         head: hour,
         keep_alive: hour,
         stalled: hour,
     };
-    let terms = Terms {
-        patience,
+    let connection_limits = ConnectionLimits {
+        timeouts,
         max_headers: 100,
         max_head: 64 * 1024,
     };
     let listener = Listener::bind(
         (Ipv4Addr::LOCALHOST, 0).into(),
         Arc::new(ArcSwapOption::empty()),
-        terms,
+        connection_limits,
     )?;
     let address = listener.local_address()?;
     tasks.spawn(server::serve(
         listener,
-        app,
+        OverHttp(service),
         shutdown.clone(),
         tasks.clone(),
     ));
@@ -154,16 +143,6 @@ fn local(address: SocketAddr, path: &str) -> Result<BaseUrl, http::uri::InvalidU
         authority: address.to_string().parse()?,
         path: path.to_owned(),
     })
-}
-
-/// The whole body of a message that the demo itself sent or was sent.
-#[expect(clippy::disallowed_methods, reason = "bounded, and the demo's own")]
-async fn whole<B>(body: B) -> Result<Bytes, Box<dyn Error + Send + Sync>>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    Ok(Limited::new(body, MAX_BODY).collect().await?.to_bytes())
 }
 
 #[cfg(test)]

@@ -1,30 +1,31 @@
-//! `spangate replay`: a running gateway is asked to send spans that would not leave by themselves.
+//! `spangate replay`: has a running gateway send spans that would not leave by themselves.
 
 use crate::admin::{REPLAY_KEPT, REPLAY_REFUSED};
 use crate::cli;
 use crate::config::Config;
-use crate::tail::Problem;
-use crate::tail::address::Address;
-use crate::tail::client::Client;
+use crate::tail::CommandError;
+use crate::tail::address::AdminAddress;
+use crate::tail::client::AdminClient;
 
-/// Asks the gateway, and gives a line for each kind of spans that says how many are sent.
+/// Calls the gateway. Returns a line for each kind of spans with the number that is sent.
 ///
 /// # Errors
-/// When an address is wrong, the gateway does not answer, lets nobody in or has no key to send them with.
-pub async fn run(config: &Config, words: &cli::ReplayArgs) -> Result<String, Problem> {
-    let address = Address::choose(words.admin.as_deref(), config).map_err(Problem::wrong)?;
+/// When the address is wrong, or when the gateway does not answer, asks for another token or has no key of Respan's.
+pub async fn run(config: &Config, args: &cli::ReplayArgs) -> Result<String, CommandError> {
+    let address =
+        AdminAddress::choose(args.admin.as_deref(), config).map_err(CommandError::configuration)?;
     let token = config.server.admin_token.as_ref();
-    let client = Client::new(address, token, Vec::new());
+    let client = AdminClient::new(address, token, Vec::new());
     let mut lines = Vec::new();
     for (wanted, path, kind) in [
-        (words.refused, REPLAY_REFUSED, "that Respan refused"),
-        (words.kept, REPLAY_KEPT, "that were made without a key"),
+        (args.refused, REPLAY_REFUSED, "that Respan refused"),
+        (args.kept, REPLAY_KEPT, "that were made without a key"),
     ] {
         if !wanted {
             continue;
         }
         let replayed = client.replay(path).await;
-        let spans = match replayed.map_err(|failure| failure.into_problem(client.address()))? {
+        let spans = match replayed.map_err(|error| error.into_command_error(client.address()))? {
             1 => "1 span".to_owned(),
             spans => format!("{spans} spans"),
         };

@@ -1,20 +1,20 @@
-//! The model of a span: what one exported operation holds, before any encoding.
+//! The model of a span: one exported operation, before any encoding.
 //!
-//! Ids, times and attributes are fixed when a span is made. Nothing after that changes it, so a post that is repeated is the same post.
-//! How the attributes are called is Respan's wire contract: [`key`] has the names, [`exchange`], [`chat`] and [`operation`] set them.
+//! Ids, times and attributes are fixed when a span is made. Nothing changes them later, so a repeated post has the same bytes.
+//! The names of attributes are Respan's wire contract: [`key`] lists them; [`exchange`], [`chat`] and [`operation`] set them.
 //!
 //! ```text
-//!  exchange and its place ──tell──► sink ──► a Span: what people look at, and what is kept
-//!  Span                   ──tell──►      └─► bytes of a post, with no Span between
+//!  Exchange and Placement ──emit──► SpanEncoder ──► a Span in memory
+//!  Span                   ──emit──►             └─► bytes of a post, with no Span between
 //! ```
 
 pub mod chat;
+mod encode;
 pub mod exchange;
-pub mod identity;
-pub mod json;
-pub mod key;
+pub(crate) mod identity;
+pub(crate) mod json;
+pub(crate) mod key;
 pub mod operation;
-mod sink;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,111 +22,119 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use crate::id::{SpanId, TraceId};
-pub use sink::{Attributes, Collect, Head, Name, Sink, Tell, ValueRef, decimal, tell_all};
+pub(crate) use encode::{
+    AttributeEncoder, AttributeName, SpanCollector, SpanEncode, SpanEncoder, SpanHead, ValueRef,
+    emit_attributes,
+};
+pub(crate) use json::decimal;
 
 /// One finished operation, ready to be exported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Span {
-    /// The trace it belongs to.
+    /// The same for all spans of a run.
     pub trace_id: TraceId,
-    /// Its own id.
+    /// Unique within its trace.
     pub span_id: SpanId,
-    /// The span it happened in; none for a root.
+    /// None for a root.
     pub parent_span_id: Option<SpanId>,
-    /// What Respan shows, `llm.gpt-4o` for example.
+    /// The name that Respan shows, for example `llm.gpt-4o`.
     pub name: String,
     /// Nanoseconds since the Unix epoch.
     pub start_ns: u64,
     /// Nanoseconds since the Unix epoch, never before `start_ns`.
     pub end_ns: u64,
-    /// Whether it went well.
+    /// OTLP's status: success or an error with its reason.
     pub status: Status,
-    /// What it holds, each key at most once, in the order it was set.
-    pub attributes: Vec<(Key, Value)>,
-    /// What happened meanwhile, in the order it happened.
-    pub events: Vec<Event>,
+    /// Each key at most once, in the order in which they were set.
+    pub attributes: Vec<(AttributeKey, Value)>,
+    /// In the order of their times.
+    pub events: Vec<SpanEvent>,
 }
 
-/// Where the span of an exchange stands: what the exchange itself does not know.
+/// The trace, parent and start of a call's span: facts that the exchange itself does not have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Placement {
-    /// The trace it belongs to.
+    /// The trace of the call's run.
     pub trace_id: TraceId,
-    /// The span it happened in; none for a root.
+    /// None for a root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_span_id: Option<SpanId>,
-    /// When it began, in nanoseconds of [`crate::clock`]: with its first attempt, which may have been another exchange.
-    pub start_ns: u64,
-    /// What has to be added to times of that clock for the times that the spans of its run show.
+    /// Nanoseconds of [`crate::clock`]. A retried call starts with its first attempt, which is another exchange.
+    #[serde(rename = "start_ns")]
+    pub start_steady_ns: u64,
+    /// Added to times of [`crate::clock`], it gives the wall time that all spans of the run show.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub wall_offset_ns: i64,
-    /// Attempts that failed before it.
+    /// One for each attempt that failed before this call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<Event>,
-    /// How it came to stand here, as attributes that the exchange has not.
+    pub events: Vec<SpanEvent>,
+    /// Attributes that say how this placement was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<(Key, Value)>,
-    /// The model that was asked for, where the request has been read by now. The exchange has it, too, but would have to be read again.
+    pub notes: Vec<(AttributeKey, Value)>,
+    /// The requested model, where the request was parsed already. A cache: the exchange would have to be parsed again.
     #[serde(skip)]
     pub model: Option<Arc<str>>,
-    /// What its run was asked first, likewise; in part, where it is long.
+    /// The first task of the run, cut where it is long. A cache like `model`.
     #[serde(skip)]
     pub task: Option<Arc<str>>,
 }
 
 impl Placement {
-    /// What the span shows for this time of [`crate::clock`]: nanoseconds since the Unix epoch.
+    /// Converts a time of [`crate::clock`] to nanoseconds since the Unix epoch.
     pub fn wall_ns(&self, steady_ns: u64) -> u64 {
         steady_ns.saturating_add_signed(self.wall_offset_ns)
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// Something that happened during a span.
+/// A moment within a span, such as a failed attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
+pub struct SpanEvent {
     /// Nanoseconds since the Unix epoch.
     pub time_ns: u64,
-    /// What happened.
-    pub name: Key,
-    /// More about it, each key at most once.
-    pub attributes: Vec<(Key, Value)>,
+    /// The kind of event.
+    pub name: AttributeKey,
+    /// Each key at most once.
+    pub attributes: Vec<(AttributeKey, Value)>,
 }
 
 /// OTLP's status of a span.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// It ended as it should.
+    /// The operation succeeded.
     Ok,
-    /// It did not, and this says why.
+    /// The operation failed, with the reason.
     Error(String),
 }
 
-/// An attribute's name: nearly always one of [`key`], and only those are borrowed; seldom made (`gen_ai.prompt.3.content`).
-pub type Key = Cow<'static, str>;
+/// The name of an attribute. Constants of [`key`] are borrowed; names such as `gen_ai.prompt.3.content` are owned.
+pub(crate) type AttributeKey = Cow<'static, str>;
 
-/// An attribute's value: a primitive or a list of texts, as Respan's contract asks.
+/// The value of an attribute: a primitive or a list of texts, as Respan's contract asks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
-    /// A text.
+    /// UTF-8 of any length.
     Text(String),
-    /// A whole number.
+    /// OTLP's integers are signed.
     Int(i64),
-    /// A number.
+    /// Includes infinities and NaN.
     Double(f64),
-    /// Yes or no.
+    /// `true` or `false`.
     Bool(bool),
-    /// Several texts.
+    /// An array of strings.
     Texts(Vec<String>),
 }
 
 impl Span {
-    /// About how many bytes it takes, in memory as on the wire: an attribute's JSON around its text is about as long as its place in memory.
-    pub fn weight(&self) -> usize {
+    /// An estimate in bytes, for memory as for the wire: an attribute's JSON syntax is about as long as its entry in memory.
+    pub fn size_estimate(&self) -> usize {
         let message = match &self.status {
             Status::Ok => 0,
             Status::Error(message) => message.len(),
@@ -142,7 +150,7 @@ impl Span {
     }
 }
 
-fn attributes_weight(attributes: &[(Key, Value)]) -> usize {
+fn attributes_weight(attributes: &[(AttributeKey, Value)]) -> usize {
     attributes
         .iter()
         .map(|(key, value)| {

@@ -1,19 +1,19 @@
 //! `spangate tail`: traces of a running gateway, printed as trees when they are complete, or while they grow.
 //!
-//! The events of the admin API say which trace grew; its spans are asked for when it is printed. What may have been missed, while the gateway
-//! was away or by its own account, is found by reading the list anew: no trace that was complete meanwhile is left out, and none is
-//! printed twice as it stands.
+//! The events of the admin API name the trace that grew; its spans are read when it is printed. Events may be missed while the gateway is
+//! away, or when it says so. Then the list is read again. So no complete trace is left out, and none is printed twice in one state.
 
 pub(crate) mod address;
 pub(crate) mod client;
-mod known;
+mod error;
 mod line;
 mod screen;
+mod seen_traces;
 mod trace;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
@@ -22,157 +22,131 @@ use tokio::time::Instant;
 
 use crate::cli;
 use crate::config::Config;
-use address::Address;
-use client::{Client, Failure, Told, read};
-use known::Known;
-use screen::Screen;
-use trace::{Listed, Trace, lines};
+pub use error::CommandError;
 
-/// Before the first of several tries, and before the later ones.
+use address::AdminAddress;
+use client::{AdminCallError, AdminClient, TraceEvent, parse};
+use screen::Screen;
+use seen_traces::SeenTraces;
+use trace::{ListedTrace, TraceTree, lines};
+
+/// The pause after the first failed connection. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How long nothing more comes of a trace that is complete: its last spans are written when its run is over already.
-const SETTLED: Duration = Duration::from_millis(400);
+/// How long a complete trace must not change before it is printed: its last spans are written after its run was closed.
+const SETTLE_TIME: Duration = Duration::from_millis(400);
 /// Traces of a page.
 const PAGE: usize = 500;
-/// Pages that are read at once.
+/// Most pages of one reading of the list.
 const MOST_PAGES: usize = 20;
-/// Times that a trace is asked for in vain.
+/// Most attempts to read one trace.
 const MOST_TRIES: usize = 5;
-/// Traces that `--once` prints when it is not said how many.
+/// Traces that `--once` prints by default.
 const LAST: usize = 10;
 
-/// Why it ended.
-#[derive(Debug)]
-pub struct Problem {
-    message: String,
-    is_configuration: bool,
-}
-
-impl Problem {
-    /// The command line or the configuration is wrong.
-    pub fn is_configuration(&self) -> bool {
-        self.is_configuration
-    }
-
-    pub(crate) fn wrong(message: String) -> Self {
-        Problem {
-            message,
-            is_configuration: true,
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Problem {}
-
-/// Why a try ended.
-enum End {
-    Failure(Failure),
-    /// Nobody reads any more, or nothing can be written.
+/// Why following ended.
+enum TailError {
+    Call(AdminCallError),
+    /// The output is closed or cannot be written.
     Output(io::Error),
 }
 
-impl From<Failure> for End {
-    fn from(failure: Failure) -> Self {
-        End::Failure(failure)
+impl From<AdminCallError> for TailError {
+    fn from(error: AdminCallError) -> Self {
+        TailError::Call(error)
     }
 }
 
-impl From<io::Error> for End {
+impl From<io::Error> for TailError {
     fn from(error: io::Error) -> Self {
-        End::Output(error)
+        TailError::Output(error)
     }
 }
 
-/// A trace that is printed when nothing more comes of it.
-struct Due {
-    listed: Listed,
+/// A trace that is printed at `at`, unless it changes before.
+struct PendingPrint {
+    trace: ListedTrace,
     at: Instant,
     tries: usize,
 }
 
-struct Tail<'t, W> {
-    client: Client,
-    words: &'t cli::Tail,
+struct TraceFollower<'t, W> {
+    client: AdminClient,
+    args: &'t cli::TailArgs,
     screen: Screen<W>,
     notes: &'t mut (dyn Write + Send),
-    known: Known,
-    due: VecDeque<Due>,
-    /// The last event.
-    after: Option<String>,
-    began: bool,
-    /// That the gateway is away was said.
-    complained: bool,
+    seen: SeenTraces,
+    pending: VecDeque<PendingPrint>,
+    /// The id of the last event.
+    last_event: Option<String>,
+    has_begun: bool,
+    /// The user knows that the gateway is away.
+    has_complained: bool,
     pause: Duration,
 }
 
-/// Prints to `output`, which is standard output, and says on `notes` what hinders it, until `output` is closed; with `--once` until all is
-/// printed.
+/// Prints traces to `output`, which is standard output, and problems to `notes`. Runs until `output` is closed; with `--once` until all
+/// is printed.
 ///
 /// # Errors
 /// When an address is wrong, the gateway lets nobody in, `output` cannot be written, or, with `--once`, the gateway does not answer.
 pub async fn run(
     config: &Config,
-    words: &cli::Tail,
+    args: &cli::TailArgs,
     output: impl AsyncWrite + Unpin,
     notes: &mut (dyn Write + Send),
-) -> Result<(), Problem> {
-    let address = Address::choose(words.admin.as_deref(), config).map_err(Problem::wrong)?;
+) -> Result<(), CommandError> {
+    let address =
+        AdminAddress::choose(args.admin.as_deref(), config).map_err(CommandError::configuration)?;
     let filter = [
-        ("thread", words.thread.clone()),
-        ("customer", words.customer.clone()),
-        ("agent", words.agent.clone()),
-        ("model", words.model.clone()),
-        ("status", words.status.map(|went| went.word().to_owned())),
+        ("thread", args.thread.clone()),
+        ("customer", args.customer.clone()),
+        ("agent", args.agent.clone()),
+        ("model", args.model.clone()),
+        (
+            "status",
+            args.status.map(|status| status.as_str().to_owned()),
+        ),
     ];
     let filter = filter.into_iter();
     let filter = filter.filter_map(|(name, value)| Some((name, value?)));
     let token = config.server.admin_token.as_ref();
-    let mut tail = Tail {
-        client: Client::new(address, token, filter.collect()),
-        words,
-        screen: Screen::new(output, words.color),
+    let mut follower = TraceFollower {
+        client: AdminClient::new(address, token, filter.collect()),
+        args,
+        screen: Screen::new(output, args.color),
         notes,
-        known: Known::default(),
-        due: VecDeque::new(),
-        after: None,
-        began: false,
-        complained: false,
+        seen: SeenTraces::default(),
+        pending: VecDeque::new(),
+        last_event: None,
+        has_begun: false,
+        has_complained: false,
         pause: FIRST_PAUSE,
     };
-    let end = if words.once {
-        match tail.begin(words.last.unwrap_or(LAST)).await {
-            Ok(()) => return Ok(()),
-            Err(end) => end,
-        }
+    let result = if args.once {
+        follower.begin(args.last.unwrap_or(LAST)).await
     } else {
-        tail.follow().await
+        Err(follower.follow().await)
     };
-    match end {
-        End::Output(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        End::Output(error) => Err(Problem {
-            message: format!("make room for the output: {error}"),
-            is_configuration: false,
-        }),
-        End::Failure(failure) => Err(failure.into_problem(tail.client.address())),
+    match result {
+        Ok(()) => Ok(()),
+        Err(TailError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(TailError::Output(error)) => Err(CommandError::other(format!(
+            "make room for the output: {error}"
+        ))),
+        Err(TailError::Call(error)) => Err(error.into_command_error(follower.client.address())),
     }
 }
 
-impl<W: AsyncWrite + Unpin> Tail<'_, W> {
-    /// Follows, through whatever the gateway does; gives what cannot be mended by waiting.
-    async fn follow(&mut self) -> End {
+impl<W: AsyncWrite + Unpin> TraceFollower<'_, W> {
+    /// Follows, also while the gateway is away. Returns an error that waiting does not mend.
+    async fn follow(&mut self) -> TailError {
         loop {
-            let why = match self.connected().await {
-                Err(End::Failure(Failure::Away(why) | Failure::Useless(why))) => why,
-                Err(end) => return end,
+            let why = match self.follow_connection().await {
+                Err(TailError::Call(AdminCallError::Away(why) | AdminCallError::Skip(why))) => why,
+                Err(error) => return error,
             };
-            if !std::mem::replace(&mut self.complained, true) {
+            if !std::mem::replace(&mut self.has_complained, true) {
                 let address = self.client.address();
                 self.say(&format!(
                     "the gateway at {address} does not answer; trying again ({why})"
@@ -183,46 +157,46 @@ impl<W: AsyncWrite + Unpin> Tail<'_, W> {
         }
     }
 
-    /// One connection, for as long as it lasts.
-    async fn connected(&mut self) -> Result<Infallible, End> {
-        let mut events = self.client.events(self.after.as_deref()).await?;
-        // From here on all that happens is told; what happened before is in the list.
-        if self.began {
+    /// Follows one connection until it fails.
+    async fn follow_connection(&mut self) -> Result<Infallible, TailError> {
+        let mut events = self.client.events(self.last_event.as_deref()).await?;
+        // Every later change is an event; every earlier one is in the list.
+        if self.has_begun {
             self.catch_up().await?;
         } else {
-            self.begin(self.words.last.unwrap_or(0)).await?;
-            self.began = true;
+            self.begin(self.args.last.unwrap_or(0)).await?;
+            self.has_begun = true;
         }
-        (self.complained, self.pause) = (false, FIRST_PAUSE);
+        (self.has_complained, self.pause) = (false, FIRST_PAUSE);
         loop {
-            let next = self.due.iter().map(|due| due.at).min();
+            let next = self.pending.iter().map(|pending| pending.at).min();
             tokio::select! {
-                told = events.next() => {
-                    let (id, told) = told?;
-                    match told {
-                        Told::Grew(listed) => self.grew(*listed).await?,
-                        Told::Missed => self.catch_up().await?,
+                event = events.next() => {
+                    let (id, event) = event?;
+                    match event {
+                        TraceEvent::Changed(trace) => self.changed(*trace).await?,
+                        TraceEvent::Reset => self.catch_up().await?,
                     }
-                    // Only now: what could not be printed is told again.
-                    self.after = Some(id).filter(|id| !id.is_empty());
+                    // Only now, so that the gateway sends a trace again that could not be printed.
+                    self.last_event = Some(id).filter(|id| !id.is_empty());
                 }
-                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.print_due().await?,
+                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.print_settled().await?,
             }
         }
     }
 
-    /// Takes the list as what was there before, and prints the last of it.
-    async fn begin(&mut self, last: usize) -> Result<(), End> {
+    /// Remembers all traces of the list as seen, and prints the `last` ones that are wanted.
+    async fn begin(&mut self, last: usize) -> Result<(), TailError> {
         let mut found = Vec::new();
         let mut cursor = None;
         for number in 0..MOST_PAGES {
             let page = self.client.page(PAGE, cursor.as_deref()).await?;
             if number == 0 {
-                for listed in page.traces.iter().rev() {
-                    self.known.see(listed, false);
+                for trace in page.traces.iter().rev() {
+                    self.seen.insert(trace, false);
                 }
             }
-            let wanted = page.traces.into_iter().filter(|listed| self.wants(listed));
+            let wanted = page.traces.into_iter().filter(|trace| self.wants(trace));
             found.extend(wanted);
             cursor = page.next;
             if found.len() >= last || cursor.is_none() {
@@ -230,30 +204,30 @@ impl<W: AsyncWrite + Unpin> Tail<'_, W> {
             }
         }
         found.truncate(last);
-        for listed in found.into_iter().rev() {
-            // An earlier try may have come that far.
-            if self.known.has_printed(&listed) {
+        for trace in found.into_iter().rev() {
+            // An earlier connection may have failed after this trace.
+            if self.seen.has_printed(&trace) {
                 continue;
             }
-            match self.print(&listed).await {
-                Err(End::Failure(Failure::Useless(why))) => self.say(&why),
-                done => done?,
+            match self.print(&trace).await {
+                Err(TailError::Call(AdminCallError::Skip(why))) => self.say(&why),
+                result => result?,
             }
         }
         Ok(())
     }
 
-    /// Reads in the list what is new.
-    async fn catch_up(&mut self) -> Result<(), End> {
-        let mut news = Vec::new();
+    /// Finds the changes in the list.
+    async fn catch_up(&mut self) -> Result<(), TailError> {
+        let mut changed = Vec::new();
         let mut cursor = None;
         'pages: for _ in 0..MOST_PAGES {
             let page = self.client.page(PAGE, cursor.as_deref()).await?;
-            for listed in page.traces {
-                if !self.known.has_seen(&listed) {
-                    news.push(listed);
-                } else if !listed.live {
-                    // What comes now is older.
+            for trace in page.traces {
+                if !self.seen.has_seen(&trace) {
+                    changed.push(trace);
+                } else if !trace.live {
+                    // All further traces are older.
                     break 'pages;
                 }
             }
@@ -262,86 +236,84 @@ impl<W: AsyncWrite + Unpin> Tail<'_, W> {
                 break;
             }
         }
-        for listed in news.into_iter().rev() {
-            self.grew(listed).await?;
+        for trace in changed.into_iter().rev() {
+            self.changed(trace).await?;
         }
         Ok(())
     }
 
-    fn wants(&self, listed: &Listed) -> bool {
-        // A trace that was told while it went well is told, too, when it does not any more.
-        let went = self
-            .words
-            .status
-            .is_none_or(|went| went.word() == listed.status);
-        went && (self.words.live || !listed.live)
+    fn wants(&self, trace: &ListedTrace) -> bool {
+        // The gateway sends a trace once more when the wanted status no longer fits it.
+        let status = self.args.status;
+        let fits = status.is_none_or(|status| status.as_str() == trace.status);
+        fits && (self.args.live || !trace.live)
     }
 
-    async fn grew(&mut self, listed: Listed) -> Result<(), End> {
-        let waiting = self
-            .due
-            .iter()
-            .position(|due| due.listed.trace_id == listed.trace_id);
-        let waiting = waiting.and_then(|place| self.due.remove(place));
-        if !self.wants(&listed) || self.known.has_printed(&listed) {
+    async fn changed(&mut self, trace: ListedTrace) -> Result<(), TailError> {
+        let mut pending = self.pending.iter();
+        let before = pending.position(|pending| pending.trace.trace_id == trace.trace_id);
+        let before = before.and_then(|index| self.pending.remove(index));
+        if !self.wants(&trace) || self.seen.has_printed(&trace) {
             return Ok(());
         }
-        let at = if self.words.live {
-            Instant::now()
-        } else {
-            Instant::now() + SETTLED
-        };
-        let tries = waiting.map_or(0, |due| due.tries);
-        self.due.push_back(Due { listed, at, tries });
-        if self.words.live {
-            self.print_due().await?;
+        let now = Instant::now();
+        self.pending.push_back(PendingPrint {
+            trace,
+            at: if self.args.live {
+                now
+            } else {
+                now + SETTLE_TIME
+            },
+            tries: before.map_or(0, |before| before.tries),
+        });
+        if self.args.live {
+            self.print_settled().await?;
         }
         Ok(())
     }
 
-    /// Prints what nothing more came of.
-    async fn print_due(&mut self) -> Result<(), End> {
+    /// Prints the traces that did not change for long enough.
+    async fn print_settled(&mut self) -> Result<(), TailError> {
         let now = Instant::now();
-        while let Some(place) = self.due.iter().position(|due| due.at <= now) {
-            let Some(due) = self.due.get_mut(place) else {
+        while let Some(index) = self.pending.iter().position(|pending| pending.at <= now) {
+            let Some(pending) = self.pending.get_mut(index) else {
                 break;
             };
-            due.tries += 1;
-            let (listed, tries) = (due.listed.clone(), due.tries);
-            match self.print(&listed).await {
-                Err(End::Failure(Failure::Useless(why))) => self.say(&why),
-                Err(End::Failure(Failure::Away(why))) if tries >= MOST_TRIES => {
-                    self.say(&format!("trace {} is left out: {why}", listed.trace_id));
+            pending.tries += 1;
+            let (trace, tries) = (pending.trace.clone(), pending.tries);
+            match self.print(&trace).await {
+                Err(TailError::Call(AdminCallError::Skip(why))) => self.say(&why),
+                Err(TailError::Call(AdminCallError::Away(why))) if tries >= MOST_TRIES => {
+                    self.say(&format!("trace {} is left out: {why}", trace.trace_id));
                 }
-                done => done?,
+                result => result?,
             }
-            self.due.remove(place);
-            self.known.see(&listed, true);
+            self.pending.remove(index);
+            self.seen.insert(&trace, true);
         }
         Ok(())
     }
 
-    async fn print(&mut self, listed: &Listed) -> Result<(), End> {
-        let id = &listed.trace_id;
-        let json = self.client.trace(id, self.words.json).await?;
+    async fn print(&mut self, trace: &ListedTrace) -> Result<(), TailError> {
+        let id = &trace.trace_id;
+        let json = self.client.trace(id, self.args.json).await?;
         let unreadable =
-            |why: &dyn fmt::Display| Failure::Useless(format!("trace {id} cannot be read: {why}"));
-        if self.words.json {
-            // Whatever it holds, it is JSON.
+            |why: &dyn Display| AdminCallError::Skip(format!("trace {id} cannot be read: {why}"));
+        if self.args.json {
             let json: &serde_json::value::RawValue =
                 serde_json::from_slice(&json).map_err(|why| unreadable(&why))?;
             self.screen.json(json.get()).await?;
         } else {
-            let trace: Trace = read(&json).map_err(|why| unreadable(&why))?;
-            self.screen.draw(id, &lines(listed, &trace)).await?;
+            let tree: TraceTree = parse(&json).map_err(|why| unreadable(&why))?;
+            self.screen.draw(id, &lines(trace, &tree)).await?;
         }
-        self.known.see(listed, true);
+        self.seen.insert(trace, true);
         Ok(())
     }
 
     fn say(&mut self, note: &str) {
         self.screen.was_disturbed();
-        // Who closed stderr does not want to know.
+        // A closed stderr wants no notes.
         let _ = writeln!(self.notes, "{}", line::clean(note));
     }
 }

@@ -1,24 +1,26 @@
-//! What the store holds as lists and trees for people, and what goes on right now. Nobody looks: nothing is read, kept or counted.
+//! Lists and trees of stored traces and of open runs, for people. Without viewers nothing is read or kept.
 //!
 //! ```text
-//!  admin ──question──► desk (a thread, while somebody looks) ──► index: all traces, what each amounts to
-//!                        │  │                                      ▲
-//!                        │  └──────► store::Reader ──rows──────────┘   the file, beside its writer, a few rows at a time
-//!                        └─────────► Live ◄──sketches── capture's thread, while somebody looks
+//!  admin ──QueryJob──► QueryWorker (a thread, while there are queries) ──► TraceIndex: all traces, with the stats of each
+//!                        │  │                                                 ▲
+//!                        │  └──────► store::SpanReader ──rows─────────────────┘   some rows at a time, beside the store's writer
+//!                        └─────────► LiveRegistry ◄──open spans── the capture workers, while somebody watches
 //! ```
 //!
-//! The first question starts the desk, and ten minutes without one end it. The index is made of the summaries that are written beside the
-//! spans; spans themselves are read when a trace is looked at, or searched.
+//! The first query starts the worker; ten minutes without a query end it. The index is built from the summaries that the store writes
+//! beside the spans. The spans themselves are read only for a trace page or a search.
 
-mod desk;
-mod facts;
+mod export_lines;
 mod failure_sign;
+mod head;
 mod index;
+mod json;
 mod live;
-mod pages;
 mod query;
+mod query_worker;
 mod search;
-mod written;
+mod span_order;
+mod stats;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,111 +32,115 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::span::{SpanId, TraceId};
-use crate::store::{Reader, Store};
+use crate::store::{SpanReader, Store};
 
-pub use crate::store::Unavailable;
-pub use desk::{Changes, Form, Item, Outline, Since, around_spans as around_otlp};
-pub use facts::Facts;
-pub use index::PageCursor;
-pub use live::Live;
-pub use pages::{MOST_SPANS, MoreSpans, SpanCursor, SpanQuery};
-pub use query::{Cursor, Filter, LIMIT, MOST, Query, Status};
-pub use written::{Listed, Page, time};
+pub(crate) use crate::store::Unavailable;
+pub(crate) use export_lines::{WriteLinesError, write_lines};
+pub(crate) use head::{AFTER_SPANS, before_spans, trace_head};
+pub(crate) use json::TraceList;
+pub(crate) use live::LiveRegistry;
+pub(crate) use query::{LIMIT, MOST};
+pub use query::{TraceFilter, TraceQuery};
+pub use query_worker::SpanFormat;
+pub(crate) use query_worker::{Changes, ChangesQuery, SpanRef, TracePage, otlp_frame};
+pub(crate) use span_order::MOST_SPANS;
+pub use span_order::SpanQuery;
 
-use desk::Desk;
+use query_worker::QueryWorker;
 
-/// After so long without a question the index is dropped.
+/// After so long without a query the worker ends and the index is dropped.
 const IDLE: Duration = Duration::from_mins(10);
-/// Questions that wait for the desk at most.
-const WAITING: usize = 256;
+/// Most queries that wait for the worker.
+const MOST_WAITING: usize = 256;
 
-/// What is asked, and how the answer gets back.
-type Work = Box<dyn FnOnce(&mut Desk) + Send>;
+/// A query that also sends its answer.
+type QueryJob = Box<dyn FnOnce(&mut QueryWorker) + Send>;
 
-/// The traces of one store. Clones share the desk.
+/// The traces of one store. Clones share the worker.
 #[derive(Clone)]
 pub struct Traces {
     store: Arc<Store>,
-    live: Arc<Live>,
-    desk: Arc<Mutex<Option<SyncSender<Work>>>>,
+    live: Arc<LiveRegistry>,
+    worker: Arc<Mutex<Option<SyncSender<QueryJob>>>>,
 }
 
 impl Traces {
-    /// The traces of `store`, and those that `live` knows.
-    pub fn new(store: Arc<Store>, live: Arc<Live>) -> Self {
+    /// Reads finished spans from `store` and open ones from `live`.
+    pub fn new(store: Arc<Store>, live: Arc<LiveRegistry>) -> Self {
         Traces {
             store,
             live,
-            desk: Arc::default(),
+            worker: Arc::default(),
         }
     }
 
-    /// A page of the list, the latest first.
+    /// A page of the list, the latest trace first.
     ///
     /// # Errors
-    /// The store gives nothing now.
-    pub async fn list(&self, query: Query) -> Result<Page, Unavailable> {
-        self.live.look().await;
-        self.ask(move |desk| desk.list(&query)).await
+    /// When the store cannot be read now.
+    pub async fn list(&self, query: TraceQuery) -> Result<TraceList, Unavailable> {
+        self.live.watch().await;
+        self.run(move |worker| worker.list(&query)).await
     }
 
-    /// What a trace is made of, or a page of it; none of one that is not there.
+    /// A page of a trace; none where there is no such trace.
     ///
     /// # Errors
-    /// The store gives nothing now.
-    pub async fn outline(
+    /// When the store cannot be read now.
+    pub async fn trace_page(
         &self,
         trace_id: TraceId,
         query: SpanQuery,
-    ) -> Result<Option<Outline>, Unavailable> {
-        self.live.look().await;
-        self.ask(move |desk| desk.outline(trace_id, &query)).await
+    ) -> Result<Option<TracePage>, Unavailable> {
+        self.live.watch().await;
+        self.run(move |worker| worker.trace_page(trace_id, &query))
+            .await
     }
 
-    /// One span of it as JSON; none where it is not there.
+    /// One span as JSON; none where there is no such span.
     ///
     /// # Errors
-    /// The store gives nothing now.
+    /// When the store cannot be read now.
     pub async fn span(&self, trace: TraceId, span: SpanId) -> Result<Option<Bytes>, Unavailable> {
-        self.live.look().await;
-        self.ask(move |desk| desk.span(trace, span)).await
+        self.live.watch().await;
+        self.run(move |worker| worker.span(trace, span)).await
     }
 
-    /// Some of the spans of an outline, each after a comma, and those that are left.
+    /// The first of `spans` as bytes, each after a comma, and the spans that are left.
     ///
     /// # Errors
-    /// The store gives nothing now.
+    /// When the store cannot be read now.
     pub async fn spans(
         &self,
-        items: VecDeque<Item>,
-        form: Form,
-    ) -> Result<(Bytes, VecDeque<Item>), Unavailable> {
-        self.ask(move |desk| desk.spans(items, form)).await
+        spans: VecDeque<SpanRef>,
+        format: SpanFormat,
+    ) -> Result<(Bytes, VecDeque<SpanRef>), Unavailable> {
+        self.run(move |worker| worker.spans(spans, format)).await
     }
 
-    /// What happened since, of what is wanted.
+    /// The traces that changed.
     ///
     /// # Errors
-    /// The store gives nothing now.
-    pub async fn changes(&self, since: Since) -> Result<Changes, Unavailable> {
-        self.live.look().await;
-        self.ask(move |desk| desk.changes(&since)).await
+    /// When the store cannot be read now.
+    pub async fn changes(&self, query: ChangesQuery) -> Result<Changes, Unavailable> {
+        self.live.watch().await;
+        self.run(move |worker| worker.changes(&query)).await
     }
 
-    /// Two counters that change when there may be something new: of what is written, and of what goes on.
+    /// Two counters that change when there may be news: of written spans, and of open runs.
     pub fn news(&self) -> (watch::Receiver<u64>, watch::Receiver<u64>) {
         (self.store.written(), self.live.changed())
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Desk) -> Result<T, Unavailable> + Send + 'static,
+        query: impl FnOnce(&mut QueryWorker) -> Result<T, Unavailable> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let (reply, answer) = oneshot::channel();
-        self.hand_over(Box::new(move |desk: &mut Desk| {
-            // Whoever asked may have left.
-            if !reply.is_closed() {
-                let _ = reply.send(work(desk));
+        let (sender, answer) = oneshot::channel();
+        self.enqueue(Box::new(move |worker: &mut QueryWorker| {
+            // The client may have left.
+            if !sender.is_closed() {
+                let _ = sender.send(query(worker));
             }
         }))?;
         answer
@@ -142,46 +148,49 @@ impl Traces {
             .unwrap_or_else(|_| Err(Unavailable("reading the traces failed".to_owned())))
     }
 
-    fn hand_over(&self, mut work: Work) -> Result<(), Unavailable> {
+    fn enqueue(&self, mut job: QueryJob) -> Result<(), Unavailable> {
         let busy = || Unavailable("too much is asked at once".to_owned());
-        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = &*desk {
-            match open.try_send(work) {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(jobs) = &*worker {
+            match jobs.try_send(job) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(_)) => return Err(busy()),
-                Err(TrySendError::Disconnected(back)) => work = back,
+                Err(TrySendError::Disconnected(returned)) => job = returned,
             }
         }
-        let open = self
-            .open()
+        let jobs = self
+            .start_worker()
             .map_err(|error| Unavailable(error.to_string()))?;
-        open.try_send(work).map_err(|_| busy())?;
-        *desk = Some(open);
+        jobs.try_send(job).map_err(|_| busy())?;
+        *worker = Some(jobs);
         Ok(())
     }
 
-    /// Starts the desk's thread.
-    fn open(&self) -> std::io::Result<SyncSender<Work>> {
-        let (sender, questions) = sync_channel::<Work>(WAITING);
-        let mut desk = Desk::new(Reader::new(Arc::clone(&self.store)), Arc::clone(&self.live));
-        let own = Arc::downgrade(&self.desk);
+    fn start_worker(&self) -> std::io::Result<SyncSender<QueryJob>> {
+        let (sender, jobs) = sync_channel::<QueryJob>(MOST_WAITING);
+        let reader = SpanReader::new(&self.store);
+        let mut worker = QueryWorker::new(reader, Arc::clone(&self.live));
+        let registered = Arc::downgrade(&self.worker);
         std::thread::Builder::new()
             .name("traces".to_owned())
             .spawn(move || {
                 loop {
-                    match questions.recv_timeout(IDLE) {
-                        Ok(work) => work(&mut desk),
+                    match jobs.recv_timeout(IDLE) {
+                        Ok(job) => job(&mut worker),
                         Err(RecvTimeoutError::Disconnected) => break,
                         Err(RecvTimeoutError::Timeout) => {
-                            let Some(own) = own.upgrade() else { break };
-                            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
-                            // A question may have come just now.
-                            let Ok(work) = questions.try_recv() else {
-                                *own = None;
+                            let Some(registered) = registered.upgrade() else {
                                 break;
                             };
-                            drop(own);
-                            work(&mut desk);
+                            let mut registered =
+                                registered.lock().unwrap_or_else(PoisonError::into_inner);
+                            // A job may have come just now.
+                            let Ok(job) = jobs.try_recv() else {
+                                *registered = None;
+                                break;
+                            };
+                            drop(registered);
+                            job(&mut worker);
                         }
                     }
                 }

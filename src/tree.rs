@@ -1,23 +1,23 @@
-//! Spans as the lines of a tree, for the terminal: where each stands, the branches before it, and what a call took.
+//! Spans as the lines of a tree, for the terminal.
 //!
-//! Every span has one line, whatever its parent says: one that is not there makes a root, and a circle is cut where it began first.
+//! Every span has one line: a span with an unknown parent is a root, and a circle of parents is cut at its earliest span.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::span::key;
 
-/// Where a span stands.
+/// The line of a span.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Which span.
+pub(crate) struct TreeLine {
+    /// The span's index.
     pub(crate) span: usize,
-    /// What is drawn before it.
+    /// The branches that are drawn before it.
     pub(crate) branches: String,
 }
 
-/// Lays out spans, each known by its id and that of its parent, in the order in which they began.
-pub(crate) fn layout<Id: Eq + Hash>(spans: &[(Id, Option<Id>)]) -> Vec<Place> {
+/// Lays out spans, given by their ids and those of their parents in the order of their starts.
+pub(crate) fn layout<Id: Eq + Hash>(spans: &[(Id, Option<Id>)]) -> Vec<TreeLine> {
     let numbers = spans
         .iter()
         .enumerate()
@@ -32,39 +32,39 @@ pub(crate) fn layout<Id: Eq + Hash>(spans: &[(Id, Option<Id>)]) -> Vec<Place> {
         }
     }
     cut_circles(&mut children, &mut roots);
-    let mut places = Vec::with_capacity(spans.len());
-    let mut waiting: Vec<(usize, String, bool)> = Vec::new();
-    stack(&mut waiting, &roots, "");
-    while let Some((span, before, is_last)) = waiting.pop() {
+    let mut lines = Vec::with_capacity(spans.len());
+    let mut unvisited: Vec<(usize, String, bool)> = Vec::new();
+    push_siblings(&mut unvisited, &roots, "");
+    while let Some((span, before, is_last)) = unvisited.pop() {
         let (own, below) = if is_last {
             ("└─ ", "   ")
         } else {
             ("├─ ", "│  ")
         };
-        stack(&mut waiting, &children[span], &format!("{before}{below}"));
-        places.push(Place {
+        push_siblings(&mut unvisited, &children[span], &format!("{before}{below}"));
+        lines.push(TreeLine {
             span,
             branches: format!("{before}{own}"),
         });
     }
-    places
+    lines
 }
 
-fn stack(waiting: &mut Vec<(usize, String, bool)>, siblings: &[usize], before: &str) {
+fn push_siblings(unvisited: &mut Vec<(usize, String, bool)>, siblings: &[usize], before: &str) {
     let last = siblings.last().copied();
     let siblings = siblings.iter().rev();
-    waiting.extend(siblings.map(|&span| (span, before.to_owned(), Some(span) == last)));
+    unvisited.extend(siblings.map(|&span| (span, before.to_owned(), Some(span) == last)));
 }
 
-/// Makes a root of a span that no root leads to.
+/// Makes roots of spans that no root leads to.
 fn cut_circles(children: &mut [Vec<usize>], roots: &mut Vec<usize>) {
     let mut is_reached = vec![false; children.len()];
-    let mut waiting = roots.clone();
+    let mut unvisited = roots.clone();
     let mut next = 0;
     loop {
-        while let Some(span) = waiting.pop() {
+        while let Some(span) = unvisited.pop() {
             is_reached[span] = true;
-            waiting.extend(&children[span]);
+            unvisited.extend(&children[span]);
         }
         let Some(unreached) = (next..children.len()).find(|&span| !is_reached[span]) else {
             return;
@@ -74,17 +74,20 @@ fn cut_circles(children: &mut [Vec<usize>], roots: &mut Vec<usize>) {
             siblings.retain(|&span| span != unreached);
         }
         roots.push(unreached);
-        waiting.push(unreached);
+        unvisited.push(unreached);
     }
 }
 
-/// Tokens of a call, and how long its first one took, where its attributes say so.
-pub(crate) fn cost(told: impl Fn(&str) -> Option<String>) -> Vec<String> {
+/// The tokens of a call and the time to its first one, as far as its attributes have them.
+pub(crate) fn cost(attribute: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut cost = Vec::new();
-    if let (Some(input), Some(output)) = (told(key::PROMPT_TOKENS), told(key::COMPLETION_TOKENS)) {
+    if let (Some(input), Some(output)) = (
+        attribute(key::PROMPT_TOKENS),
+        attribute(key::COMPLETION_TOKENS),
+    ) {
         cost.push(format!("{input} + {output} tokens"));
     }
-    let first = told(key::TIME_TO_FIRST_TOKEN).and_then(|text| text.parse::<f64>().ok());
+    let first = attribute(key::TIME_TO_FIRST_TOKEN).and_then(|text| text.parse::<f64>().ok());
     if let Some(seconds) = first {
         cost.push(format!("first after {:.0} ms", seconds * 1000.0));
     }
@@ -97,7 +100,7 @@ mod tests {
 
     fn drawn(spans: &[(&str, Option<&str>)]) -> String {
         let lines = layout(spans).into_iter();
-        let lines = lines.map(|place| format!("{}{}\n", place.branches, spans[place.span].0));
+        let lines = lines.map(|line| format!("{}{}\n", line.branches, spans[line.span].0));
         lines.collect()
     }
 

@@ -1,6 +1,6 @@
-//! Who may look: by the name under which they came, and by a token, shown as a bearer token or once on the sign-in page.
+//! Access to the admin port: by the host name of the request, and by a token, sent as a bearer token or once on the sign-in page.
 //!
-//! A browser that signed in has a cookie. Its value is made of the token and of what only this process knows, so it says nothing of the token,
+//! A browser that signed in has a cookie: a hash of the token and of a key that only this process has. So the cookie does not reveal the token,
 //! and ends with the token or the process.
 
 use std::net::IpAddr;
@@ -18,28 +18,28 @@ use crate::config::Secret;
 
 const COOKIE_NAME: &str = "spangate_session";
 
-/// Who may look.
+/// Who has access.
 #[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Asked for as a bearer token on every path but the health checks; none asks for nothing.
+pub(crate) struct Access {
+    /// Required on every path but the health checks and the files of the viewer; none lets everybody in.
     pub token: Option<Secret>,
-    /// Host names beside loopback's and IP literals, in lower case.
+    /// Allowed host names beside `localhost` and IP literals, in lower case.
     pub hosts: Vec<String>,
 }
 
-/// What only this process knows.
+/// The random key of this process that goes into every session cookie.
 #[derive(Clone)]
-pub(super) struct Seal([u8; 32]);
+pub(super) struct SessionKey([u8; 32]);
 
-impl Seal {
-    /// A new one; none when the system gives no random bytes, and then nobody can sign in.
+impl SessionKey {
+    /// None when the system gives no random bytes; then nobody can sign in.
     pub(super) fn new() -> Option<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
-        Some(Seal(bytes))
+        Some(SessionKey(bytes))
     }
 
-    /// The value of the cookie of whoever showed `token`.
+    /// The value of the cookie for `token`.
     fn session(&self, token: &Secret) -> String {
         let hash: [u8; 32] = Sha256::new()
             .chain_update(self.0)
@@ -49,7 +49,7 @@ impl Seal {
         URL_SAFE_NO_PAD.encode(hash)
     }
 
-    /// Gives whoever showed `token` its session.
+    /// The `Set-Cookie` that signs in with `token`.
     pub(super) fn cookie(&self, token: &Secret) -> Option<HeaderValue> {
         let session = self.session(token);
         HeaderValue::try_from(format!(
@@ -59,14 +59,14 @@ impl Seal {
     }
 }
 
-/// Takes a session away.
+/// The `Set-Cookie` that signs out.
 pub(super) fn no_cookie() -> HeaderValue {
     const NONE: &str = "spangate_session=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0";
     HeaderValue::from_static(NONE)
 }
 
 impl Access {
-    /// A page elsewhere can let its own name lead to this machine (DNS rebinding), but not choose the name that a browser sends.
+    /// Guards against DNS rebinding: a page can point its own name at this machine, but cannot choose the `Host` that a browser sends.
     pub(super) fn knows_host<B>(&self, request: &Request<B>) -> bool {
         let named = request.headers().get(HOST).map_or_else(
             || request.uri().authority().cloned(),
@@ -84,20 +84,20 @@ impl Access {
             || self.hosts.contains(&host)
     }
 
-    /// Whether these headers show the token, or a session of it.
-    pub(super) fn lets_in(&self, headers: &HeaderMap, seal: Option<&Seal>) -> bool {
+    /// Whether these headers have the token, or the cookie of a session with it.
+    pub(super) fn lets_in(&self, headers: &HeaderMap, key: Option<&SessionKey>) -> bool {
         let Some(token) = &self.token else {
             return true;
         };
-        bearer::presented(headers).is_some_and(|presented| token.matches(presented))
-            || seal.is_some_and(|seal| {
-                let session = seal.session(token);
-                sessions(headers).any(|shown| bool::from(shown.ct_eq(session.as_bytes())))
+        bearer::token(headers).is_some_and(|presented| token.matches(presented))
+            || key.is_some_and(|key| {
+                let session = key.session(token);
+                sessions(headers).any(|sent| bool::from(sent.ct_eq(session.as_bytes())))
             })
     }
 }
 
-/// Sessions that a browser shows: another program on this machine may have set one of the same name.
+/// All cookies of our name: another program on this machine may have set one of the same name.
 fn sessions(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let cookies = headers.get_all(COOKIE).into_iter();
     let pairs = cookies.flat_map(|cookies| cookies.as_bytes().split(|byte| *byte == b';'));

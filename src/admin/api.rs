@@ -1,4 +1,4 @@
-//! Traces over HTTP: what a request asks, read strictly, and the answer as JSON. A trace is written span by span, as its reader takes it.
+//! The API of traces over HTTP: query parameters, read strictly, and answers as JSON. The spans of a trace are streamed.
 
 use std::collections::VecDeque;
 use std::str::FromStr;
@@ -10,70 +10,70 @@ use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
-use super::answer::{self, Body, JSON, error, json, unavailable};
+use super::response::{self, AdminBody, JSON, error, json};
 use crate::span::{SpanId, TraceId};
 use crate::traces::{
-    Facts, Filter, Form, Item, LIMIT, MOST, MOST_SPANS, Outline, Query, SpanQuery, Traces,
-    around_otlp, time,
+    AFTER_SPANS, LIMIT, MOST, MOST_SPANS, SpanFormat, SpanQuery, SpanRef, TraceFilter, TracePage,
+    TraceQuery, Traces, before_spans, otlp_frame, trace_head,
 };
 
-/// What a request says that cannot be meant, in words that name the parameter.
-pub(super) struct Bad(String);
+/// A message that names the wrong parameter.
+pub(super) struct BadRequest(String);
 
-impl From<Bad> for Response<Body> {
-    fn from(Bad(message): Bad) -> Self {
+impl From<BadRequest> for Response<AdminBody> {
+    fn from(BadRequest(message): BadRequest) -> Self {
         error(StatusCode::BAD_REQUEST, &message)
     }
 }
 
-/// The parameters of a query, of which each is known and comes once. One without a value is as good as none.
-struct Parameters(Vec<(String, String)>);
+/// The parameters of a query, each known and given once. A parameter without a value counts as left out.
+struct QueryParameters(Vec<(String, String)>);
 
-impl Parameters {
-    fn read(query: Option<&str>, known: &[&str]) -> Result<Self, Bad> {
+impl QueryParameters {
+    fn read(query: Option<&str>, known: &[&str]) -> Result<Self, BadRequest> {
         let mut read: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if !known.contains(&&*name) {
-                return Err(Bad(format!(
+                return Err(BadRequest(format!(
                     "{}: there is no such parameter; there are {}",
                     short(&name),
                     known.join(", ")
                 )));
             }
             if read.iter().any(|(other, _)| *other == name) {
-                return Err(Bad(format!("{name}: give it once")));
+                return Err(BadRequest(format!("{name}: give it once")));
             }
             read.push((name.into_owned(), value.into_owned()));
         }
-        Ok(Parameters(read))
+        Ok(QueryParameters(read))
     }
 
     fn text(&mut self, name: &str) -> Option<String> {
-        let place = self.0.iter().position(|(other, _)| other == name)?;
-        let (_, value) = self.0.swap_remove(place);
+        let index = self.0.iter().position(|(other, _)| other == name)?;
+        let (_, value) = self.0.swap_remove(index);
         (!value.is_empty()).then_some(value)
     }
 
-    fn parsed<T: FromStr>(&mut self, name: &str, wanted: &str) -> Result<Option<T>, Bad> {
+    fn parsed<T: FromStr>(&mut self, name: &str, wanted: &str) -> Result<Option<T>, BadRequest> {
         let value = self.text(name);
         let parsed = value.map(|value| value.parse());
         parsed
             .transpose()
-            .map_err(|_| Bad(format!("{name}: {wanted}")))
+            .map_err(|_| BadRequest(format!("{name}: {wanted}")))
     }
 
-    fn limit(&mut self, default: usize, most: usize) -> Result<usize, Bad> {
+    fn limit(&mut self, default: usize, most: usize) -> Result<usize, BadRequest> {
         let wanted = format!("must be a number from 1 to {most}");
         let limit = self.parsed("limit", &wanted)?.unwrap_or(default);
         if (1..=most).contains(&limit) {
             Ok(limit)
         } else {
-            Err(Bad(format!("limit: {wanted}")))
+            Err(BadRequest(format!("limit: {wanted}")))
         }
     }
 
-    fn filter(&mut self) -> Result<Filter, Bad> {
-        Ok(Filter {
+    fn filter(&mut self) -> Result<TraceFilter, BadRequest> {
+        Ok(TraceFilter {
             thread: self.text("thread"),
             customer: self.text("customer"),
             agent: self.text("agent"),
@@ -83,18 +83,18 @@ impl Parameters {
     }
 }
 
-/// What is asked of `/api/events`.
-pub(super) fn filter(query: Option<&str>) -> Result<Filter, Bad> {
-    Parameters::read(query, &["thread", "customer", "agent", "model", "status"])?.filter()
+/// The parameters of `/api/events`.
+pub(super) fn filter(query: Option<&str>) -> Result<TraceFilter, BadRequest> {
+    QueryParameters::read(query, &["thread", "customer", "agent", "model", "status"])?.filter()
 }
 
-fn query(query: Option<&str>) -> Result<Query, Bad> {
+fn query(query: Option<&str>) -> Result<TraceQuery, BadRequest> {
     let known = [
         "limit", "cursor", "thread", "customer", "agent", "model", "status", "q",
     ];
-    let mut parameters = Parameters::read(query, &known)?;
+    let mut parameters = QueryParameters::read(query, &known)?;
     let limit = parameters.limit(LIMIT, MOST)?;
-    Ok(Query {
+    Ok(TraceQuery {
         filter: parameters.filter()?,
         text: parameters.text("q").map(|text| text.to_lowercase()),
         limit,
@@ -102,173 +102,141 @@ fn query(query: Option<&str>) -> Result<Query, Bad> {
     })
 }
 
+type Answer = Result<Response<AdminBody>, Response<AdminBody>>;
+
 /// `/api/traces`
-pub(super) async fn list(traces: &Traces, asked: Option<&str>) -> Response<Body> {
-    let query = match query(asked) {
-        Ok(query) => query,
-        Err(bad) => return bad.into(),
-    };
-    match traces.list(query).await {
-        Ok(page) => json(serde_json::to_vec(&page).unwrap_or_default()),
-        Err(why) => unavailable(&why.0),
-    }
+pub(super) async fn list(traces: &Traces, parameters: Option<&str>) -> Answer {
+    let page = traces.list(query(parameters)?).await?;
+    Ok(json(serde_json::to_vec(&page).unwrap_or_default()))
 }
 
-/// What lies below `/api/traces/`.
-pub(super) async fn below(traces: &Traces, path: &str, asked: Option<&str>) -> Response<Body> {
+/// The paths below `/api/traces/`.
+pub(super) async fn below(traces: &Traces, path: &str, parameters: Option<&str>) -> Answer {
     let mut parts = path.split('/');
-    let Some(trace) = parts.next().and_then(|id| TraceId::parse(id.as_bytes())) else {
-        return not_there("a trace's id is 32 hex digits");
-    };
+    let trace = parts.next().and_then(|id| TraceId::parse(id.as_bytes()));
+    let trace = trace.ok_or_else(|| not_found("a trace's id is 32 hex digits"))?;
     match (parts.next(), parts.next(), parts.next()) {
-        (None, ..) => one(traces, trace, asked).await,
-        (Some("otlp"), None, _) => match Parameters::read(asked, &[]) {
-            Ok(_) => otlp(traces, trace).await,
-            Err(bad) => bad.into(),
-        },
-        (Some("spans"), Some(span), None) => match SpanId::parse(span.as_bytes()) {
-            Some(span) => one_span(traces, trace, span).await,
-            None => not_there("a span's id is 16 hex digits"),
-        },
-        _ => not_there("of a trace there are /otlp and /spans/{span_id}"),
+        (None, ..) => page(traces, trace, parameters).await,
+        (Some("otlp"), None, _) => {
+            QueryParameters::read(parameters, &[])?;
+            otlp(traces, trace).await
+        }
+        (Some("spans"), Some(span), None) => {
+            let span = SpanId::parse(span.as_bytes())
+                .ok_or_else(|| not_found("a span's id is 16 hex digits"))?;
+            let span = traces.span(trace, span).await?.ok_or_else(|| {
+                not_found("no such span is stored; it may be too old, or not be over")
+            })?;
+            Ok(json(span))
+        }
+        _ => Err(not_found("of a trace there are /otlp and /spans/{span_id}")),
     }
 }
 
-/// Which spans of a trace are asked for, and in which form.
-fn span_query(asked: Option<&str>) -> Result<(SpanQuery, Form), Bad> {
-    let mut parameters = Parameters::read(asked, &["content", "limit", "cursor", "parent"])?;
+fn span_query(parameters: Option<&str>) -> Result<(SpanQuery, SpanFormat), BadRequest> {
+    let mut parameters =
+        QueryParameters::read(parameters, &["content", "limit", "cursor", "parent"])?;
     let content = match parameters.text("content").as_deref() {
         None => true,
         Some("none") => false,
-        Some(_) => return Err(Bad("content: must be none, or left out".to_owned())),
+        Some(_) => return Err(BadRequest("content: must be none, or left out".to_owned())),
     };
     let parent = parameters.text("parent").map(|id| {
-        SpanId::parse(id.as_bytes()).ok_or_else(|| Bad("parent: must be 16 hex digits".to_owned()))
+        SpanId::parse(id.as_bytes())
+            .ok_or_else(|| BadRequest("parent: must be 16 hex digits".to_owned()))
     });
     let query = SpanQuery {
         parent: parent.transpose()?,
         cursor: parameters.parsed("cursor", "must be the `more.cursor` of an earlier answer")?,
         limit: parameters.limit(MOST_SPANS, MOST_SPANS)?,
     };
-    Ok((query, Form::Plain { content }))
+    Ok((query, SpanFormat::Api { content }))
 }
 
-async fn one(traces: &Traces, trace: TraceId, asked: Option<&str>) -> Response<Body> {
-    let (query, form) = match span_query(asked) {
-        Ok(query) => query,
-        Err(bad) => return bad.into(),
-    };
-    let outline = match outline(traces, trace, query).await {
-        Ok(outline) => outline,
-        Err(refusal) => return refusal,
-    };
-    let head = serde_json::json!({
-        "trace_id": trace,
-        "live": outline.listed.live,
-        "title": outline.listed.facts.title(),
-        "totals": totals(&outline.listed.facts),
-        "more": outline.more,
-    });
-    let mut head = head.to_string();
-    // The spans are its last member.
-    head.pop();
-    head.push_str(",\"spans\":[");
-    let body = written(
+async fn page(traces: &Traces, trace: TraceId, parameters: Option<&str>) -> Answer {
+    let (query, format) = span_query(parameters)?;
+    let page = trace_page(traces, trace, query).await?;
+    let mut head = trace_head(&page.summary);
+    head.insert("more".to_owned(), serde_json::json!(page.more));
+    let body = stream_spans(
         traces.clone(),
-        head.into(),
-        outline.items,
-        form,
-        "]}".into(),
+        before_spans(head).into(),
+        page.spans,
+        format,
+        AFTER_SPANS.into(),
     );
-    answer::with(StatusCode::OK, JSON, body)
+    Ok(response::with(StatusCode::OK, JSON, body))
 }
 
-/// What all of a trace amounts to, of which an answer may hold a page alone. Nothing of it is content.
-fn totals(facts: &Facts) -> serde_json::Value {
-    serde_json::json!({
-        "spans": facts.spans,
-        "errors": facts.errors,
-        "model_calls": facts.model_calls,
-        "tool_calls": facts.tool_calls,
-        "input_tokens": facts.input_tokens,
-        "output_tokens": facts.output_tokens,
-        "start": time(facts.start_ns),
-        "end": time(facts.end_ns),
-    })
-}
-
-async fn otlp(traces: &Traces, trace: TraceId) -> Response<Body> {
-    let outline = match outline(traces, trace, SpanQuery::ALL).await {
-        Ok(outline) => outline,
-        Err(refusal) => return refusal,
-    };
-    let (head, end) = around_otlp();
-    let body = written(traces.clone(), head, outline.items, Form::Otlp, end);
-    let mut response = answer::with(StatusCode::OK, JSON, body);
+async fn otlp(traces: &Traces, trace: TraceId) -> Answer {
+    let page = trace_page(traces, trace, SpanQuery::ALL).await?;
+    let (head, end) = otlp_frame();
+    let body = stream_spans(traces.clone(), head, page.spans, SpanFormat::Otlp, end);
+    let mut response = response::with(StatusCode::OK, JSON, body);
     let name = format!("attachment; filename=\"trace-{trace}.json\"");
     if let Ok(name) = HeaderValue::try_from(name) {
         response.headers_mut().insert(CONTENT_DISPOSITION, name);
     }
-    response
+    Ok(response)
 }
 
-async fn one_span(traces: &Traces, trace: TraceId, span: SpanId) -> Response<Body> {
-    match traces.span(trace, span).await {
-        Ok(Some(span)) => json(span),
-        Ok(None) => not_there("no such span is stored; it may be too old, or not be over"),
-        Err(why) => unavailable(&why.0),
-    }
-}
-
-async fn outline(
+async fn trace_page(
     traces: &Traces,
     trace: TraceId,
     query: SpanQuery,
-) -> Result<Outline, Response<Body>> {
-    match traces.outline(trace, query).await {
-        Ok(Some(outline)) => Ok(outline),
-        Ok(None) => Err(not_there(
-            "no such trace is stored; it may be older than store.max_age, or have made room",
-        )),
-        Err(why) => Err(unavailable(&why.0)),
-    }
+) -> Result<TracePage, Response<AdminBody>> {
+    traces.trace_page(trace, query).await?.ok_or_else(|| {
+        not_found("no such trace is stored; it may be older than store.max_age, or have made room")
+    })
 }
 
-/// Spans between a head and an end, read as they are taken.
-fn written(traces: Traces, head: Bytes, items: VecDeque<Item>, form: Form, end: Bytes) -> Body {
-    enum Next {
-        Head(Bytes),
-        Spans { first: bool },
-        End,
-    }
-    let state = (Next::Head(head), items, end);
-    let pieces = stream::try_unfold(state, move |(next, items, end)| {
+/// The progress of [`stream_spans`].
+struct SpanStream {
+    /// None once it was sent.
+    head: Option<Bytes>,
+    spans: VecDeque<SpanRef>,
+    /// Whether no span was sent yet.
+    is_first: bool,
+    /// None once it was sent.
+    end: Option<Bytes>,
+}
+
+/// Streams spans between `head` and `end`. A chunk of spans is read when the client takes it.
+fn stream_spans(
+    traces: Traces,
+    head: Bytes,
+    spans: VecDeque<SpanRef>,
+    format: SpanFormat,
+    end: Bytes,
+) -> AdminBody {
+    let progress = SpanStream {
+        head: Some(head),
+        spans,
+        is_first: true,
+        end: Some(end),
+    };
+    let pieces = stream::try_unfold(progress, move |mut progress| {
         let traces = traces.clone();
         async move {
-            let first = match next {
-                Next::Head(head) => {
-                    let next = (Next::Spans { first: true }, items, end);
-                    return Ok(Some((Frame::data(head), next)));
-                }
-                Next::End => return Ok(None),
-                Next::Spans { first } => first,
-            };
-            if items.is_empty() {
-                return Ok(Some((Frame::data(end.clone()), (Next::End, items, end))));
+            if let Some(head) = progress.head.take() {
+                return Ok(Some((Frame::data(head), progress)));
             }
-            let (mut piece, left) = traces
-                .spans(items, form)
+            if progress.spans.is_empty() {
+                let end = progress.end.take();
+                return Ok(end.map(|end| (Frame::data(end), progress)));
+            }
+            let spans = std::mem::take(&mut progress.spans);
+            let (mut chunk, left) = traces
+                .spans(spans, format)
                 .await
                 .map_err(|why| std::io::Error::other(why.0))?;
-            let is_empty = piece.is_empty();
-            if first && !is_empty {
-                // What is between spans does not stand before the first.
-                piece = piece.slice(1..);
+            progress.spans = left;
+            if progress.is_first && !chunk.is_empty() {
+                // No comma stands before the first span.
+                chunk = chunk.slice(1..);
+                progress.is_first = false;
             }
-            let next = Next::Spans {
-                first: first && is_empty,
-            };
-            Ok(Some((Frame::data(piece), (next, left, end))))
+            Ok(Some((Frame::data(chunk), progress)))
         }
     });
     BodyExt::map_err(StreamBody::new(pieces), |error: std::io::Error| {
@@ -277,11 +245,11 @@ fn written(traces: Traces, head: Bytes, items: VecDeque<Item>, form: Form, end: 
     .boxed_unsync()
 }
 
-fn not_there(message: &str) -> Response<Body> {
+fn not_found(message: &str) -> Response<AdminBody> {
     error(StatusCode::NOT_FOUND, message)
 }
 
-/// As much of a name as is worth repeating.
+/// As much of a parameter's name as an error message repeats.
 fn short(name: &str) -> &str {
     &name[..name.floor_char_boundary(40)]
 }

@@ -1,5 +1,6 @@
-//! Traces as they grow, as server-sent events. Each stream asks for itself what is new when its reader is ready for more, so a slow reader
-//! keeps nobody waiting, and gets several changes of a trace as one.
+//! Growing traces as server-sent events.
+//!
+//! Each stream queries the changes itself when its reader takes more. So a slow reader delays nobody, and gets several changes of a trace as one.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -14,154 +15,153 @@ use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::answer::{self, Body, error};
+use super::response::{self, AdminBody, error};
 use crate::server::Shutdown;
 use crate::span::TraceId;
-use crate::traces::{Changes, Filter, Since, Traces};
+use crate::traces::{Changes, ChangesQuery, TraceFilter, Traces};
 
-/// Streams at once.
+/// Most streams at once.
 const MOST: usize = 64;
-/// Between two looks at what is new.
-const PACE: Duration = Duration::from_millis(250);
-/// Between two signs of life.
+/// Shortest time between two queries of a stream.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Longest silence of a stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Traces of which a stream remembers that it told them.
-const MOST_TOLD: usize = 10_000;
+/// Most traces that a stream remembers to have sent.
+const MOST_SENT: usize = 10_000;
 
-/// Room for streams.
+/// Opens streams, up to a limit.
 #[derive(Clone)]
-pub(super) struct Events(Arc<Semaphore>);
+pub(super) struct EventStreams(Arc<Semaphore>);
 
-struct Stream {
+struct EventStream {
     traces: Traces,
     shutdown: Shutdown,
     written: watch::Receiver<u64>,
-    goes: watch::Receiver<u64>,
-    since: Since,
-    /// What was told last, or nothing yet.
-    looked: Option<Instant>,
-    heard: Instant,
-    _room: OwnedSemaphorePermit,
+    live: watch::Receiver<u64>,
+    query: ChangesQuery,
+    /// The last query; none before the first.
+    queried: Option<Instant>,
+    /// The last bytes.
+    sent: Instant,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Events {
+impl EventStreams {
     pub(super) fn new() -> Self {
-        Events(Arc::new(Semaphore::new(MOST)))
+        EventStreams(Arc::new(Semaphore::new(MOST)))
     }
 
-    /// Tells what happens from here on, or after the event of this number.
+    /// Sends the changes from now on, or from after the event with the id `after`.
     pub(super) fn follow(
         &self,
         traces: &Traces,
         shutdown: &Shutdown,
-        filter: Filter,
+        filter: TraceFilter,
         after: Option<u64>,
-    ) -> Response<Body> {
-        let Ok(room) = Arc::clone(&self.0).try_acquire_owned() else {
+    ) -> Response<AdminBody> {
+        let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
             return error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many follow the events already; close another viewer, or ask again later",
             );
         };
-        let (written, goes) = traces.news();
-        let stream = Stream {
+        let (written, live) = traces.news();
+        let stream = EventStream {
             traces: traces.clone(),
             shutdown: shutdown.clone(),
             written,
-            goes,
-            since: Since {
+            live,
+            query: ChangesQuery {
                 seq: after,
                 filter,
-                ..Since::default()
+                ..ChangesQuery::default()
             },
-            looked: None,
-            heard: Instant::now(),
-            _room: room,
+            queried: None,
+            sent: Instant::now(),
+            _permit: permit,
         };
         let pieces = stream::unfold(stream, |mut stream| async move {
             let piece = stream.next().await?;
             Some((Ok(Frame::data(piece)), stream))
         });
         let body = StreamBody::new(pieces).boxed_unsync();
-        answer::with(StatusCode::OK, "text/event-stream", body)
+        response::with(StatusCode::OK, "text/event-stream", body)
     }
 }
 
-impl Stream {
-    /// What is told next; none when serving ends.
+impl EventStream {
+    /// The next bytes; none when serving ends.
     async fn next(&mut self) -> Option<Bytes> {
-        if self.looked.is_none() {
-            return Some(self.begin().await);
-        }
+        let Some(queried) = self.queried else {
+            // A first byte at once, so that a client that waits for the head sees the stream open.
+            let events = self.changes().await;
+            return Some(format!(": spans, as they come\n\n{events}").into());
+        };
+        let mut next_query = queried + INTERVAL;
         loop {
-            let quiet = self.heard + KEEP_ALIVE;
+            let silence_ends = self.sent + KEEP_ALIVE;
             let shutdown = self.shutdown.clone();
             tokio::select! {
                 () = shutdown.closing() => return None,
-                // The sender lives as long as the gateway.
+                // The senders live as long as the gateway.
                 Ok(()) = self.written.changed() => {}
-                Ok(()) = self.goes.changed() => {}
-                () = tokio::time::sleep_until(quiet) => {
-                    self.heard = Instant::now();
-                    // Whoever listens is watching.
-                    let told = self.look().await;
-                    return Some(format!(": keep-alive\n\n{told}").into());
+                Ok(()) = self.live.changed() => {}
+                () = tokio::time::sleep_until(silence_ends) => {
+                    self.sent = Instant::now();
+                    // The query also says that somebody still watches.
+                    let events = self.changes().await;
+                    return Some(format!(": keep-alive\n\n{events}").into());
                 }
             }
             tokio::select! {
                 () = shutdown.closing() => {}
-                () = tokio::time::sleep_until(self.looked.unwrap_or(quiet) + PACE) => {}
+                () = tokio::time::sleep_until(next_query) => {}
             }
-            let told = self.look().await;
-            if !told.is_empty() {
-                self.heard = Instant::now();
-                return Some(told.into());
+            let events = self.changes().await;
+            if !events.is_empty() {
+                self.sent = Instant::now();
+                return Some(events.into());
             }
+            next_query = Instant::now() + INTERVAL;
         }
     }
 
-    async fn begin(&mut self) -> Bytes {
-        // A first byte at once: whoever waits for the head knows that it is heard.
-        let mut told = ": spans, as they come\n\n".to_owned();
-        told.push_str(&self.look().await);
-        told.into()
-    }
-
-    async fn look(&mut self) -> String {
+    /// The events of all changes since the last query.
+    async fn changes(&mut self) -> String {
         self.written.mark_unchanged();
-        self.goes.mark_unchanged();
-        self.looked = Some(Instant::now());
-        match self.traces.changes(self.since.clone()).await {
-            Ok(changes) => self.tell(&changes),
-            // What is missed now is found with what comes next.
+        self.live.mark_unchanged();
+        self.queried = Some(Instant::now());
+        match self.traces.changes(self.query.clone()).await {
+            Ok(changes) => self.events(&changes),
+            // The next query finds these changes too.
             Err(_) => String::new(),
         }
     }
 
-    fn tell(&mut self, changes: &Changes) -> String {
-        let mut told = String::new();
+    fn events(&mut self, changes: &Changes) -> String {
+        let mut events = String::new();
         if changes.missed {
-            told = format!("event: reset\nid: {}\ndata: {{}}\n\n", changes.seq);
+            events = format!("event: reset\nid: {}\ndata: {{}}\n\n", changes.seq);
         }
-        for (seq, listed) in &changes.traces {
-            self.remember(listed.trace_id);
-            let data = serde_json::to_string(listed).unwrap_or_default();
-            // Writing to a text does not fail.
-            let _ = write!(told, "event: trace\nid: {seq}\ndata: {data}\n\n");
+        for (seq, summary) in &changes.traces {
+            self.remember(summary.trace_id);
+            let data = serde_json::to_string(summary).unwrap_or_default();
+            // Writing to a string cannot fail.
+            let _ = write!(events, "event: trace\nid: {seq}\ndata: {data}\n\n");
         }
-        self.since.seq = Some(changes.seq);
-        self.since.live = Some(changes.live);
-        self.since.file = Some(changes.file);
-        told
+        self.query.seq = Some(changes.seq);
+        self.query.live = Some(changes.live);
+        self.query.file = Some(changes.file);
+        events
     }
 
-    /// A trace that was told because of how it stood is told, too, when it does not stand so any more.
+    /// With a filter by status, a trace is sent once more when the filter no longer fits it.
     fn remember(&mut self, trace: TraceId) {
-        if self.since.filter.status.is_some() {
-            if self.since.told.len() >= MOST_TOLD {
-                self.since.told = HashSet::new();
+        if self.query.filter.status.is_some() {
+            if self.query.sent.len() >= MOST_SENT {
+                self.query.sent = HashSet::new();
             }
-            self.since.told.insert(trace);
+            self.query.sent.insert(trace);
         }
     }
 }

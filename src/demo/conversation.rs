@@ -1,7 +1,6 @@
-//! The programs in front of the gateway, as AutoGen would put them on the wire: an agent with a tool, and a team of a planner and a
-//! reviewer, each once with whole replies and once streamed.
+//! The gateway's clients, with the requests that AutoGen would send: an agent with a tool, and a team of planner and reviewer. Each runs once
+//! with whole replies and once streamed.
 
-use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -14,9 +13,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-type Failure = Box<dyn Error + Send + Sync>;
+use super::service::{BoxError, read_body};
 
-/// One run of a program: what its `default_headers` say.
+/// One run of a program.
 struct Program<'a> {
     client: &'a Client<HttpConnector, Full<Bytes>>,
     gateway: SocketAddr,
@@ -25,8 +24,8 @@ struct Program<'a> {
     calls: usize,
 }
 
-/// Holds all conversations and tells of each; gives the number of spans that they amount to.
-pub(super) async fn hold(gateway: SocketAddr, output: &mut impl Write) -> Result<usize, Failure> {
+/// Holds all conversations and writes the answer of each. Returns the number of their spans.
+pub(super) async fn hold(gateway: SocketAddr, output: &mut impl Write) -> Result<usize, BoxError> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let mut spans = 0;
     for (streams, how) in [(false, "whole"), (true, "streamed")] {
@@ -54,7 +53,7 @@ pub(super) async fn hold(gateway: SocketAddr, output: &mut impl Write) -> Result
     Ok(spans)
 }
 
-async fn agent_with_tool(program: &mut Program<'_>) -> Result<String, Failure> {
+async fn agent_with_tool(program: &mut Program<'_>) -> Result<String, BoxError> {
     let tools = json!([{"type": "function", "function": {"name": "get_weather", "description": "The weather in a city.",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]);
     let mut messages = vec![
@@ -67,7 +66,7 @@ async fn agent_with_tool(program: &mut Program<'_>) -> Result<String, Failure> {
     text(&program.call(&messages, None).await?)
 }
 
-async fn team_of_two(program: &mut Program<'_>) -> Result<String, Failure> {
+async fn team_of_two(program: &mut Program<'_>) -> Result<String, BoxError> {
     const TASK: &str = "Plan how to make our agents visible.";
     let (mut planner, mut reviewer) = (
         vec![system("You are the planner."), user("user", TASK)],
@@ -94,7 +93,7 @@ fn user(name: &str, text: &str) -> Value {
     json!({"role": "user", "name": name, "content": text})
 }
 
-fn text(message: &Value) -> Result<String, Failure> {
+fn text(message: &Value) -> Result<String, BoxError> {
     Ok(message["content"]
         .as_str()
         .ok_or("the model's reply has no text")?
@@ -102,25 +101,26 @@ fn text(message: &Value) -> Result<String, Failure> {
 }
 
 impl Program<'_> {
-    /// One call of the model; gives its message.
-    async fn call(&mut self, messages: &[Value], tools: Option<&Value>) -> Result<Value, Failure> {
-        let mut asked = json!({"model": "gpt-4o-mini", "messages": messages});
+    /// Calls the model and returns its message.
+    async fn call(&mut self, messages: &[Value], tools: Option<&Value>) -> Result<Value, BoxError> {
+        let mut request = json!({"model": "gpt-4o-mini", "messages": messages});
         if let Some(tools) = tools {
-            asked["tools"] = tools.clone();
+            request["tools"] = tools.clone();
         }
         if self.streams {
-            asked["stream"] = json!(true);
-            asked["stream_options"] = json!({"include_usage": true});
+            request["stream"] = json!(true);
+            request["stream_options"] = json!({"include_usage": true});
         }
+        let body = request.to_string();
         let request = Request::post(format!("http://{}/v1/chat/completions", self.gateway))
             .header(AUTHORIZATION, "Bearer sk-demo")
             .header(CONTENT_TYPE, "application/json")
             .header("X-Respan-Customer-Identifier", "demo-customer")
             .header("X-Respan-Thread-Identifier", self.thread)
-            .body(Full::from(asked.to_string()))?;
+            .body(Full::from(body))?;
         let response = self.client.request(request).await?;
         let status = response.status();
-        let body = super::whole(response.into_body()).await?;
+        let body = read_body(response.into_body()).await?;
         if !status.is_success() {
             return Err(format!(
                 "the gateway answered {status}: {}",
@@ -137,7 +137,7 @@ impl Program<'_> {
     }
 }
 
-/// The message that a stream of this demo's model amounts to.
+/// The message of a streamed reply of the scripted model.
 fn joined(stream: &[u8]) -> Value {
     let (mut content, mut calls) = (String::new(), Value::Null);
     for event in String::from_utf8_lossy(stream).split("\n\n") {

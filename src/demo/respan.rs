@@ -1,95 +1,70 @@
-//! In Respan's place: takes OTLP in JSON and shows the traces as trees.
+//! A stand-in for Respan: takes OTLP in JSON and shows the traces as trees.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt::Write;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{Request, Response};
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use http::Response;
 use serde_json::Value;
 use tokio::sync::Notify;
-use tower::Service;
 
-use super::model::Reply;
+use super::service::{DemoBody, JsonService, json_response};
 use crate::tree;
 
-/// The demo's own are fewer; who plays on with the gateway gets no more of them shown.
+/// Most spans that are kept. The demo has fewer; later traffic of the user may have more.
 const MOST_SPANS: usize = 1000;
 
-/// Keeps every span it is sent. Clones share them.
+/// Keeps the spans of all posts. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Respan {
+pub(super) struct FakeRespan {
     spans: Arc<Mutex<Vec<Value>>>,
-    came: Arc<Notify>,
+    received: Arc<Notify>,
 }
 
-impl Service<Request<Incoming>> for Respan {
-    type Response = Response<Reply>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let respan = self.clone();
-        Box::pin(async move {
-            let batch = super::whole(request.into_body())
-                .await
-                .ok()
-                .and_then(|body| serde_json::from_slice::<Value>(&body).ok());
-            respan.take(&batch.unwrap_or_default());
-            Ok(Response::new(Either::Left(Full::from("{}"))))
-        })
+impl JsonService for FakeRespan {
+    async fn answer(self, batch: Value) -> Response<DemoBody> {
+        self.add(&batch);
+        json_response("{}")
     }
 }
 
-impl Respan {
-    fn take(&self, batch: &Value) {
+impl FakeRespan {
+    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, batch: &Value) {
         let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
         let resources = list(batch, "resourceSpans");
         let scopes = resources
             .iter()
             .flat_map(|resource| list(resource, "scopeSpans"));
         let spans = scopes.flat_map(|scope| list(&scope, "spans"));
-        let mut kept = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.lock();
         let room = MOST_SPANS.saturating_sub(kept.len());
         kept.extend(spans.take(room));
         drop(kept);
-        self.came.notify_waiters();
+        self.received.notify_waiters();
     }
 
     pub(super) fn count(&self) -> usize {
-        self.spans
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.lock().len()
     }
 
     /// Waits for `count` spans.
     pub(super) async fn has(&self, count: usize) {
         loop {
-            let came = self.came.notified();
+            let received = self.received.notified();
             if self.count() >= count {
                 return;
             }
-            came.await;
+            received.await;
         }
     }
 
-    /// Every trace, in the order they began.
+    /// All traces, in the order of their first spans.
     pub(super) fn trees(&self) -> String {
-        let mut spans = self
-            .spans
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let mut spans = self.lock().clone();
         spans.sort_by_key(|span| nanoseconds(span, "startTimeUnixNano"));
         let mut traces: Vec<&str> = Vec::new();
         for span in &spans {
@@ -108,19 +83,19 @@ impl Respan {
                 .first()
                 .map(|span| attributes(span))
                 .unwrap_or_default();
-            let told = |key: &str| attributes.get(key).cloned().unwrap_or_default();
+            let attribute = |key: &str| attributes.get(key).cloned().unwrap_or_default();
             let _ = writeln!(
                 out,
                 "trace {trace}  thread {}  customer {}",
-                told("respan.threads.thread_identifier"),
-                told("respan.customer_params.customer_identifier")
+                attribute("respan.threads.thread_identifier"),
+                attribute("respan.customer_params.customer_identifier")
             );
             let ids: Vec<(&Value, Option<&Value>)> = members
                 .iter()
                 .map(|span| (&span["spanId"], span.get("parentSpanId")))
                 .collect();
-            for place in tree::layout(&ids) {
-                let _ = writeln!(out, "{}{}", place.branches, line(members[place.span]));
+            for row in tree::layout(&ids) {
+                let _ = writeln!(out, "{}{}", row.branches, line(members[row.span]));
             }
         }
         out
@@ -138,18 +113,18 @@ fn line(span: &Value) -> String {
     )
 }
 
-/// Tokens, how it was answered, and with what; of a team its class, of a tool what went in and what came out.
+/// The class of a team, input and output of a tool, or tokens, tool call and text of a model call.
 fn summary(attributes: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
-    let told = |key: &str| attributes.get(key).map_or("", String::as_str);
-    match told("respan.entity.log_type") {
+    let attribute = |key: &str| attributes.get(key).map_or("", String::as_str);
+    match attribute("respan.entity.log_type") {
         "workflow" => {
-            let _ = write!(out, "  {}", told("traceloop.entity.name"));
+            let _ = write!(out, "  {}", attribute("traceloop.entity.name"));
         }
         "tool" => {
             let (input, output) = (
-                told("traceloop.entity.input"),
-                told("traceloop.entity.output"),
+                attribute("traceloop.entity.input"),
+                attribute("traceloop.entity.output"),
             );
             let _ = write!(out, "  {input} -> {output}");
         }

@@ -1,7 +1,7 @@
-//! What is counted by model: calls, tokens, times to the first token.
+//! ModelCounts by model: calls, tokens, times to the first token.
 //!
-//! The rule: a name that clients and upstreams make up takes no more than a bounded place. The first [`MOST_MODELS`] models have a label of
-//! their own, all others share one. Only the capture thread counts here, once for each chat completion that has ended; no request waits.
+//! The rule: names that clients and upstreams make up take bounded memory. The first [`MOST_MODELS`] models have their own label, all others
+//! share one. A capture worker counts here, once for each chat completion that ended; no request waits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,70 +11,59 @@ use super::histogram::Histogram;
 use super::text::{Exposition, Label};
 use crate::openai::Usage;
 
-/// Most models with a label of their own.
+/// Most models with their own label.
 pub(super) const MOST_MODELS: usize = 100;
-/// Most bytes of a name that becomes a label.
+/// Most bytes of a name that is used as a label.
 pub(super) const MOST_NAME: usize = 128;
-/// The label of all models beyond [`MOST_MODELS`], and of names that are none.
+/// The label of models beyond [`MOST_MODELS`], and of names that are empty or too long.
 const OTHER: &str = "other";
-/// The label of calls of which no model is known.
+/// The label of calls without a known model.
 const UNKNOWN: &str = "unknown";
 
-/// Upper ends of the buckets of `spangate_first_token_seconds`, in nanoseconds. Fewer than of `spangate_first_byte_seconds`, since there are
-/// as many for each model.
-const FIRST_TOKEN_BUCKETS: [u64; 11] = [
-    50_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    30_000_000_000,
-    60_000_000_000,
-    300_000_000_000,
+/// Upper ends of the buckets of `spangate_first_token_seconds`, in milliseconds: few, since each model has them.
+const FIRST_TOKEN_MS: [u64; 11] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000,
 ];
 
-/// One chat completion that has ended.
+/// A chat completion that ended.
 #[derive(Clone, Copy, Debug)]
-pub struct ModelCall<'a> {
-    /// The model that was asked for, whatever answered, so that failures and successes share a label; none where the request does not say.
+pub(crate) struct ModelCall<'a> {
+    /// The requested model, whichever answered, so that failures and successes share a label. None where the request has none.
     pub model: Option<&'a str>,
-    /// How it ended, in the word that its span has for it.
+    /// The outcome in the word of its span.
     pub outcome: &'static str,
-    /// The tokens it took, as far as the reply says so.
+    /// None where the reply has none.
     pub usage: Option<Usage>,
-    /// From its beginning to the first part of a streamed reply that says something.
+    /// The time from the request to the first token of a streamed reply.
     pub first_token: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Models {
-    counts: BTreeMap<Box<str>, Counts>,
-    /// How many of them are models, neither [`OTHER`] nor [`UNKNOWN`].
+    counts: BTreeMap<Box<str>, ModelCounts>,
+    /// The number of labels beside [`OTHER`] and [`UNKNOWN`].
     named: usize,
 }
 
 #[derive(Debug)]
-struct Counts {
+struct ModelCounts {
     outcomes: BTreeMap<&'static str, u64>,
     input: u64,
     output: u64,
     cached: u64,
     reasoning: u64,
-    first_token: Histogram<{ FIRST_TOKEN_BUCKETS.len() }>,
+    first_token: Histogram<{ FIRST_TOKEN_MS.len() }>,
 }
 
-impl Counts {
+impl ModelCounts {
     fn new() -> Self {
-        Counts {
+        ModelCounts {
             outcomes: BTreeMap::new(),
             input: 0,
             output: 0,
             cached: 0,
             reasoning: 0,
-            first_token: Histogram::new(FIRST_TOKEN_BUCKETS),
+            first_token: Histogram::new(FIRST_TOKEN_MS.map(Duration::from_millis)),
         }
     }
 }
@@ -90,7 +79,7 @@ impl Models {
                 (&mut counts.cached, usage.cached),
                 (&mut counts.reasoning, usage.reasoning),
             ] {
-                // An upstream may claim any number.
+                // An upstream may report any number.
                 *sum = sum.saturating_add(tokens.unwrap_or(0));
             }
         }
@@ -99,7 +88,7 @@ impl Models {
         }
     }
 
-    fn of(&mut self, model: Option<&str>) -> &mut Counts {
+    fn of(&mut self, model: Option<&str>) -> &mut ModelCounts {
         let label = match model {
             None | Some(UNKNOWN) => UNKNOWN,
             Some(name) if name.is_empty() || name.len() > MOST_NAME || name == OTHER => OTHER,
@@ -110,7 +99,9 @@ impl Models {
             }
             Some(_) => OTHER,
         };
-        self.counts.entry(label.into()).or_insert_with(Counts::new)
+        self.counts
+            .entry(label.into())
+            .or_insert_with(ModelCounts::new)
     }
 
     pub(super) fn render(&self, text: &mut Exposition) {
@@ -132,7 +123,7 @@ impl Models {
                 text.labelled(name, labels, tokens);
             }
         }
-        // Families of their own: parts of the above, which a sum over its labels would count twice.
+        // Not in the family above: these tokens are among its tokens, and a sum over its labels would count them twice.
         self.render_tokens(
             text,
             "spangate_cached_tokens_total",
@@ -160,7 +151,7 @@ impl Models {
         text: &mut Exposition,
         name: &str,
         help: &str,
-        tokens: fn(&Counts) -> u64,
+        tokens: fn(&ModelCounts) -> u64,
     ) {
         text.family(name, "counter", help);
         for (model, counts) in &self.counts {

@@ -1,4 +1,4 @@
-//! What a scrape reads.
+//! The text of a scrape.
 
 use futures_util::FutureExt as _;
 
@@ -44,7 +44,7 @@ fn span() -> Span {
 fn the_spans_of_a_scrape_add_up() {
     let (metrics, store) = (
         Metrics::default(),
-        Arc::new(Store::volatile(4 * span().weight())),
+        Arc::new(Store::volatile(4 * span().size_estimate())),
     );
     for _ in 0..9 {
         store.add(FinishedSpan::from(span()));
@@ -99,7 +99,7 @@ fn requests_are_counted_by_endpoint_and_status() {
 }
 
 #[test]
-fn what_is_under_way_is_counted_while_it_is() {
+fn a_gauge_is_raised_while_its_guard_lives() {
     let (metrics, store) = (Arc::new(Metrics::default()), Store::volatile(0));
     let (request, stream) = (metrics.request_begins(1).unwrap(), metrics.stream_opens());
     drop(request);
@@ -116,7 +116,7 @@ fn what_is_under_way_is_counted_while_it_is() {
 }
 
 #[test]
-fn a_duration_falls_into_its_bucket_and_all_above() {
+fn a_duration_counts_in_its_bucket_and_all_above() {
     let (metrics, store) = (Metrics::default(), Store::volatile(0));
     metrics.overhead(Duration::from_micros(10));
     metrics.overhead(Duration::from_micros(60));
@@ -143,7 +143,7 @@ fn a_duration_falls_into_its_bucket_and_all_above() {
 }
 
 #[test]
-fn every_family_is_announced_with_the_name_of_its_samples() {
+fn the_type_of_every_family_has_the_name_of_its_samples() {
     let text = Metrics::default().render(&Store::volatile(0));
     for (name, _) in samples(&text) {
         let name = name.split('{').next().unwrap();
@@ -178,7 +178,7 @@ fn calls_of(text: &str, model: &str) -> String {
 #[test]
 fn the_first_hundred_models_have_a_label_and_all_others_share_one() {
     let (metrics, store) = (Metrics::default(), Store::volatile(0));
-    // Neither of these takes the place of a model.
+    // Neither of these counts as a model.
     metrics.model_call(&call(None));
     metrics.model_call(&call(Some("other")));
     for number in 1..=103 {
@@ -194,7 +194,7 @@ fn the_first_hundred_models_have_a_label_and_all_others_share_one() {
 }
 
 #[test]
-fn a_name_that_is_none_or_endless_is_other() {
+fn an_empty_or_too_long_name_is_other() {
     let (metrics, store) = (Metrics::default(), Store::volatile(0));
     let (longest, endless) = ("x".repeat(128), "y".repeat(129));
     for name in ["", &longest, &endless] {
@@ -207,7 +207,7 @@ fn a_name_that_is_none_or_endless_is_other() {
 }
 
 #[test]
-fn a_name_cannot_break_out_of_its_label() {
+fn the_name_of_a_model_cannot_end_its_label() {
     let (metrics, store) = (Metrics::default(), Store::volatile(0));
     metrics.model_call(&ModelCall {
         first_token: Some(Duration::from_secs(2)),
@@ -226,7 +226,7 @@ fn a_name_cannot_break_out_of_its_label() {
 }
 
 #[test]
-fn tokens_are_added_up_as_far_as_replies_tell_them() {
+fn tokens_of_all_replies_are_added_up() {
     let (metrics, store) = (Metrics::default(), Store::volatile(0));
     let usage = |prompt, completion, cached, reasoning| {
         let usage = Usage {
@@ -285,7 +285,7 @@ fn first_tokens_are_counted_by_model() {
 }
 
 #[test]
-fn every_family_has_help_and_is_announced_once() {
+fn every_family_has_one_help_and_one_type() {
     let text = Metrics::default().render(&Store::volatile(0));
     let of = |word: &str| -> Vec<String> {
         let start = format!("# {word} ");

@@ -1,10 +1,10 @@
 //! Prometheus' text exposition format, version 0.0.4.
 //!
-//! Names and helps come from this crate's source only. So do labels, but for the values that a [`Label`] escapes.
+//! Names, helps and most labels come from this crate's source. A [`Label`] escapes the values that come from outside.
 
 use std::fmt::{self, Arguments, Display, Formatter, Write as _};
 
-/// A label whose value comes from outside: `name="value"`, in which nothing can end the value or the line early.
+/// `name="value"`, with a value from outside that is escaped, so that it cannot end itself or its line.
 pub(super) struct Label<'a> {
     pub(super) name: &'static str,
     pub(super) value: &'a str,
@@ -36,14 +36,20 @@ impl Exposition {
         }
     }
 
-    /// Opens a family; its samples follow.
+    /// The head of a family, before its samples.
     pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
     }
 
-    /// A family of one sample without labels.
-    pub(super) fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.family(name, kind, help);
+    /// A counter without labels.
+    pub(super) fn counter(&mut self, name: &str, help: &str, count: u64) {
+        self.family(name, "counter", help);
+        self.line(format_args!("{name} {count}"));
+    }
+
+    /// A gauge without labels.
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
         self.line(format_args!("{name} {value}"));
     }
 

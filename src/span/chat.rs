@@ -1,57 +1,47 @@
-//! One call of the model as attributes: what was asked, what came back.
+//! Attributes of a model call, from its request and its reply.
 //!
-//! The rule: a fact that is not known has no attribute. Nothing here says who asked, when, or how the exchange ended; those are the caller's.
-//! With `content` false, as `capture.content = "metadata"` asks, no text of a prompt, an answer, a tool or an error leaves.
+//! The rule: an unknown fact has no attribute. Identity, times and outcome are the caller's.
+//! With `content` false (`capture.content = "metadata"`), no text of a prompt, an answer, a tool or an error is emitted.
 
 use std::borrow::Cow;
 
-use super::json::{Json, Members};
-use super::{Attributes, Name, ValueRef, key};
+use super::json::{JsonWriter, ObjectWriter};
+use super::{AttributeEncoder, AttributeName, ValueRef, key};
 use crate::openai::{ChatReply, ChatRequest, Choice, Content, Message, Usage};
 
-/// What every chat span has, also when neither request nor reply could be read. `system` is the provider.
-pub fn kind_attributes(system: &str, out: &mut impl Attributes) {
+/// Attributes of every chat span, also where neither request nor reply could be read. `system` is the provider.
+pub fn kind_attributes(system: &str, out: &mut impl AttributeEncoder) {
     put(out, key::LOG_TYPE, Some("chat"));
     put(out, key::REQUEST_TYPE, Some("chat"));
     put(out, key::SYSTEM, Some(system));
 }
 
-/// What was asked, and whether the call is `streaming`, as far as that is known.
+/// Attributes of the request. `streaming` is none where it is not known.
 pub fn request_attributes(
     request: &ChatRequest<'_>,
     streaming: Option<bool>,
     content: bool,
-    out: &mut impl Attributes,
+    out: &mut impl AttributeEncoder,
 ) {
     put(out, key::REQUEST_MODEL, request.model.as_deref());
     put(out, key::IS_STREAMING, streaming);
     put(out, key::TEMPERATURE, request.temperature);
     put(out, key::TOP_P, request.top_p);
-    put(
-        out,
-        key::MAX_TOKENS,
-        request.max_completion_tokens.or(request.max_tokens),
-    );
+    let max_tokens = request.max_completion_tokens.or(request.max_tokens);
+    put(out, key::MAX_TOKENS, max_tokens);
     put(out, key::CHOICE_COUNT, request.n);
     put(out, key::SEED, request.seed);
     put(out, key::PRESENCE_PENALTY, request.presence_penalty);
     put(out, key::FREQUENCY_PENALTY, request.frequency_penalty);
-    put(
-        out,
-        key::REASONING_EFFORT,
-        request.reasoning_effort.as_deref(),
-    );
+    let reasoning_effort = request.reasoning_effort.as_deref();
+    put(out, key::REASONING_EFFORT, reasoning_effort);
     put(out, key::VERBOSITY, request.verbosity.as_deref());
     put(out, key::PARALLEL_TOOL_CALLS, request.parallel_tool_calls);
     put(out, key::LOGPROBS, request.logprobs);
     put(out, key::TOP_LOGPROBS, request.top_logprobs);
     put(out, key::STORE, request.store);
-    put(
-        out,
-        key::REQUEST_SERVICE_TIER,
-        request.service_tier.as_deref(),
-    );
     for (name, text) in [
+        (key::REQUEST_SERVICE_TIER, &request.service_tier),
         (key::USER, &request.user),
         (key::SAFETY_IDENTIFIER, &request.safety_identifier),
         (key::PROMPT_CACHE_KEY, &request.prompt_cache_key),
@@ -78,23 +68,20 @@ pub fn request_attributes(
         let stop: Vec<&str> = request.stop.iter().map(AsRef::as_ref).collect();
         put(out, key::STOP_SEQUENCES, Some(&*stop));
     }
-    put(
-        out,
-        key::FUNCTIONS,
-        request.tools.as_deref().or(request.functions.as_deref()),
-    );
+    let tools = request.tools.as_deref().or(request.functions.as_deref());
+    put(out, key::FUNCTIONS, tools);
     for (number, message) in request.messages.iter().enumerate() {
         message_attributes(number, message, out);
     }
 }
 
-fn message_attributes(number: usize, message: &Message<'_>, out: &mut impl Attributes) {
-    let name = |member| Name::Numbered("gen_ai.prompt", number, member);
+fn message_attributes(number: usize, message: &Message<'_>, out: &mut impl AttributeEncoder) {
+    let name = |member| AttributeName::Numbered("gen_ai.prompt", number, member);
     put(out, name("role"), message.role.as_deref());
     match &message.content {
         Some(Content::Text(text)) => put(out, name("content"), Some(*text)),
         Some(Content::Json(parts)) => put(out, name("content"), Some(&**parts)),
-        None => put(out, name("content"), calls_alone(message)),
+        None => put(out, name("content"), content_of_tool_calls(message)),
     }
     put(out, name("name"), message.name.as_deref());
     put(out, name("tool_calls"), message.tool_calls.as_deref());
@@ -104,27 +91,21 @@ fn message_attributes(number: usize, message: &Message<'_>, out: &mut impl Attri
     put(out, name("reasoning"), message.reasoning().as_deref());
 }
 
-/// The content of an assistant that only calls tools, as Respan's SDK writes it.
-fn calls_alone(message: &Message<'_>) -> Option<&'static str> {
+/// The content of a message that only calls tools: empty, as Respan's SDK writes it.
+fn content_of_tool_calls(message: &Message<'_>) -> Option<&'static str> {
     (message.tool_calls.is_some() || message.function_call.is_some()).then_some("")
 }
 
-/// What came back.
-///
-/// An error that the reply itself tells is here, too (`error.*`); whether the exchange failed is for the caller to say.
-pub fn reply_attributes(reply: &ChatReply, content: bool, out: &mut impl Attributes) {
-    put(out, key::RESPONSE_MODEL, reply.model.as_deref());
-    put(out, key::RESPONSE_ID, reply.id.as_deref());
-    put(
-        out,
-        key::RESPONSE_SERVICE_TIER,
-        reply.service_tier.as_deref(),
-    );
-    put(
-        out,
-        key::SYSTEM_FINGERPRINT,
-        reply.system_fingerprint.as_deref(),
-    );
+/// Attributes of the reply, an error in it included (`error.*`). The caller decides whether the exchange failed.
+pub fn reply_attributes(reply: &ChatReply, content: bool, out: &mut impl AttributeEncoder) {
+    for (name, text) in [
+        (key::RESPONSE_MODEL, &reply.model),
+        (key::RESPONSE_ID, &reply.id),
+        (key::RESPONSE_SERVICE_TIER, &reply.service_tier),
+        (key::SYSTEM_FINGERPRINT, &reply.system_fingerprint),
+    ] {
+        put(out, name, text.as_deref());
+    }
     if let Some(usage) = &reply.usage {
         usage_attributes(usage, out);
     }
@@ -144,16 +125,13 @@ pub fn reply_attributes(reply: &ChatReply, content: bool, out: &mut impl Attribu
     if let Some(error) = &reply.error {
         put(out, key::ERROR_TYPE, error.kind.as_deref());
         put(out, key::ERROR_CODE, error.code.as_deref());
-        // Moderation and validation quote what was sent.
-        put(
-            out,
-            key::ERROR_MESSAGE,
-            error.message.as_deref().filter(|_| content),
-        );
+        // Messages of moderation and validation quote the prompt.
+        let message = error.message.as_deref().filter(|_| content);
+        put(out, key::ERROR_MESSAGE, message);
     }
 }
 
-fn usage_attributes(usage: &Usage, out: &mut impl Attributes) {
+fn usage_attributes(usage: &Usage, out: &mut impl AttributeEncoder) {
     let total = usage
         .total
         .or_else(|| usage.prompt?.checked_add(usage.completion?));
@@ -177,13 +155,13 @@ fn usage_attributes(usage: &Usage, out: &mut impl Attributes) {
     }
 }
 
-fn choice_attributes(number: usize, choice: &Choice, out: &mut impl Attributes) {
+fn choice_attributes(number: usize, choice: &Choice, out: &mut impl AttributeEncoder) {
     let (calls, function_call) = calls(choice);
-    let (content, annotations) = (spoken(choice), choice.annotations_json());
+    let (content, annotations) = (answer_text(choice), choice.annotations_json());
     let mut put = |member, text| {
         put(
             out,
-            Name::Numbered("gen_ai.completion", number, member),
+            AttributeName::Numbered("gen_ai.completion", number, member),
             text,
         );
     };
@@ -198,7 +176,7 @@ fn choice_attributes(number: usize, choice: &Choice, out: &mut impl Attributes) 
     put("finish_reason", choice.finish_reason.as_deref());
 }
 
-/// What it calls, as JSON: tools, and a function.
+/// Tool calls and function call of a choice, as JSON.
 fn calls(choice: &Choice) -> (Option<String>, Option<String>) {
     let function_call = choice.function_call.as_ref();
     (
@@ -207,13 +185,13 @@ fn calls(choice: &Choice) -> (Option<String>, Option<String>) {
     )
 }
 
-/// Whose answer it is: many servers leave it unsaid in a stream.
+/// The author of a choice. Many servers leave the role out of a stream.
 fn role(choice: &Choice) -> &str {
     choice.role.as_deref().unwrap_or("assistant")
 }
 
-/// The answer: its text, else what was spoken, else "" where there are only calls; and after it the media that came with it, a line each.
-fn spoken(choice: &Choice) -> Option<Cow<'_, str>> {
+/// The text of a choice, else the transcript of its audio, else "" where it only calls tools. Media follow, one a line.
+fn answer_text(choice: &Choice) -> Option<Cow<'_, str>> {
     let calls = !choice.tool_calls.is_empty() || choice.function_call.is_some();
     let text = choice.content.as_deref();
     let text = match &choice.audio_transcript {
@@ -230,36 +208,36 @@ fn spoken(choice: &Choice) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(lines.join("\n")))
 }
 
-/// The conversation as one JSON array of messages: the form of respan-instrumentation-openai 1.3.0.
-pub fn entity_input(request: &ChatRequest<'_>, out: &mut impl Attributes) {
-    out.json(Name::Fixed(key::ENTITY_INPUT), |json| {
+/// All messages of the request as one JSON array, in the format of respan-instrumentation-openai 1.3.0.
+pub fn entity_input(request: &ChatRequest<'_>, out: &mut impl AttributeEncoder) {
+    out.json(AttributeName::Fixed(key::ENTITY_INPUT), |json| {
         json.list(&request.messages, |json, message| {
             json.object(|members| message_members(message, members));
         });
     });
 }
 
-fn message_members(message: &Message<'_>, members: &mut Members<'_, '_>) {
+fn message_members(message: &Message<'_>, members: &mut ObjectWriter<'_, '_>) {
     match &message.content {
         Some(Content::Text(text)) => members.quoted("content", *text),
-        Some(Content::Json(parts)) => members.written("content", Some(parts)),
-        None => members.text("content", calls_alone(message)),
+        Some(Content::Json(parts)) => members.raw("content", Some(parts)),
+        None => members.text("content", content_of_tool_calls(message)),
     }
     members.text("role", message.role.as_deref());
     members.text("name", message.name.as_deref());
-    members.written("tool_calls", message.tool_calls.as_deref());
+    members.raw("tool_calls", message.tool_calls.as_deref());
     members.text("tool_call_id", message.tool_call_id.as_deref());
-    members.written("function_call", message.function_call.as_deref());
+    members.raw("function_call", message.function_call.as_deref());
     members.text("refusal", message.refusal.as_deref());
     members.text("reasoning", message.reasoning().as_deref());
 }
 
-/// The assistant's message as one JSON object, or an array of them where there are several choices; nothing where there are none.
-pub fn entity_output(reply: &ChatReply, out: &mut impl Attributes) {
-    let choice = |json: &mut Json<'_>, choice: &Choice| {
+/// The reply's message as one JSON object; an array for several choices, nothing for none.
+pub fn entity_output(reply: &ChatReply, out: &mut impl AttributeEncoder) {
+    let choice = |json: &mut JsonWriter<'_>, choice: &Choice| {
         json.object(|members| choice_members(choice, members));
     };
-    let name = Name::Fixed(key::ENTITY_OUTPUT);
+    let name = AttributeName::Fixed(key::ENTITY_OUTPUT);
     match &*reply.choices {
         [] => {}
         [only] => out.json(name, |json| choice(json, only)),
@@ -267,22 +245,22 @@ pub fn entity_output(reply: &ChatReply, out: &mut impl Attributes) {
     }
 }
 
-fn choice_members(choice: &Choice, members: &mut Members<'_, '_>) {
+fn choice_members(choice: &Choice, members: &mut ObjectWriter<'_, '_>) {
     let (calls, function_call) = calls(choice);
-    members.text("content", spoken(choice).as_deref());
+    members.text("content", answer_text(choice).as_deref());
     members.text("role", Some(role(choice)));
     members.text("refusal", choice.refusal.as_deref());
     members.text("reasoning", choice.reasoning.as_deref());
-    members.written("annotations", choice.annotations_json().as_deref());
-    members.written("citations", choice.citations.as_deref());
-    members.written("tool_calls", calls.as_deref());
-    members.written("function_call", function_call.as_deref());
+    members.raw("annotations", choice.annotations_json().as_deref());
+    members.raw("citations", choice.citations.as_deref());
+    members.raw("tool_calls", calls.as_deref());
+    members.raw("function_call", function_call.as_deref());
     members.text("finish_reason", choice.finish_reason.as_deref());
 }
 
 fn put<'n, 'v>(
-    out: &mut impl Attributes,
-    name: impl Into<Name<'n>>,
+    out: &mut impl AttributeEncoder,
+    name: impl Into<AttributeName<'n>>,
     value: Option<impl Into<ValueRef<'v>>>,
 ) {
     if let Some(value) = value {

@@ -1,40 +1,41 @@
-//! Who asked, as attributes of spans.
+//! Attributes for the identity of a request: customer, thread, session, metadata.
 
-use super::{Attributes, Name, ValueRef, key};
+use super::{AttributeEncoder, AttributeName, ValueRef, key};
 use crate::identity::Identity;
 
-/// Emits what Respan knows by name, each key at most once (respan-sdk 2.9.0, `otlp_constants`).
-pub fn attributes(identity: &Identity, out: &mut impl Attributes) {
-    attributes_but(identity, &[], out);
+/// Emits the identity under the names of respan-sdk 2.9.0 (`otlp_constants`), each key at most once.
+pub(crate) fn attributes(identity: &Identity, out: &mut impl AttributeEncoder) {
+    emit(identity, identity.agent_name.as_ref(), out);
 }
 
-/// The same without the name of one agent: for every span of the run that this began.
-pub fn attributes_of_run(identity: &Identity, out: &mut impl Attributes) {
-    attributes_but(identity, &[key::AGENT_NAME], out);
+/// The same without the agent's name, for spans of a whole run.
+pub(crate) fn attributes_of_run(identity: &Identity, out: &mut impl AttributeEncoder) {
+    emit(identity, None, out);
 }
 
-fn attributes_but(identity: &Identity, unwanted: &[&str], out: &mut impl Attributes) {
+fn emit(identity: &Identity, agent: Option<&String>, out: &mut impl AttributeEncoder) {
     let texts = [
-        (key::CUSTOMER_IDENTIFIER, &identity.customer.identifier),
-        (key::CUSTOMER_EMAIL, &identity.customer.email),
-        (key::CUSTOMER_NAME, &identity.customer.name),
-        (key::THREAD_IDENTIFIER, &identity.thread),
-        (key::SESSION_IDENTIFIER, &identity.session),
-        (key::TRACE_GROUP_IDENTIFIER, &identity.trace_group),
-        (key::CUSTOM_IDENTIFIER, &identity.custom),
-        (key::ENVIRONMENT, &identity.environment),
-        (key::WORKFLOW_NAME, &identity.workflow_name),
-        (key::AGENT_NAME, &identity.agent_name),
+        (
+            key::CUSTOMER_IDENTIFIER,
+            identity.customer.identifier.as_ref(),
+        ),
+        (key::CUSTOMER_EMAIL, identity.customer.email.as_ref()),
+        (key::CUSTOMER_NAME, identity.customer.name.as_ref()),
+        (key::THREAD_IDENTIFIER, identity.thread.as_ref()),
+        (key::SESSION_IDENTIFIER, identity.session.as_ref()),
+        (key::TRACE_GROUP_IDENTIFIER, identity.trace_group.as_ref()),
+        (key::CUSTOM_IDENTIFIER, identity.custom.as_ref()),
+        (key::ENVIRONMENT, identity.environment.as_ref()),
+        (key::WORKFLOW_NAME, identity.workflow_name.as_ref()),
+        (key::AGENT_NAME, agent),
     ];
     for (key, text) in texts {
-        if let Some(text) = text
-            && !unwanted.contains(&key)
-        {
-            out.put(Name::Fixed(key), ValueRef::Text(text));
+        if let Some(text) = text {
+            out.put(AttributeName::Fixed(key), ValueRef::Text(text));
         }
     }
     for (name, text) in &identity.metadata {
-        let name = Name::Prefixed(key::METADATA_PREFIX, name);
+        let name = AttributeName::Prefixed(key::METADATA_PREFIX, name);
         out.put(name, ValueRef::Text(text));
     }
 }

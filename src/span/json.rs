@@ -1,78 +1,77 @@
-//! JSON that is written in pieces, also where its text goes into a JSON string: escaped while it is written, not afterwards.
+//! The JSON escaper, and JSON that is written in pieces, also where it goes into a JSON string and is escaped meanwhile.
 //!
-//! The conversation of a call is an attribute whose text is JSON, and in a post of JSON that text is a string. A message in it is escaped
-//! twice, in one pass and without a copy between. The spelling is `serde_json`'s.
+//! The conversation of a call is an attribute whose text is JSON, and a post of JSON holds that text as a string. So a message in it is
+//! escaped twice, in one pass and without a copy between. The spelling is `serde_json`'s.
 
-use super::sink::decimal;
-use crate::openai::Quoted;
-use crate::special::each_special;
+use crate::json_escape::scan_escapable;
+use crate::openai::JsonString;
 
-/// JSON under way.
+/// Writes JSON to the end of a buffer.
 #[derive(Debug)]
-pub struct Json<'o> {
+pub struct JsonWriter<'o> {
     out: &'o mut Vec<u8>,
-    /// What is written goes into a string.
+    /// The JSON goes into a string, so all of it is escaped.
     in_string: bool,
 }
 
-/// How deep in JSON strings something stands: how often it is escaped.
+/// The number of JSON strings around a text: how often it is escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// It is no part of a string.
+pub enum JsonDepth {
+    /// In no string: not escaped.
     Plain,
-    /// It is part of a string.
+    /// In a string: escaped once.
     String,
-    /// It is part of a string in JSON that is part of a string.
+    /// In a string of JSON that is itself in a string: escaped twice.
     StringInString,
 }
 
-impl<'o> Json<'o> {
-    /// JSON that goes to the end of `out`: as it is, or into a string that is open there.
+impl<'o> JsonWriter<'o> {
+    /// Writes to the end of `out`. With `in_string` the caller has opened a JSON string there.
     pub fn new(out: &'o mut Vec<u8>, in_string: bool) -> Self {
         Self { out, in_string }
     }
 
-    /// Adds what is JSON already.
-    pub fn written(&mut self, json: &str) {
+    /// Writes `json`, which is JSON already.
+    pub fn raw(&mut self, json: &str) {
         let depth = if self.in_string {
-            Depth::String
+            JsonDepth::String
         } else {
-            Depth::Plain
+            JsonDepth::Plain
         };
         escape(self.out, json, depth);
     }
 
-    /// Adds a string.
+    /// Writes a string.
     pub fn text(&mut self, text: &str) {
-        let inner = if self.in_string {
-            Depth::StringInString
+        let depth = if self.in_string {
+            JsonDepth::StringInString
         } else {
-            Depth::String
+            JsonDepth::String
         };
         self.quote();
-        escape(self.out, text, inner);
+        escape(self.out, text, depth);
         self.quote();
     }
 
-    /// Adds a string that is in JSON already.
-    pub fn quoted(&mut self, text: Quoted<'_>) {
+    /// Writes a string that is JSON already.
+    pub fn quoted(&mut self, text: JsonString<'_>) {
         let Some(inner) = text.in_json() else {
             return self.text(&text.text());
         };
         self.quote();
-        self.written(inner);
+        self.raw(inner);
         self.quote();
     }
 
-    /// Adds a list of what `write` writes of each of `items`.
+    /// Writes an array. `write` writes each of `items`.
     pub fn list<T>(
         &mut self,
         items: impl IntoIterator<Item = T>,
-        mut write: impl FnMut(&mut Json<'_>, T),
+        mut write: impl FnMut(&mut JsonWriter<'_>, T),
     ) {
         self.out.push(b'[');
-        for (place, item) in items.into_iter().enumerate() {
-            if place > 0 {
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
                 self.out.push(b',');
             }
             write(self, item);
@@ -80,12 +79,12 @@ impl<'o> Json<'o> {
         self.out.push(b']');
     }
 
-    /// Adds an object of the members that `write` writes.
-    pub fn object(&mut self, write: impl FnOnce(&mut Members<'_, 'o>)) {
+    /// Writes an object. `write` writes its members.
+    pub fn object(&mut self, write: impl FnOnce(&mut ObjectWriter<'_, 'o>)) {
         self.out.push(b'{');
-        write(&mut Members {
+        write(&mut ObjectWriter {
             json: self,
-            any: false,
+            has_members: false,
         });
         self.out.push(b'}');
     }
@@ -96,23 +95,23 @@ impl<'o> Json<'o> {
     }
 }
 
-/// An object under way.
+/// Writes the members of an object. Their names are written without escapes.
 #[derive(Debug)]
-pub struct Members<'j, 'o> {
-    json: &'j mut Json<'o>,
-    any: bool,
+pub struct ObjectWriter<'j, 'o> {
+    json: &'j mut JsonWriter<'o>,
+    has_members: bool,
 }
 
-impl Members<'_, '_> {
-    /// Adds a member that is JSON already, if there is one. `name` needs no escapes.
-    pub fn written(&mut self, name: &'static str, json: Option<&str>) {
+impl ObjectWriter<'_, '_> {
+    /// Writes a member that is JSON already, if there is one.
+    pub fn raw(&mut self, name: &'static str, json: Option<&str>) {
         if let Some(json) = json {
             self.name(name);
-            self.json.written(json);
+            self.json.raw(json);
         }
     }
 
-    /// Adds a member that is a string, if there is one. `name` needs no escapes.
+    /// Writes a string, if there is one.
     pub fn text(&mut self, name: &'static str, text: Option<&str>) {
         if let Some(text) = text {
             self.name(name);
@@ -120,7 +119,7 @@ impl Members<'_, '_> {
         }
     }
 
-    /// Adds a member that is a number, if there is one. `name` needs no escapes.
+    /// Writes a number, if there is one.
     pub fn number(&mut self, name: &'static str, number: Option<u64>) {
         if let Some(number) = number {
             self.name(name);
@@ -128,14 +127,14 @@ impl Members<'_, '_> {
         }
     }
 
-    /// Adds a member that is a string, which is in JSON already. `name` needs no escapes.
-    pub fn quoted(&mut self, name: &'static str, text: Quoted<'_>) {
+    /// Writes a string that is JSON already.
+    pub fn quoted(&mut self, name: &'static str, text: JsonString<'_>) {
         self.name(name);
         self.json.quoted(text);
     }
 
     fn name(&mut self, name: &'static str) {
-        if std::mem::replace(&mut self.any, true) {
+        if std::mem::replace(&mut self.has_members, true) {
             self.json.out.push(b',');
         }
         self.json.quote();
@@ -145,95 +144,111 @@ impl Members<'_, '_> {
     }
 }
 
-/// Adds a text to what stands so deep in JSON strings.
-pub fn escape(out: &mut Vec<u8>, text: &str, depth: Depth) {
-    let forms = match depth {
-        Depth::Plain => return out.extend_from_slice(text.as_bytes()),
-        Depth::String => &ONCE,
-        Depth::StringInString => &TWICE,
-    };
-    let (bytes, mut done) = (text.as_bytes(), 0);
-    each_special(bytes, |at| {
-        out.extend_from_slice(&bytes[done..at]);
-        forms[usize::from(bytes[at])].write(out);
-        done = at + 1;
-    });
-    out.extend_from_slice(&bytes[done..]);
+/// Appends a number in decimal digits. The standard library's formatting takes several times as long.
+pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
-/// What is written for a byte that has to be escaped.
+/// Appends `text`, escaped for `depth`.
+pub(crate) fn escape(out: &mut Vec<u8>, text: &str, depth: JsonDepth) {
+    let sequences = match depth {
+        JsonDepth::Plain => return out.extend_from_slice(text.as_bytes()),
+        JsonDepth::String => &ONCE,
+        JsonDepth::StringInString => &TWICE,
+    };
+    let (bytes, mut written) = (text.as_bytes(), 0);
+    scan_escapable(bytes, |at| {
+        out.extend_from_slice(&bytes[written..at]);
+        sequences[usize::from(bytes[at])].write(out);
+        written = at + 1;
+    });
+    out.extend_from_slice(&bytes[written..]);
+}
+
+/// The bytes that stand for one escaped byte.
 #[derive(Clone, Copy)]
-struct Form {
+struct EscapeSequence {
     bytes: [u8; 8],
     length: u8,
 }
 
-static ONCE: [Form; 256] = forms(false);
-static TWICE: [Form; 256] = forms(true);
+static ONCE: [EscapeSequence; 256] = sequences(false);
+static TWICE: [EscapeSequence; 256] = sequences(true);
 
-const fn forms(twice: bool) -> [Form; 256] {
-    let mut forms = [Form {
+const fn sequences(twice: bool) -> [EscapeSequence; 256] {
+    let mut sequences = [EscapeSequence {
         bytes: [0; 8],
         length: 0,
     }; 256];
     let mut byte = 0;
     loop {
-        let form = escaped(byte);
-        forms[byte as usize] = if twice { form.escaped() } else { form };
+        let once = EscapeSequence::of(byte);
+        sequences[byte as usize] = if twice { once.escaped() } else { once };
         if byte == u8::MAX {
-            return forms;
+            return sequences;
         }
         byte += 1;
     }
 }
 
-const fn escaped(byte: u8) -> Form {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let letter = match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        b'\t' => b't',
-        b'\n' => b'n',
-        0x0c => b'f',
-        b'\r' => b'r',
-        _ => {
-            let (high, low) = (DIGITS[byte as usize >> 4], DIGITS[byte as usize & 15]);
-            return Form {
-                bytes: [b'\\', b'u', b'0', b'0', high, low, 0, 0],
-                length: 6,
-            };
+impl EscapeSequence {
+    const fn of(byte: u8) -> EscapeSequence {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let letter = match byte {
+            b'"' | b'\\' => byte,
+            0x08 => b'b',
+            b'\t' => b't',
+            b'\n' => b'n',
+            0x0c => b'f',
+            b'\r' => b'r',
+            _ => {
+                let (high, low) = (DIGITS[byte as usize >> 4], DIGITS[byte as usize & 15]);
+                return EscapeSequence {
+                    bytes: [b'\\', b'u', b'0', b'0', high, low, 0, 0],
+                    length: 6,
+                };
+            }
+        };
+        EscapeSequence {
+            bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0],
+            length: 2,
         }
-    };
-    Form {
-        bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0],
-        length: 2,
-    }
-}
-
-impl Form {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes);
-        out.truncate(out.len() - (self.bytes.len() - usize::from(self.length)));
     }
 
-    /// Once more: none of them has anything to escape but quotes and backslashes.
-    const fn escaped(&self) -> Form {
-        let mut again = Form {
+    /// Escaped once more. Only quotes and backslashes of a sequence need that.
+    const fn escaped(&self) -> EscapeSequence {
+        let mut again = EscapeSequence {
             bytes: [0; 8],
             length: 0,
         };
-        let mut place = 0;
-        while place < self.length as usize {
-            let byte = self.bytes[place];
+        let mut index = 0;
+        while index < self.length as usize {
+            let byte = self.bytes[index];
             if byte == b'"' || byte == b'\\' {
                 again.bytes[again.length as usize] = b'\\';
                 again.length += 1;
             }
             again.bytes[again.length as usize] = byte;
             again.length += 1;
-            place += 1;
+            index += 1;
         }
         again
+    }
+
+    /// Copies all eight bytes and cuts the rest: a copy of a fixed length is one instruction.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes);
+        out.truncate(out.len() - (self.bytes.len() - usize::from(self.length)));
     }
 }
 

@@ -1,5 +1,6 @@
-//! Spans that are no exchange's: a team's run, an agent's turn, a tool's execution. Their names follow Respan's scheme: `workflow`,
-//! `agent.<name>`, `tool.<name>` (respan-ai 4.2, semantic span names).
+//! Spans of operations that are no exchange: the run of a team, the turn of an agent, the execution of a tool.
+//!
+//! Their names follow Respan's scheme: `workflow`, `agent.<name>`, `tool.<name>` (respan-ai 4.2, semantic span names).
 
 use std::borrow::Cow;
 
@@ -9,39 +10,39 @@ use sha2::{Digest, Sha256};
 use super::chat;
 use super::exchange::plain;
 use super::identity;
-use super::json::Json;
-use super::{Key, Span, SpanId, Status, TraceId, Value, key};
+use super::json::JsonWriter;
+use super::{AttributeKey, Span, SpanId, Status, TraceId, Value, key};
 use crate::exchange::{ExchangeId, RequestMeta};
 use crate::identity::Credential;
 
-/// The name of an agent that is not known.
+/// The name of an unknown agent.
 const UNKNOWN: &str = "unknown";
 
-/// What all of them have.
+/// The parts that all operations have.
 #[derive(Debug)]
 pub struct Operation<'o> {
-    /// The trace it belongs to.
+    /// The trace of its run.
     pub trace_id: TraceId,
-    /// Its own id.
+    /// One of this module's derived ids.
     pub span_id: SpanId,
-    /// What it happened in; none for a root.
+    /// None for a root.
     pub parent_span_id: Option<SpanId>,
     /// Nanoseconds of [`crate::clock`].
     pub start_ns: u64,
     /// Nanoseconds of [`crate::clock`], never before `start_ns`.
     pub end_ns: u64,
-    /// The first request of its run: for whom it was, and how the wall's clock stood.
+    /// The run's first request: it gives the identity and the offset of the wall clock.
     pub meta: &'o RequestMeta,
-    /// What was said may be told.
+    /// Whether texts may be in the span.
     pub content: bool,
-    /// How it was found.
+    /// The rule of inference that found the operation.
     pub rule: Option<&'o str>,
-    /// Why it came to nothing; none where it went well.
+    /// The reason of a failure; none for success.
     pub failure: Option<&'o str>,
 }
 
 impl Operation<'_> {
-    /// The run of a team whose class, or whose name by a header, is `name`. Texts are what it was asked and what it came to.
+    /// The run of a team. `name` is its class or its explicit name, `input` its task, `output` its last message.
     pub fn workflow(self, name: &str, input: Option<&str>, output: Option<&str>) -> Span {
         let mut attributes = Vec::with_capacity(16);
         named(&mut attributes, "workflow", name, "");
@@ -76,17 +77,17 @@ impl Operation<'_> {
         self.span(format!("agent.{}", plain(name)), status, attributes)
     }
 
-    /// One execution of a tool. `arguments` are JSON, or what the model wrote instead.
-    pub fn tool(self, name: &str, arguments: &str, came: &Came<'_>) -> Span {
+    /// One execution of a tool. `arguments` are JSON, or any text that the model wrote instead.
+    pub fn tool(self, name: &str, arguments: &str, outcome: &ToolOutcome<'_>) -> Span {
         let mut attributes = Vec::with_capacity(16);
         named(&mut attributes, "tool", name, name);
-        let output = match came {
-            Came::Result(text) | Came::Error(text) => Some(json(text)),
-            Came::Together | Came::Nothing => None,
+        let output = match outcome {
+            ToolOutcome::Result(text) | ToolOutcome::Error(text) => Some(json(text)),
+            ToolOutcome::Merged | ToolOutcome::Unseen => None,
         };
         self.content(&mut attributes, Some(tool_input(name, arguments)), output);
-        let status = match came {
-            Came::Error(text) => {
+        let status = match outcome {
+            ToolOutcome::Error(text) => {
                 let text = if self.content {
                     *text
                 } else {
@@ -94,8 +95,8 @@ impl Operation<'_> {
                 };
                 failed(&mut attributes, text)
             }
-            Came::Result(_) | Came::Together => Status::Ok,
-            Came::Nothing => {
+            ToolOutcome::Result(_) | ToolOutcome::Merged => Status::Ok,
+            ToolOutcome::Unseen => {
                 set(&mut attributes, key::UNANSWERED, "true".to_owned());
                 Status::Ok
             }
@@ -103,7 +104,7 @@ impl Operation<'_> {
         self.span(format!("tool.{}", plain(name)), status, attributes)
     }
 
-    /// A call of the model that is under way: what is known of it before its reply.
+    /// A model call whose reply is not complete.
     pub fn call(self, model: Option<&str>) -> Span {
         let mut attributes = Vec::with_capacity(16);
         chat::kind_attributes(self.meta.system, &mut attributes);
@@ -114,22 +115,32 @@ impl Operation<'_> {
         self.span(format!("llm.{name}"), Status::Ok, attributes)
     }
 
-    fn content(&self, put: &mut Vec<(Key, Value)>, input: Option<String>, output: Option<String>) {
+    fn content(
+        &self,
+        out: &mut Vec<(AttributeKey, Value)>,
+        input: Option<String>,
+        output: Option<String>,
+    ) {
         if !self.content {
             return;
         }
         for (key, text) in [(key::ENTITY_INPUT, input), (key::ENTITY_OUTPUT, output)] {
             if let Some(text) = text {
-                set(put, key, text);
+                set(out, key, text);
             }
         }
     }
 
-    fn status(&self, put: &mut Vec<(Key, Value)>) -> Status {
-        self.failure.map_or(Status::Ok, |why| failed(put, why))
+    fn status(&self, out: &mut Vec<(AttributeKey, Value)>) -> Status {
+        self.failure.map_or(Status::Ok, |why| failed(out, why))
     }
 
-    fn span(self, name: String, status: Status, mut attributes: Vec<(Key, Value)>) -> Span {
+    fn span(
+        self,
+        name: String,
+        status: Status,
+        mut attributes: Vec<(AttributeKey, Value)>,
+    ) -> Span {
         identity::attributes_of_run(&self.meta.identity, &mut attributes);
         if let Some(rule) = self.rule {
             set(&mut attributes, key::RULE, rule.to_owned());
@@ -150,36 +161,36 @@ impl Operation<'_> {
     }
 }
 
-/// What came of a tool's execution.
+/// The outcome of a tool's execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Came<'t> {
-    /// Its result.
+pub enum ToolOutcome<'t> {
+    /// The result of this tool alone.
     Result(&'t str),
-    /// One of AutoGen's own sentences that say that it failed.
+    /// A sentence by which AutoGen itself reports a failure.
     Error(&'t str),
-    /// A result, in one text with those of other tools.
-    Together,
-    /// Nothing that was seen.
-    Nothing,
+    /// A result that stands in one text with those of other tools.
+    Merged,
+    /// No request showed a result.
+    Unseen,
 }
 
-fn failed(put: &mut Vec<(Key, Value)>, why: &str) -> Status {
-    set(put, key::ERROR_MESSAGE, why.to_owned());
+fn failed(out: &mut Vec<(AttributeKey, Value)>, why: &str) -> Status {
+    set(out, key::ERROR_MESSAGE, why.to_owned());
     Status::Error(why.to_owned())
 }
 
-fn named(put: &mut Vec<(Key, Value)>, log_type: &str, name: &str, path: &str) {
-    set(put, key::LOG_TYPE, log_type.to_owned());
-    set(put, key::ENTITY_NAME, name.to_owned());
-    set(put, key::ENTITY_PATH, path.to_owned());
+fn named(out: &mut Vec<(AttributeKey, Value)>, log_type: &str, name: &str, path: &str) {
+    set(out, key::LOG_TYPE, log_type.to_owned());
+    set(out, key::ENTITY_NAME, name.to_owned());
+    set(out, key::ENTITY_PATH, path.to_owned());
 }
 
 fn tool_input(name: &str, arguments: &str) -> String {
-    // JSON stays as the model wrote it.
-    let written = serde_json::from_str::<&RawValue>(arguments)
+    // JSON keeps the spelling of the model.
+    let arguments = serde_json::from_str::<&RawValue>(arguments)
         .map_or_else(|_| json(arguments), |raw| raw.get().to_owned());
     let name = json(name);
-    format!(r#"{{"name":{name},"arguments":{written}}}"#)
+    format!(r#"{{"name":{name},"arguments":{arguments}}}"#)
 }
 
 /// A text as JSON.
@@ -187,18 +198,18 @@ fn json(text: &str) -> String {
     written(text.len(), |json| json.text(text))
 }
 
-/// JSON about texts of so many bytes.
-fn written(bytes: usize, write: impl FnOnce(&mut Json<'_>)) -> String {
+/// The JSON that `write` writes, with room for texts of `bytes`.
+fn written(bytes: usize, write: impl FnOnce(&mut JsonWriter<'_>)) -> String {
     let mut json = Vec::with_capacity(bytes + bytes / 16 + 16);
-    write(&mut Json::new(&mut json, false));
+    write(&mut JsonWriter::new(&mut json, false));
     String::from_utf8(json).unwrap_or_default()
 }
 
-fn set(put: &mut Vec<(Key, Value)>, key: &'static str, text: String) {
-    put.push((Cow::Borrowed(key), Value::Text(text)));
+fn set(out: &mut Vec<(AttributeKey, Value)>, key: &'static str, text: String) {
+    out.push((Cow::Borrowed(key), Value::Text(text)));
 }
 
-/// The id of the workflow that a trace has at its top. The same on every replica, and different for those who must not meet.
+/// The id of a trace's root workflow: equal on every replica, different for each credential and thread.
 pub fn workflow_id(trace: TraceId, credential: &Credential, thread: Option<&str>) -> SpanId {
     span_id(&[
         b"spangate workflow",
@@ -208,17 +219,17 @@ pub fn workflow_id(trace: TraceId, credential: &Credential, thread: Option<&str>
     ])
 }
 
-/// The id of an agent's turn that begins with this exchange.
+/// The id of the agent's turn that begins with this exchange.
 pub fn agent_id(first: ExchangeId) -> SpanId {
     span_id(&[b"spangate agent", first.as_bytes()])
 }
 
-/// The id of a tool's execution: of the reply that asked, the tool call of this number.
+/// The id of a tool's execution: the tool call of this number in the reply of `asked_by`.
 pub fn tool_id(asked_by: ExchangeId, number: usize) -> SpanId {
     span_id(&[b"spangate tool", asked_by.as_bytes(), &number.to_be_bytes()])
 }
 
-/// The id of the workflow that runs within a tool, or within a society that this exchange sums up.
+/// The id of a workflow within a tool, or within a society that this exchange sums up.
 pub fn inner_workflow_id(exchange: ExchangeId, number: Option<usize>) -> SpanId {
     let number = number.map_or([0xff; 8], |number| (number as u64).to_be_bytes());
     span_id(&[b"spangate inner workflow", exchange.as_bytes(), &number])
@@ -233,7 +244,7 @@ fn span_id(parts: &[&[u8]]) -> SpanId {
     let hash: [u8; 32] = hash.finalize().into();
     let mut id = [0; 8];
     id.copy_from_slice(&hash[..8]);
-    // An id of zeros only is invalid.
+    // OTLP forbids an id of zeros.
     id[7] |= 1;
     SpanId(id)
 }

@@ -1,4 +1,4 @@
-//! Where the admin port is: from the command line, or from the configuration.
+//! The address of the admin port, from the command line or from the configuration.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,10 +10,10 @@ use crate::config::Config;
 
 /// `http://host:port`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address(Authority);
+pub(crate) struct AdminAddress(Authority);
 
-impl Address {
-    /// What `--admin` says, else where the gateway of this configuration listens.
+impl AdminAddress {
+    /// The address of `--admin`, else that of the configuration's `server.admin`.
     pub(crate) fn choose(admin: Option<&str>, config: &Config) -> Result<Self, String> {
         match admin {
             Some(text) => Self::parse(text),
@@ -21,7 +21,6 @@ impl Address {
         }
     }
 
-    /// Reads what was written.
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("--admin: write it like http://127.0.0.1:8081, not {text:?}");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
@@ -31,13 +30,13 @@ impl Address {
             .filter(|authority| !authority.as_str().contains('@'));
         match authority {
             Some(authority) if is_bare && uri.scheme() == Some(&Scheme::HTTP) => {
-                Ok(Address(authority.clone()))
+                Ok(AdminAddress(authority.clone()))
             }
             _ => Err(wrong()),
         }
     }
 
-    /// Where a gateway that listens there is reached from this machine.
+    /// The address by which this machine reaches a gateway that listens on `listening`.
     fn of(listening: SocketAddr) -> Result<Self, String> {
         if listening.port() == 0 {
             return Err("give --admin: server.admin leaves the port to the system".to_owned());
@@ -51,11 +50,11 @@ impl Address {
         let authority = authority
             .parse()
             .map_err(|error| format!("server.admin: {error}"))?;
-        Ok(Address(authority))
+        Ok(AdminAddress(authority))
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for AdminAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "http://{}", self.0)
     }
@@ -63,11 +62,11 @@ impl fmt::Display for Address {
 
 #[cfg(test)]
 mod tests {
-    use super::Address;
+    use super::AdminAddress;
 
     #[test]
     fn an_address_is_a_host_and_a_port_and_nothing_else() {
-        let read = |text| Address::parse(text).map(|address| address.to_string());
+        let read = |text| AdminAddress::parse(text).map(|address| address.to_string());
         assert_eq!(
             read("http://localhost:8081/").unwrap(),
             "http://localhost:8081"
@@ -85,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_gateway_that_listens_everywhere_is_asked_on_loopback() {
-        let of = |text: &str| Address::of(text.parse().unwrap()).map(|address| address.to_string());
+        let of =
+            |text: &str| AdminAddress::of(text.parse().unwrap()).map(|address| address.to_string());
         assert_eq!(of("0.0.0.0:8081").unwrap(), "http://127.0.0.1:8081");
         assert_eq!(of("[::]:8081").unwrap(), "http://[::1]:8081");
         assert_eq!(of("10.1.2.3:80").unwrap(), "http://10.1.2.3:80");

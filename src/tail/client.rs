@@ -1,4 +1,4 @@
-//! Asks the admin port of a gateway, and sorts what comes back into what can be used, what may be better later, and what never will.
+//! A client of the admin API. Its errors say whether a later call may succeed, or one without this trace, or none.
 
 use std::collections::VecDeque;
 use std::error::Error as _;
@@ -9,98 +9,94 @@ use form_urlencoded::Serializer;
 use http::{HeaderValue, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Problem;
-use super::address::Address;
+use super::address::AdminAddress;
+use super::error::CommandError;
 use super::line::clean;
-use super::trace::Listed;
+use super::trace::ListedTrace;
 use crate::config::Secret;
-use crate::sse::{EVENT_LIMIT, Frame, Framer};
+use crate::sse::{EVENT_LIMIT, SseFrame, SseFramer};
 
-const CONNECT: Duration = Duration::from_secs(5);
-/// Longest wait for a head, and between two pieces of an answer.
-const ANSWER: Duration = Duration::from_secs(30);
-/// Longest wait until all spans of a replay are on their way to be sent: a store may have a million of them.
-const REPLAYED: Duration = Duration::from_mins(10);
-/// Longest silence of the events: the gateway gives a sign of life every 15 s.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// Longest wait for a response head, and for a whole body.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// Longest wait for the response to a replay: a store may have a million spans to send again.
+const REPLAY_TIME: Duration = Duration::from_mins(10);
+/// Longest silence of the events. The gateway sends a comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Most bytes of one answer.
-const MOST: usize = 512 << 20;
+/// Most bytes of a body.
+const MOST_BODY: usize = 512 << 20;
 
-/// Why there is no answer.
+/// Why a call failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// Nor will there be, until somebody changes something: in words that say what.
+pub(crate) enum AdminCallError {
+    /// No later call succeeds before the user has changed something; the message says what.
     Refused(String),
-    /// Only to this one question.
-    Useless(String),
-    /// For now.
+    /// This one trace cannot be had.
+    Skip(String),
+    /// A later call may succeed.
     Away(String),
 }
 
-impl Failure {
-    /// What whoever started the program at a gateway's `address` has to do.
-    pub(crate) fn into_problem(self, address: &Address) -> Problem {
+impl AdminCallError {
+    /// The error of a program that called the gateway at `address`.
+    pub(crate) fn into_command_error(self, address: &AdminAddress) -> CommandError {
         match self {
-            Failure::Refused(message) => Problem::wrong(message),
-            Failure::Away(why) | Failure::Useless(why) => Problem {
-                message: format!(
-                    "start the gateway, or say with --admin where it is: {address} does not answer: {why}"
-                ),
-                is_configuration: false,
-            },
+            AdminCallError::Refused(message) => CommandError::configuration(message),
+            AdminCallError::Away(why) | AdminCallError::Skip(why) => CommandError::other(format!(
+                "start the gateway, or say with --admin where it is: {address} does not answer: {why}"
+            )),
         }
     }
 }
 
 /// A page of the list.
 #[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    pub(super) traces: Vec<Listed>,
+pub(super) struct ListPage {
+    pub(super) traces: Vec<ListedTrace>,
     pub(super) next: Option<String>,
 }
 
-/// What an event says.
-pub(super) enum Told {
-    /// A trace grew or ended.
-    Grew(Box<Listed>),
-    /// Something may have been missed.
-    Missed,
+/// An event of the admin API.
+pub(super) enum TraceEvent {
+    Changed(Box<ListedTrace>),
+    /// Events may be missing.
+    Reset,
 }
 
-/// Asks one gateway.
-pub(crate) struct Client {
-    http: HyperClient<HttpConnector, Empty<Bytes>>,
-    address: Address,
+/// A client for one gateway.
+pub(crate) struct AdminClient {
+    http: Client<HttpConnector, Empty<Bytes>>,
+    address: AdminAddress,
     authorization: Option<HeaderValue>,
-    /// Which traces are asked for.
+    /// Query parameters of the list and the events.
     filter: Vec<(&'static str, String)>,
 }
 
-/// Events under way.
-pub(super) struct Events {
+/// A stream of events.
+pub(super) struct EventReader {
     body: Incoming,
-    framer: Framer,
-    came: VecDeque<(String, Told)>,
+    framer: SseFramer,
+    unread: VecDeque<(String, TraceEvent)>,
 }
 
-impl Client {
-    /// Asks at `address`, with the gateway's token where it has one; for traces that fit `filter` alone.
+impl AdminClient {
+    /// Calls the gateway at `address` with its token. The list and the events have only traces that fit `filter`.
     pub(crate) fn new(
-        address: Address,
+        address: AdminAddress,
         token: Option<&Secret>,
         filter: Vec<(&'static str, String)>,
     ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT));
-        let http = HyperClient::builder(TokioExecutor::new())
+        tcp.set_connect_timeout(Some(CONNECT_TIME));
+        let http = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .build(tcp);
@@ -109,7 +105,7 @@ impl Client {
             value.set_sensitive(true);
             Some(value)
         });
-        Client {
+        AdminClient {
             http,
             address,
             authorization,
@@ -117,28 +113,31 @@ impl Client {
         }
     }
 
-    /// Where it asks.
-    pub(crate) fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &AdminAddress {
         &self.address
     }
 
-    /// Has spans sent that would not leave by themselves: the path says which. Gives how many.
-    pub(crate) async fn replay(&self, path: &str) -> Result<u64, Failure> {
+    /// Has the gateway replay the spans that `path` names. Returns their number.
+    pub(crate) async fn replay(&self, path: &str) -> Result<u64, AdminCallError> {
         #[derive(Deserialize)]
         struct Replayed {
             replayed: u64,
         }
         let request = Request::post(format!("{}{path}", self.address))
             .header(header::CONTENT_TYPE, "application/json");
-        let answer = self.send(request, path, REPLAYED).await?;
-        let answer: Result<Replayed, _> = read(&self.whole(answer).await?);
+        let answer = self.send(request, path, REPLAY_TIME).await?;
+        let answer: Result<Replayed, _> = parse(&self.whole(answer).await?);
         answer
             .map(|answer| answer.replayed)
-            .map_err(|why| self.is_no_gateway(&why))
+            .map_err(|why| self.no_gateway(&why))
     }
 
-    /// Traces of the list, the latest first.
-    pub(super) async fn page(&self, limit: usize, cursor: Option<&str>) -> Result<Page, Failure> {
+    /// A page of the list, the latest trace first.
+    pub(super) async fn page(
+        &self,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<ListPage, AdminCallError> {
         let mut query = self.query();
         query.append_pair("limit", &limit.to_string());
         if let Some(cursor) = cursor {
@@ -147,33 +146,33 @@ impl Client {
         let answer = self
             .ask(&format!("/api/traces?{}", query.finish()), None)
             .await?;
-        read(&self.whole(answer).await?).map_err(|why| self.is_no_gateway(&why))
+        parse(&self.whole(answer).await?).map_err(|why| self.no_gateway(&why))
     }
 
     /// A trace with its spans, as JSON.
-    pub(super) async fn trace(&self, id: &str, content: bool) -> Result<Bytes, Failure> {
+    pub(super) async fn trace(&self, id: &str, content: bool) -> Result<Bytes, AdminCallError> {
         if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(self.is_no_gateway("a trace has no id"));
+            return Err(self.no_gateway("a trace has no id"));
         }
         let none = if content { "" } else { "?content=none" };
         let answer = self.ask(&format!("/api/traces/{id}{none}"), None).await;
         let answer = answer.map_err(|failure| match failure {
-            Failure::Useless(why) => Failure::Useless(format!("trace {id}: {why}")),
+            AdminCallError::Skip(why) => AdminCallError::Skip(format!("trace {id}: {why}")),
             other => other,
         })?;
         self.whole(answer).await
     }
 
-    /// What happens from here on, or after the event of this id. The first sign of life says that nothing is missed any more, and that
-    /// a list knows what goes on.
-    pub(super) async fn events(&self, after: Option<&str>) -> Result<Events, Failure> {
+    /// The events from now on, or from after the event with this id. Waits for the first bytes: from then on no event is missed, and the
+    /// list has open runs.
+    pub(super) async fn events(&self, after: Option<&str>) -> Result<EventReader, AdminCallError> {
         let target = format!("/api/events?{}", self.query().finish());
-        let mut events = Events {
+        let mut events = EventReader {
             body: self.ask(&target, after).await?.into_body(),
-            framer: Framer::new(EVENT_LIMIT),
-            came: VecDeque::new(),
+            framer: SseFramer::new(EVENT_LIMIT),
+            unread: VecDeque::new(),
         };
-        events.piece().await?;
+        events.read().await?;
         Ok(events)
     }
 
@@ -183,12 +182,16 @@ impl Client {
         query
     }
 
-    async fn ask(&self, target: &str, after: Option<&str>) -> Result<Response<Incoming>, Failure> {
+    async fn ask(
+        &self,
+        target: &str,
+        after: Option<&str>,
+    ) -> Result<Response<Incoming>, AdminCallError> {
         let mut request = Request::get(format!("{}{target}", self.address));
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
-        self.send(request, target, ANSWER).await
+        self.send(request, target, ANSWER_TIME).await
     }
 
     async fn send(
@@ -196,12 +199,12 @@ impl Client {
         mut request: request::Builder,
         target: &str,
         most: Duration,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Incoming>, AdminCallError> {
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Empty::new());
-        let request = request.map_err(|error| Failure::Refused(error.to_string()))?;
+        let request = request.map_err(|error| AdminCallError::Refused(error.to_string()))?;
         let answer = match tokio::time::timeout(most, self.http.request(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
@@ -211,9 +214,9 @@ impl Client {
                     why = inner.to_string();
                     cause = inner.source();
                 }
-                return Err(Failure::Away(why));
+                return Err(AdminCallError::Away(why));
             }
-            Err(_) => return Err(Failure::Away(format!("no answer within {most:?}"))),
+            Err(_) => return Err(AdminCallError::Away(format!("no answer within {most:?}"))),
         };
         match answer.status() {
             StatusCode::OK => Ok(answer),
@@ -226,29 +229,31 @@ impl Client {
         status: StatusCode,
         target: &str,
         answer: Response<Incoming>,
-    ) -> Failure {
-        let said = self.whole(answer).await.unwrap_or_default();
-        let said = serde_json::from_slice::<Value>(&said).unwrap_or_default();
-        let said = clean(said["error"]["message"].as_str().unwrap_or_default());
+    ) -> AdminCallError {
+        let body = self.whole(answer).await.unwrap_or_default();
+        let body = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        let message = clean(body["error"]["message"].as_str().unwrap_or_default());
         let address = &self.address;
         match status {
-            StatusCode::UNAUTHORIZED => Failure::Refused(format!(
+            StatusCode::UNAUTHORIZED => AdminCallError::Refused(format!(
                 "set server.admin_token (SPANGATE_SERVER_ADMIN_TOKEN) to the token of the gateway at {address}: it lets nobody else in"
             )),
-            StatusCode::MISDIRECTED_REQUEST => Failure::Refused(format!(
+            StatusCode::MISDIRECTED_REQUEST => AdminCallError::Refused(format!(
                 "add this host name to server.admin_hosts of the gateway, or give its address with --admin: {address} is not known there; where it asks for a token, set server.admin_token"
             )),
-            StatusCode::CONFLICT => Failure::Refused(said),
-            StatusCode::NOT_FOUND if target.starts_with("/api/traces/") => Failure::Useless(said),
-            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Failure::Away(format!("{status} {said}").trim_end().to_owned())
+            StatusCode::CONFLICT => AdminCallError::Refused(message),
+            StatusCode::NOT_FOUND if target.starts_with("/api/traces/") => {
+                AdminCallError::Skip(message)
             }
-            _ => self.is_no_gateway(format!("{status} {said}").trim_end()),
+            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                AdminCallError::Away(format!("{status} {message}").trim_end().to_owned())
+            }
+            _ => self.no_gateway(format!("{status} {message}").trim_end()),
         }
     }
 
-    fn is_no_gateway(&self, why: &str) -> Failure {
-        Failure::Refused(format!(
+    fn no_gateway(&self, why: &str) -> AdminCallError {
+        AdminCallError::Refused(format!(
             "give the admin port of a gateway with --admin or server.admin: {} does not answer like one: {}",
             self.address,
             clean(why)
@@ -256,55 +261,58 @@ impl Client {
     }
 
     #[expect(clippy::disallowed_methods, reason = "bounded")]
-    async fn whole(&self, answer: Response<Incoming>) -> Result<Bytes, Failure> {
-        let body = Limited::new(answer.into_body(), MOST).collect();
-        match tokio::time::timeout(ANSWER, body).await {
+    async fn whole(&self, answer: Response<Incoming>) -> Result<Bytes, AdminCallError> {
+        let body = Limited::new(answer.into_body(), MOST_BODY).collect();
+        match tokio::time::timeout(ANSWER_TIME, body).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) => Err(Failure::Away(format!("the answer broke off: {error}"))),
-            Err(_) => Err(Failure::Away(format!("no whole answer within {ANSWER:?}"))),
+            Ok(Err(error)) => Err(AdminCallError::Away(format!(
+                "the answer broke off: {error}"
+            ))),
+            Err(_) => Err(AdminCallError::Away(format!(
+                "no whole answer within {ANSWER_TIME:?}"
+            ))),
         }
     }
 }
 
-impl Events {
-    /// The next event, and its id. What was not given is given next time, so this may be left at any time.
-    pub(super) async fn next(&mut self) -> Result<(String, Told), Failure> {
+impl EventReader {
+    /// The next event and its id. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Result<(String, TraceEvent), AdminCallError> {
         loop {
-            if let Some(told) = self.came.pop_front() {
-                return Ok(told);
+            if let Some(event) = self.unread.pop_front() {
+                return Ok(event);
             }
-            self.piece().await?;
+            self.read().await?;
         }
     }
 
-    async fn piece(&mut self) -> Result<(), Failure> {
-        let away = |why: &str| Failure::Away(why.to_owned());
+    async fn read(&mut self) -> Result<(), AdminCallError> {
+        let away = |why: &str| AdminCallError::Away(why.to_owned());
         let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
         let frame = frame.map_err(|_| away("it fell silent"))?;
         let frame = frame.ok_or_else(|| away("it ended the events"))?;
         let frame = frame.map_err(|error| away(&error.to_string()))?;
         if let Some(bytes) = frame.data_ref() {
-            let came = &mut self.came;
-            self.framer.push(bytes, |frame| came.extend(event(frame)));
+            let unread = &mut self.unread;
+            self.framer.push(bytes, |frame| unread.extend(event(frame)));
         }
         Ok(())
     }
 }
 
-/// What a frame says; none where it is not for us.
-fn event(frame: Frame<'_>) -> Option<(String, Told)> {
-    let Frame::Event { kind, data, id } = frame else {
+/// The event of a frame; none for an unknown kind.
+fn event(frame: SseFrame<'_>) -> Option<(String, TraceEvent)> {
+    let SseFrame::Event { kind, data, id } = frame else {
         return None;
     };
-    let told = match &*kind {
-        "trace" => Told::Grew(Box::new(read(data.as_bytes()).ok()?)),
-        "reset" => Told::Missed,
+    let event = match &*kind {
+        "trace" => TraceEvent::Changed(Box::new(parse(data.as_bytes()).ok()?)),
+        "reset" => TraceEvent::Reset,
         _ => return None,
     };
-    Some((id.into_owned(), told))
+    Some((id.into_owned(), event))
 }
 
-/// What JSON says.
-pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }

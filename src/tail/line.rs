@@ -1,11 +1,10 @@
-//! A line for people: pieces of text, each in its style. What came from traffic can move no cursor and ring no bell, for no control character
-//! gets into a line.
+//! A line for the terminal: pieces of text, each in its style. Control characters are replaced, so traffic cannot move the cursor.
 
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// How a piece looks where there are colours.
+/// The style of a piece where there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
@@ -13,19 +12,18 @@ pub(super) enum Style {
     Dim,
     Red,
     Amber,
-    /// A colour that belongs to this number.
+    /// The colour of this number in [`OWN`].
     Own(u32),
 }
 
-/// Colours of agents: neither red, which is for errors, nor black or white.
+/// Colours of agents, without red, which is for errors, and without black and white.
 const OWN: [u8; 10] = [36, 33, 35, 32, 34, 96, 93, 95, 92, 94];
 
-/// Pieces of one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line(Vec<(Style, String)>);
 
 impl Style {
-    /// The same for the same name, always.
+    /// The style of an agent, always the same for one name.
     pub(super) fn of(name: &str) -> Self {
         // FNV-1a.
         let mix = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
@@ -45,19 +43,18 @@ impl Style {
 }
 
 impl Line {
-    /// Adds a piece.
     pub(super) fn add(&mut self, style: Style, text: &str) {
         self.0.push((style, clean(text)));
     }
 
-    /// The whole as text, of at most so many columns, with or without colours.
+    /// The line as text of at most `columns` columns, with or without colours.
     pub(super) fn text(&self, columns: Option<usize>, coloured: bool) -> String {
         let mut left = columns.unwrap_or(usize::MAX);
         let mut text = String::new();
         for (style, piece) in &self.0 {
             let (cut, is_whole) = cut(piece, &mut left);
             match style.code().filter(|_| coloured && !cut.is_empty()) {
-                // Writing to a text does not fail.
+                // Writing to a string cannot fail.
                 Some(code) => {
                     let _ = write!(text, "\x1b[{code}m{cut}\x1b[0m");
                 }
@@ -71,7 +68,7 @@ impl Line {
     }
 }
 
-/// As much of a text as has room, and whether that is all of it.
+/// The beginning of a text that fits into `left` columns, and whether that is all of it.
 fn cut<'t>(text: &'t str, left: &mut usize) -> (&'t str, bool) {
     for (at, character) in text.char_indices() {
         let width = character.width().unwrap_or(1);
@@ -83,8 +80,8 @@ fn cut<'t>(text: &'t str, left: &mut usize) -> (&'t str, bool) {
     (text, true)
 }
 
-/// A text without what would do something to a terminal: line ends and tabs become spaces, other controls, those of writing direction
-/// included, the replacement character.
+/// A text that does nothing to a terminal. Line ends and tabs become spaces; other controls, those of writing direction included, become
+/// the replacement character.
 pub(super) fn clean(text: &str) -> String {
     let shown = text.chars().filter_map(|character| match character {
         // Makes the character before it wider, on some terminals.

@@ -1,4 +1,4 @@
-//! Where traces are printed: lines of plain text, or a terminal with a width, colours, and a last trace that can be drawn anew.
+//! The output of traces: lines of plain text, or a terminal with a width and colours, on which the last trace can be redrawn.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -9,23 +9,22 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use super::line::Line;
 use crate::cli::Color;
 
-/// Prints traces.
 pub(super) struct Screen<W> {
     output: W,
     is_terminal: bool,
     coloured: bool,
-    last: Option<Drawn>,
+    last: Option<DrawnTrace>,
 }
 
-/// What stands right above the cursor.
-struct Drawn {
+/// The trace right above the cursor.
+struct DrawnTrace {
     trace_id: String,
     rows: usize,
     columns: usize,
 }
 
 impl<W: AsyncWrite + Unpin> Screen<W> {
-    /// `output` is standard output, whatever carries the bytes there.
+    /// `output` has to write to standard output, whose terminal is asked for its size.
     pub(super) fn new(output: W, color: Color) -> Self {
         let is_terminal = io::stdout().is_terminal();
         let is_set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -46,7 +45,7 @@ impl<W: AsyncWrite + Unpin> Screen<W> {
         }
     }
 
-    /// Prints a trace, in place of how it was printed before where that is the last thing on a terminal.
+    /// Prints a trace. It replaces the same trace where that is the last output on a terminal.
     pub(super) async fn draw(&mut self, trace_id: &str, lines: &[Line]) -> io::Result<()> {
         let size = self.size();
         let columns = size.map(|(columns, _)| columns);
@@ -63,7 +62,7 @@ impl<W: AsyncWrite + Unpin> Screen<W> {
             text.push('\n');
         }
         self.write(text.as_bytes()).await?;
-        self.last = columns.map(|columns| Drawn {
+        self.last = columns.map(|columns| DrawnTrace {
             trace_id: trace_id.to_owned(),
             rows: lines.len(),
             columns,
@@ -78,7 +77,7 @@ impl<W: AsyncWrite + Unpin> Screen<W> {
         self.write(line.as_bytes()).await
     }
 
-    /// Something else was written to the terminal.
+    /// Prevents a redraw, since another text was written to the terminal.
     pub(super) fn was_disturbed(&mut self) {
         self.last = None;
     }
@@ -88,7 +87,7 @@ impl<W: AsyncWrite + Unpin> Screen<W> {
         self.output.flush().await
     }
 
-    /// Columns and rows; none where lines may have any length.
+    /// Columns and rows of the terminal; none without a terminal.
     fn size(&self) -> Option<(usize, usize)> {
         let size = tcgetwinsize(io::stdout()).ok();
         let size = size.filter(|size| self.is_terminal && size.ws_col > 0);
@@ -96,14 +95,14 @@ impl<W: AsyncWrite + Unpin> Screen<W> {
     }
 }
 
-/// The same JSON without line ends, which stand between its words only, and with its last controls, which stand in texts only, spelled out.
+/// JSON on one line. Line ends and tabs stand only between its tokens; other controls stand only in strings, and are escaped.
 fn one_line(json: &str) -> String {
     let mut line = String::with_capacity(json.len() + 1);
     for character in json.trim().chars() {
         match character {
             '\n' | '\r' | '\t' => line.push(' '),
             control if control.is_control() => {
-                // Writing to a text does not fail.
+                // Writing to a string cannot fail.
                 let _ = write!(line, "\\u{:04x}", u32::from(control));
             }
             other => line.push(other),

@@ -1,4 +1,4 @@
-//! What the admin API says of a trace, and the lines that show it.
+//! A trace as the admin API gives it, and the lines that show it as a tree.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,12 +9,12 @@ use super::line::{Line, Style};
 use crate::span::key;
 use crate::tree;
 
-/// Characters of an error that are shown.
+/// Most characters of an error message.
 const MOST_OF_ERROR: usize = 200;
 
-/// A trace as the list and the events have it.
+/// A trace in the list and in events.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Listed {
+pub(super) struct ListedTrace {
     pub(super) trace_id: String,
     pub(super) title: String,
     pub(super) thread_identifier: Option<String>,
@@ -33,11 +33,11 @@ pub(super) struct Listed {
 
 /// The spans of a trace.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Trace {
+pub(super) struct TraceTree {
     pub(super) live: bool,
-    /// Spans that the answer leaves out, since there are very many.
+    /// None where `spans` is complete.
     more: Option<UnprintedSpans>,
-    pub(super) spans: Vec<Span>,
+    pub(super) spans: Vec<PrintedSpan>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -45,9 +45,8 @@ struct UnprintedSpans {
     spans: u64,
 }
 
-/// One of them.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Span {
+pub(super) struct PrintedSpan {
     #[serde(rename = "span_id")]
     id: String,
     #[serde(rename = "parent_span_id")]
@@ -58,22 +57,22 @@ pub(super) struct Span {
     end: Option<String>,
     status: String,
     status_message: Option<String>,
-    /// What in a tool's result looks like an error.
+    /// The sign of a failure in a tool's result.
     looks_failed: Option<String>,
     attributes: Map<String, Value>,
 }
 
-/// A line that says what the trace is, and one for each span.
-pub(super) fn lines(listed: &Listed, trace: &Trace) -> Vec<Line> {
-    let spans = trace.spans.iter();
+/// A line for the trace, and one for each span.
+pub(super) fn lines(trace: &ListedTrace, tree: &TraceTree) -> Vec<Line> {
+    let spans = tree.spans.iter();
     let spans: Vec<(&str, Option<&str>)> = spans
         .map(|span| (&*span.id, span.parent.as_deref()))
         .collect();
-    let mut lines = vec![head(listed, trace.live)];
-    for place in tree::layout(&spans) {
-        lines.push(branch(&place.branches, &trace.spans[place.span]));
+    let mut lines = vec![head(trace, tree.live)];
+    for line in tree::layout(&spans) {
+        lines.push(branch(&line.branches, &tree.spans[line.span]));
     }
-    if let Some(UnprintedSpans { spans }) = trace.more {
+    if let Some(UnprintedSpans { spans }) = tree.more {
         let mut line = Line::default();
         let counted = counted(spans, "more span", "more spans");
         line.add(Style::Dim, &format!("…{counted}, which the viewer shows"));
@@ -82,41 +81,41 @@ pub(super) fn lines(listed: &Listed, trace: &Trace) -> Vec<Line> {
     lines
 }
 
-fn head(listed: &Listed, goes_on: bool) -> Line {
+fn head(trace: &ListedTrace, is_live: bool) -> Line {
     let mut line = Line::default();
     line.add(
         Style::Dim,
-        &format!("{}Z  ", listed.start.get(11..19).unwrap_or_default()),
+        &format!("{}Z  ", trace.start.get(11..19).unwrap_or_default()),
     );
-    line.add(Style::Dim, &listed.trace_id);
-    line.add(Style::Bold, &format!("  {}", listed.title));
-    for (word, told) in [
-        ("thread", &listed.thread_identifier),
-        ("customer", &listed.customer_identifier),
+    line.add(Style::Dim, &trace.trace_id);
+    line.add(Style::Bold, &format!("  {}", trace.title));
+    for (word, identifier) in [
+        ("thread", &trace.thread_identifier),
+        ("customer", &trace.customer_identifier),
     ] {
-        if let Some(told) = told {
+        if let Some(identifier) = identifier {
             line.add(Style::Dim, &format!("  {word} "));
-            line.add(Style::Plain, told);
+            line.add(Style::Plain, identifier);
         }
     }
     for (count, one, many) in [
-        (listed.model_calls, "call", "calls"),
-        (listed.tool_calls, "tool", "tools"),
+        (trace.model_calls, "call", "calls"),
+        (trace.tool_calls, "tool", "tools"),
     ] {
         if count > 0 {
             line.add(Style::Plain, &counted(count, one, many));
         }
     }
-    if let (Some(input), Some(output)) = (listed.input_tokens, listed.output_tokens) {
+    if let (Some(input), Some(output)) = (trace.input_tokens, trace.output_tokens) {
         line.add(Style::Plain, &format!("  {input} + {output} tokens"));
     }
-    if goes_on {
+    if is_live {
         line.add(Style::Plain, "  live");
-    } else if let Some(took) = took(&listed.start, Some(&listed.end)) {
+    } else if let Some(took) = took(&trace.start, Some(&trace.end)) {
         line.add(Style::Plain, &format!("  {took}"));
     }
-    if listed.errors > 0 {
-        line.add(Style::Red, &counted(listed.errors, "error", "errors"));
+    if trace.errors > 0 {
+        line.add(Style::Red, &counted(trace.errors, "error", "errors"));
     }
     line
 }
@@ -125,7 +124,7 @@ fn counted(count: u64, one: &str, many: &str) -> String {
     format!("  {count} {}", if count == 1 { one } else { many })
 }
 
-fn branch(branches: &str, span: &Span) -> Line {
+fn branch(branches: &str, span: &PrintedSpan) -> Line {
     let mut line = Line::default();
     line.add(Style::Dim, branches);
     let is_error = span.status == "error";
@@ -138,16 +137,16 @@ fn branch(branches: &str, span: &Span) -> Line {
     line.add(style, &span.name);
     let took = took(&span.start, span.end.as_deref()).unwrap_or_else(|| "…".to_owned());
     line.add(Style::Plain, &format!("  {took}"));
-    let told = |key: &str| match span.attributes.get(key)? {
+    let attribute = |key: &str| match span.attributes.get(key)? {
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     };
-    for cost in tree::cost(told) {
+    for cost in tree::cost(attribute) {
         line.add(Style::Dim, &format!("  {cost}"));
     }
     if is_error {
         let message = span.status_message.clone().filter(|text| !text.is_empty());
-        let message = message.or_else(|| told(key::ERROR_MESSAGE));
+        let message = message.or_else(|| attribute(key::ERROR_MESSAGE));
         let message = message.unwrap_or_else(|| "failed".to_owned());
         line.add(Style::Red, &format!("  {}", short(&message)));
     } else if let Some(sign) = &span.looks_failed {
@@ -164,14 +163,14 @@ fn short(message: &str) -> String {
     }
 }
 
-/// How long it took; none while it goes on.
+/// The duration as text; none while there is no end.
 fn took(start: &str, end: Option<&str>) -> Option<String> {
     let at = |text| humantime::parse_rfc3339(text).ok();
     let (start, end): (SystemTime, SystemTime) = (at(start)?, at(end?)?);
-    Some(spoken(end.duration_since(start).unwrap_or_default()))
+    Some(duration_text(end.duration_since(start).unwrap_or_default()))
 }
 
-fn spoken(took: Duration) -> String {
+fn duration_text(took: Duration) -> String {
     let seconds = took.as_secs();
     if seconds >= 60 {
         format!("{} min {:02} s", seconds / 60, seconds % 60)
@@ -186,14 +185,14 @@ fn spoken(took: Duration) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{Listed, Trace, lines, spoken};
+    use super::{ListedTrace, TraceTree, duration_text, lines};
     use std::time::Duration;
 
     fn time(second: &str) -> String {
         format!("2026-11-24T22:00:{second}Z")
     }
 
-    fn listed() -> Listed {
+    fn listed_trace() -> ListedTrace {
         serde_json::from_value(json!({
             "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "name": "workflow", "title": "RoundRobinGroupChat.run_stream",
             "thread_identifier": "owls", "customer_identifier": "ada\u{1b}[31m", "environment": null,
@@ -204,7 +203,7 @@ mod tests {
         .unwrap()
     }
 
-    fn trace() -> Trace {
+    fn tree() -> TraceTree {
         let span = |id: &str, parent: Option<&str>, kind: &str, name: &str, end: Option<&str>| {
             json!({
                 "span_id": id, "parent_span_id": parent, "log_type": kind, "name": name, "start": time("00.5"), "end": end.map(time),
@@ -228,7 +227,7 @@ mod tests {
     }
 
     fn text(columns: Option<usize>, coloured: bool) -> String {
-        let lines = lines(&listed(), &trace());
+        let lines = lines(&listed_trace(), &tree());
         let lines = lines.iter().map(|line| line.text(columns, coloured));
         lines.collect::<Vec<_>>().join("\n")
     }
@@ -250,14 +249,14 @@ mod tests {
 
     #[test]
     fn a_tool_that_looks_failed_says_by_what_and_spans_left_out_are_counted() {
-        let trace: Trace = serde_json::from_value(json!({
+        let tree: TraceTree = serde_json::from_value(json!({
             "live": false, "more": { "cursor": "1.1.0101010101010101", "spans": 298_000 }, "spans": [{
                 "span_id": "d", "parent_span_id": null, "log_type": "tool", "name": "tool.read", "start": time("00.5"), "end": time("00.6"),
                 "status": "ok", "status_message": null, "looks_failed": "OSError:", "attributes": {}, "events": [],
             }],
         }))
         .unwrap();
-        let lines = lines(&listed(), &trace);
+        let lines = lines(&listed_trace(), &tree);
         let shown: Vec<String> = lines[1..]
             .iter()
             .map(|line| line.text(None, true))
@@ -272,11 +271,9 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_said_as_people_say_them() {
-        let spoken = [7, 999, 1000, 59_990, 125_000].map(|ms| spoken(Duration::from_millis(ms)));
-        assert_eq!(
-            spoken,
-            ["7 ms", "999 ms", "1.00 s", "59.99 s", "2 min 05 s"]
-        );
+    fn durations_have_the_unit_that_fits_them() {
+        let texts =
+            [7, 999, 1000, 59_990, 125_000].map(|ms| duration_text(Duration::from_millis(ms)));
+        assert_eq!(texts, ["7 ms", "999 ms", "1.00 s", "59.99 s", "2 min 05 s"]);
     }
 }

@@ -1,22 +1,22 @@
-//! What looks like an error in the result of a tool.
+//! Signs of a failure in the result of a tool, shown to people beside a span that has no error.
 //!
-//! AutoGen's `FunctionExecutionResult.is_error` never reaches the wire: of a tool that raised, the next request has the text of the exception
-//! alone. So nobody can know, and the span stays what it is; people are shown the sign that made it look so.
+//! AutoGen's `FunctionExecutionResult.is_error` never reaches the wire: of a tool that raised, the next request has only the exception's text.
+//! So the gateway cannot know of the failure, and the status of the span stays as it is.
 //!
-//! A result may as well be a page of the web or a log that tells of errors. So a sign counts where a failure puts it: at the start of the first
-//! line, or of the last, which is where Python and the JVM say what was raised.
+//! A result may be a web page or a log that mentions errors. So a sign counts only where a failure puts it: at the start of the first or of the
+//! last line, where Python and the JVM write the exception.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Bytes of a line that are looked at.
+/// Bytes of a line that are read.
 const LINE: usize = 400;
-/// Longest JSON that is read.
+/// Most bytes of JSON that are parsed.
 const MOST_JSON: usize = 256 << 10;
-/// Bytes of the name of an exception.
+/// Most bytes of the name of an exception.
 const MOST_NAME: usize = 80;
 
-/// The sign, as it stands there.
+/// The first sign in `result`, as it is written there.
 pub(super) fn find(result: &str) -> Option<String> {
     let result = result.trim();
     if result.contains("Traceback (most recent call last)") {
@@ -27,7 +27,7 @@ pub(super) fn find(result: &str) -> Option<String> {
     }
     let first = line(result.lines().next()?);
     let last = line(result.lines().next_back()?);
-    let raised = raised(first).or_else(|| raised_alone(last));
+    let raised = raised(first).or_else(|| exception_name(last));
     raised
         .map(str::to_owned)
         .or_else(|| timed_out(first).map(str::to_owned))
@@ -37,7 +37,7 @@ fn line(text: &str) -> &str {
     text[..text.floor_char_boundary(LINE)].trim()
 }
 
-/// An object with an error in it: JSON, or a dictionary as Python writes it.
+/// The sign in an object with an `error`: JSON, or a dictionary in Python's spelling.
 fn in_object(result: &str) -> Option<&'static str> {
     #[derive(Deserialize)]
     struct Object<'r> {
@@ -61,7 +61,7 @@ fn in_object(result: &str) -> Option<&'static str> {
     (!nothing.contains(&error)).then_some("{\"error\":")
 }
 
-/// `Error:`, `ValueError:`, `java.io.IOException`: at the start of a line, or of a sentence in it.
+/// The name of an exception, such as `ValueError:`, at the start of a line or of a sentence in it.
 fn raised(line: &str) -> Option<&str> {
     let sentences = line.match_indices([' ', '(', '[']).filter_map(|(at, _)| {
         let ends = line[..at].ends_with(['.', ':', ';', '!', '-', '—', ','])
@@ -70,14 +70,14 @@ fn raised(line: &str) -> Option<&str> {
     });
     std::iter::once(0)
         .chain(sentences)
-        .find_map(|at| raised_alone(&line[at..]))
+        .find_map(|at| exception_name(&line[at..]))
 }
 
-/// The same, at the start alone.
-fn raised_alone(line: &str) -> Option<&str> {
-    let is_of_name = |character: char| character.is_alphanumeric() || "._$".contains(character);
+/// The name of an exception at the start of `line`.
+fn exception_name(line: &str) -> Option<&str> {
+    let is_in_name = |character: char| character.is_alphanumeric() || "._$".contains(character);
     let end = line
-        .find(|character| !is_of_name(character))
+        .find(|character| !is_in_name(character))
         .unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
     if name.len() > MOST_NAME {
@@ -85,7 +85,7 @@ fn raised_alone(line: &str) -> Option<&str> {
     }
     let is_error =
         rest.starts_with(':') && (name.ends_with("Error") || name.eq_ignore_ascii_case("error"));
-    // A class of its own is hardly ever talked about otherwise, unlike exceptions as such.
+    // Texts about exceptions in general name `Exception`, but hardly ever a class of their own.
     let is_exception = name.ends_with("Exception")
         && (name != "Exception"
             || rest.is_empty()
@@ -99,22 +99,22 @@ fn raised_alone(line: &str) -> Option<&str> {
     }
 }
 
-/// A sentence that says that something took too long.
+/// The sign of a timeout.
 fn timed_out(line: &str) -> Option<&'static str> {
     let lower = line.to_lowercase();
-    let said = [
+    let phrases = [
         "timed out",
         "timeout exceeded",
         "timeout expired",
         "deadline exceeded",
     ];
-    let said = said.into_iter().find(|said| lower.contains(said));
-    let is_told = ["timeout", "timeouterror"].contains(&lower.trim_end_matches(['.', '!']))
+    let phrase = phrases.into_iter().find(|phrase| lower.contains(phrase));
+    let is_timeout = ["timeout", "timeouterror"].contains(&lower.trim_end_matches(['.', '!']))
         || lower.starts_with("timeout:")
         || lower.starts_with("timeout after")
         || lower.starts_with("timeouterror")
         || lower.ends_with(" timeout");
-    said.or_else(|| is_told.then_some("timeout"))
+    phrase.or_else(|| is_timeout.then_some("timeout"))
 }
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
     use super::find;
 
     #[test]
-    fn what_a_failure_leaves_is_a_sign() {
+    fn the_result_of_a_failure_has_a_sign() {
         for (result, sign) in [
             ("Error: no such city", "Error:"),
             ("error: could not compile `owls`", "error:"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_merely_tells_of_errors_is_none() {
+    fn a_text_about_errors_has_no_sign() {
         for result in [
             "",
             "12",

@@ -1,92 +1,92 @@
-//! All traces that the store holds, in memory: what each amounts to, and in which order they were last heard of.
+//! The index of all stored traces, in memory: the stats of each, and the order of their latest spans.
 //!
-//! A trace stands where its latest span stands. A page that was begun goes on as things stood when it began ([`PageCursor::as_of`]): a trace that
-//! has grown meanwhile is found where it was, one that is new is not found. So paging neither leaves out nor repeats.
+//! A trace has the place of its latest span. A page shows the traces as they were when the first page was read ([`PageCursor::as_of`]): a
+//! trace that has grown since keeps its place, a new trace is left out. So pages neither leave out nor repeat a trace.
 //!
-//! The work of any change is that of a few spans, however many its trace has. A trace keeps its spans in blocks of [`BLOCK`], each with its own
-//! sum: a span is added to one block, and where spans go, one block is summed up anew.
+//! A trace keeps its spans in blocks of [`BLOCK`], each with its own stats. An added span changes one block, removed spans one block each. So
+//! the work of a change does not depend on the length of the trace.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::iter;
 use std::ops::Bound;
 
-use super::facts::Facts;
+use super::stats::TraceStats;
 use crate::span::{SpanId, TraceId};
-use crate::store::{Row, Summary};
+use crate::store::{SpanRow, SpanSummary};
 
-/// Most traces; beyond it the ones that were heard of longest ago fall out. A trace of five spans takes about a kilobyte.
+/// Most traces; beyond it those whose latest span is oldest are evicted. A trace of five spans takes about a kilobyte.
 pub(super) const MOST_TRACES: usize = 50_000;
-/// Most spans of all traces; beyond it the oldest fall out. A million takes about 50 MB.
+/// Most spans of all traces; beyond it the oldest are evicted. A million takes about 50 MB.
 const MOST_ENTRIES: usize = 1_000_000;
-/// Spans of a block: few enough to be read again within about two milliseconds.
+/// Most spans of a block, which are read again within about two milliseconds.
 const BLOCK: usize = 1024;
 
-/// The traces, each under its id.
+/// The index. The fields beside `traces` are derived from it.
 #[derive(Clone, Debug)]
-pub(super) struct Index {
-    /// Spans of a block, and of all traces.
-    block: usize,
+pub(super) struct TraceIndex {
+    /// [`BLOCK`], but for tests.
+    block_size: usize,
+    /// [`MOST_ENTRIES`], but for tests.
     most_entries: usize,
-    traces: HashMap<TraceId, Trace>,
-    /// Which trace a span is of, for the first and for the last span of each trace, by the span's number.
+    traces: HashMap<TraceId, IndexedTrace>,
+    /// The traces by the number of their first span.
     by_first: BTreeMap<u64, TraceId>,
+    /// The traces by the number of their latest span.
     by_last: BTreeMap<u64, TraceId>,
-    /// How many all of them have.
+    /// Spans of all traces.
     spans: usize,
 }
 
-/// The spans of a trace, by their numbers.
+/// A trace: its spans in the order of their numbers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trace {
-    /// None is empty.
+pub(super) struct IndexedTrace {
+    /// No block is empty.
     blocks: VecDeque<EntryBlock>,
     spans: usize,
     check: BlockCheck,
 }
 
-/// Neighbours among the spans of a trace, and their sum.
+/// Successive spans of a trace, and their stats.
 #[derive(Clone, Debug, Default)]
 struct EntryBlock {
-    facts: Facts,
-    entries: VecDeque<Entry>,
+    stats: TraceStats,
+    entries: VecDeque<IndexedSpan>,
 }
 
-/// How far it was looked whether the spans of a trace are still there.
+/// How far a trace was checked for spans that the store removed.
 #[derive(Clone, Copy, Debug, Default)]
 struct BlockCheck {
-    /// After which removals.
+    /// The store's count of removals that this check is about.
     removed: u64,
-    /// Blocks that are still to be looked at for that.
+    /// Blocks that are not checked yet.
     left: usize,
-    /// The block that is next. It goes round, so that each has its turn while removals never end.
+    /// The block that is checked next. It goes round, so that each block has its turn while removals never end.
     next: usize,
 }
 
 /// A span of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
-    /// Its number in the store.
+pub(super) struct IndexedSpan {
+    /// The span's number in the store.
     pub seq: u64,
     /// Nanoseconds since the Unix epoch.
     pub start_ns: u64,
-    /// Its id.
     pub span_id: SpanId,
-    /// The span around it.
     pub parent: Option<SpanId>,
 }
 
-/// How far a list has been read.
+/// Where a page of the list begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageCursor {
-    /// The last number that there was when it was begun.
+    /// The last number of a span when the first page was read.
     pub as_of: u64,
-    /// It goes on below this number.
+    /// The page has traces whose latest span is below this number.
     pub below: u64,
 }
 
-impl Entry {
-    fn new(seq: u64, summary: &Summary<'_>) -> Self {
-        Entry {
+impl IndexedSpan {
+    fn new(seq: u64, summary: &SpanSummary<'_>) -> Self {
+        IndexedSpan {
             seq,
             start_ns: summary.start,
             span_id: summary.span,
@@ -96,10 +96,10 @@ impl Entry {
 }
 
 impl EntryBlock {
-    fn add(&mut self, entry: Entry, summary: &Summary<'_>) {
-        let place = self.count_below(entry.seq);
-        self.entries.insert(place, entry);
-        self.facts.add(summary);
+    fn add(&mut self, entry: IndexedSpan, summary: &SpanSummary<'_>) {
+        let at = self.count_below(entry.seq);
+        self.entries.insert(at, entry);
+        self.stats.add(summary);
     }
 
     fn count_below(&self, seq: u64) -> usize {
@@ -119,21 +119,20 @@ impl EntryBlock {
     }
 }
 
-impl Trace {
-    /// What it amounts to.
-    pub(super) fn facts(&self) -> Facts {
+impl IndexedTrace {
+    pub(super) fn stats(&self) -> TraceStats {
         let mut blocks = self.blocks.iter();
-        let mut facts = blocks
+        let mut stats = blocks
             .next()
-            .map_or_else(Facts::default, |block| block.facts.clone());
+            .map_or_else(TraceStats::default, |block| block.stats.clone());
         for block in blocks {
-            facts.merge(&block.facts);
+            stats.merge(&block.stats);
         }
-        facts
+        stats
     }
 
-    /// Its spans, by their numbers.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    /// The spans in the order of their numbers.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &IndexedSpan> {
         self.blocks.iter().flat_map(|block| &block.entries)
     }
 
@@ -141,10 +140,10 @@ impl Trace {
         Some((self.blocks.front()?.first(), self.blocks.back()?.last()))
     }
 
-    /// The last block that begins at this number or below; the first where none does.
+    /// The index of the last block that begins at this number or below; 0 where none does.
     fn block_of(&self, seq: u64) -> usize {
-        let begun = self.blocks.partition_point(|block| block.first() <= seq);
-        begun.saturating_sub(1)
+        let count = self.blocks.partition_point(|block| block.first() <= seq);
+        count.saturating_sub(1)
     }
 
     fn has(&self, seq: u64) -> bool {
@@ -155,41 +154,41 @@ impl Trace {
         })
     }
 
-    /// The number of its latest span, of those up to `as_of`.
+    /// The number of the latest span up to `as_of`.
     fn latest(&self, as_of: u64) -> Option<u64> {
         let block = self.blocks.get(self.block_of(as_of))?;
         let count = block.count_below(as_of.saturating_add(1));
         Some(block.entries.get(count.checked_sub(1)?)?.seq)
     }
 
-    fn add(&mut self, entry: Entry, summary: &Summary<'_>, most: usize) {
-        let mut place = self.block_of(entry.seq);
-        let block = self.blocks.get(place);
-        // Rows come at one of the ends. One that came in between, all the same, would make its block a little longer.
+    fn add(&mut self, entry: IndexedSpan, summary: &SpanSummary<'_>, most: usize) {
+        let mut number = self.block_of(entry.seq);
+        let block = self.blocks.get(number);
+        // Rows come at one of the ends. A row between them would only make its block a little longer.
         match block.filter(|block| block.entries.len() < most || block.contains(entry.seq)) {
             Some(_) => {}
             None if block.is_some_and(|block| entry.seq < block.first()) => {
                 self.blocks.push_front(EntryBlock::default());
             }
             None => {
-                place += usize::from(block.is_some());
-                self.blocks.insert(place, EntryBlock::default());
+                number += usize::from(block.is_some());
+                self.blocks.insert(number, EntryBlock::default());
             }
         }
-        if let Some(block) = self.blocks.get_mut(place) {
+        if let Some(block) = self.blocks.get_mut(number) {
             block.add(entry, summary);
             self.spans += 1;
         }
     }
 
-    /// Forgets the spans below this number. Whether the first block lost some, so that its sum is wrong.
+    /// Removes the spans below this number. Returns whether the first block lost some, so that its stats are wrong.
     fn remove_below(&mut self, seq: u64) -> bool {
         while let Some(block) = self.blocks.front_mut() {
             if block.last() >= seq {
-                let gone = block.count_below(seq);
-                block.entries.drain(..gone);
-                self.spans -= gone;
-                return gone > 0;
+                let removed = block.count_below(seq);
+                block.entries.drain(..removed);
+                self.spans -= removed;
+                return removed > 0;
             }
             self.remove_first();
         }
@@ -197,38 +196,38 @@ impl Trace {
     }
 
     fn remove_first(&mut self) {
-        let gone = self.blocks.pop_front();
-        self.spans -= gone.map_or(0, |block| block.entries.len());
+        let removed = self.blocks.pop_front();
+        self.spans -= removed.map_or(0, |block| block.entries.len());
     }
 
-    /// Sums up a block anew, of which these rows are there.
-    fn recount(&mut self, place: usize, rows: &[Row]) {
-        let Some(block) = self.blocks.get_mut(place) else {
+    /// Replaces the spans of a block by `rows`.
+    fn recount(&mut self, number: usize, rows: &[SpanRow]) {
+        let Some(block) = self.blocks.get_mut(number) else {
             return;
         };
         let before = std::mem::take(block);
         for row in rows {
-            if let Some(summary) = Summary::read(&row.summary) {
-                block.add(Entry::new(row.seq, &summary), &summary);
+            if let Some(summary) = SpanSummary::read(&row.summary) {
+                block.add(IndexedSpan::new(row.seq, &summary), &summary);
             }
         }
         self.spans = self.spans - before.entries.len() + block.entries.len();
         if block.entries.is_empty() {
-            self.blocks.remove(place);
+            self.blocks.remove(number);
         }
     }
 }
 
-impl Default for Index {
+impl Default for TraceIndex {
     fn default() -> Self {
-        Index::with_blocks_of(BLOCK)
+        TraceIndex::with_blocks_of(BLOCK)
     }
 }
 
-impl Index {
-    fn with_blocks_of(block: usize) -> Self {
-        Index {
-            block,
+impl TraceIndex {
+    fn with_blocks_of(block_size: usize) -> Self {
+        TraceIndex {
+            block_size,
             most_entries: MOST_ENTRIES,
             traces: HashMap::new(),
             by_first: BTreeMap::new(),
@@ -237,9 +236,9 @@ impl Index {
         }
     }
 
-    /// Takes in a row, from whichever end. One that is there already changes nothing; where the index is full, only `newer` ones do.
-    pub(super) fn add(&mut self, row: &Row, newer: bool) {
-        let Some(summary) = Summary::read(&row.summary) else {
+    /// Adds a row at either end, if it is not there yet. A full index takes only `newer` rows.
+    pub(super) fn add(&mut self, row: &SpanRow, newer: bool) {
+        let Some(summary) = SpanSummary::read(&row.summary) else {
             return;
         };
         let known = self.traces.get(&row.trace_id);
@@ -251,29 +250,28 @@ impl Index {
             return;
         }
         if is_one_more {
-            self.forget_oldest_trace();
+            self.evict_oldest_trace();
         }
         if self.spans >= self.most_entries {
-            self.forget_oldest_spans();
+            self.evict_oldest_spans();
         }
-        let entry = Entry::new(row.seq, &summary);
-        let most = self.block;
+        let entry = IndexedSpan::new(row.seq, &summary);
+        let most = self.block_size;
         self.change(row.trace_id, |trace| trace.add(entry, &summary, most));
     }
 
-    /// A trace.
-    pub(super) fn get(&self, id: TraceId) -> Option<&Trace> {
+    pub(super) fn get(&self, id: TraceId) -> Option<&IndexedTrace> {
         self.traces.get(&id)
     }
 
-    /// The traces from there on, the latest first, each with where it stands.
-    pub(super) fn from(&self, place: PageCursor) -> impl Iterator<Item = (u64, TraceId)> {
-        let PageCursor { as_of, below } = place;
-        // Those that have grown since stand further up by now.
+    /// The traces of a page and of all later pages, the latest first, each with the number that is its place.
+    pub(super) fn from(&self, page: PageCursor) -> impl Iterator<Item = (u64, TraceId)> {
+        let PageCursor { as_of, below } = page;
+        // Traces that have grown since the first page keep their old place.
         let grown = (Bound::Excluded(as_of), Bound::Unbounded);
         let grown = self.by_last.range(grown).filter_map(|(_, id)| {
-            let stood = self.traces.get(id)?.latest(as_of)?;
-            (stood < below).then_some((stood, *id))
+            let seq = self.traces.get(id)?.latest(as_of)?;
+            (seq < below).then_some((seq, *id))
         });
         let mut grown: Vec<(u64, TraceId)> = grown.collect();
         grown.sort_unstable();
@@ -286,51 +284,51 @@ impl Index {
         })
     }
 
-    /// Traces that grew after this number, each where its latest span stands, oldest first.
+    /// Traces with a span after this number, each with the number of its latest span, in ascending order.
     pub(super) fn since(&self, seq: u64) -> impl Iterator<Item = (u64, TraceId)> {
         let grown = self.by_last.range(seq.saturating_add(1)..);
         grown.map(|(seq, id)| (*seq, *id))
     }
 
-    /// Forgets the spans below this number, which are gone. Gives the traces whose first block is to be counted anew.
-    pub(super) fn gone_below(&mut self, seq: u64) -> Vec<TraceId> {
-        let mut lesser: Vec<TraceId> = self.by_first.range(..seq).map(|(_, id)| *id).collect();
-        lesser.retain(|id| self.change(*id, |trace| trace.remove_below(seq)));
-        lesser
+    /// Removes the spans below this number. Returns the traces whose first block has to be recounted.
+    pub(super) fn remove_below(&mut self, seq: u64) -> Vec<TraceId> {
+        let mut traces: Vec<TraceId> = self.by_first.range(..seq).map(|(_, id)| *id).collect();
+        traces.retain(|id| self.change(*id, |trace| trace.remove_below(seq)));
+        traces
     }
 
-    /// The block of a trace that is to be looked at next, since spans may have gone; none once each was after these removals.
+    /// The next block of a trace that was not checked after these removals.
     pub(super) fn next_unchecked(&mut self, id: TraceId, removed: u64) -> Option<usize> {
-        let Trace { blocks, check, .. } = self.traces.get_mut(&id)?;
+        let IndexedTrace { blocks, check, .. } = self.traces.get_mut(&id)?;
         if check.removed != removed {
             (check.removed, check.left) = (removed, blocks.len());
         }
         check.left = check.left.checked_sub(1)?;
-        let place = check.next.checked_rem(blocks.len())?;
-        check.next = place + 1;
-        Some(place)
+        let number = check.next.checked_rem(blocks.len())?;
+        check.next = number + 1;
+        Some(number)
     }
 
-    /// The numbers of a block's spans.
-    pub(super) fn block(&self, id: TraceId, place: usize) -> Vec<u64> {
+    /// The numbers of the spans in a block.
+    pub(super) fn block(&self, id: TraceId, number: usize) -> Vec<u64> {
         let block = self
             .traces
             .get(&id)
-            .and_then(|trace| trace.blocks.get(place));
+            .and_then(|trace| trace.blocks.get(number));
         let entries = block.into_iter().flat_map(|block| &block.entries);
         entries.map(|entry| entry.seq).collect()
     }
 
-    /// Says anew what is there of a block.
-    pub(super) fn recount(&mut self, id: TraceId, place: usize, rows: &[Row]) {
-        self.change(id, |trace| trace.recount(place, rows));
+    /// Replaces the spans of a block by `rows`, which the store still has.
+    pub(super) fn recount(&mut self, id: TraceId, number: usize, rows: &[SpanRow]) {
+        self.change(id, |trace| trace.recount(number, rows));
     }
 
-    /// Changes a trace, and keeps what is known of all of them in step.
-    fn change<T>(&mut self, id: TraceId, change: impl FnOnce(&mut Trace) -> T) -> T {
+    /// Changes a trace and updates the derived fields.
+    fn change<T>(&mut self, id: TraceId, change: impl FnOnce(&mut IndexedTrace) -> T) -> T {
         let trace = self.traces.entry(id).or_default();
         let (ends, spans) = (trace.ends(), trace.spans);
-        let done = change(trace);
+        let result = change(trace);
         self.spans = self.spans - spans + trace.spans;
         let now = trace.ends();
         if now.is_none() {
@@ -346,18 +344,18 @@ impl Index {
                 self.by_last.insert(last, id);
             }
         }
-        done
+        result
     }
 
-    fn forget_oldest_trace(&mut self) {
+    fn evict_oldest_trace(&mut self) {
         if let Some((_, id)) = self.by_last.first_key_value() {
-            self.change(*id, |trace| *trace = Trace::default());
+            self.change(*id, |trace| *trace = IndexedTrace::default());
         }
     }
 
-    fn forget_oldest_spans(&mut self) {
+    fn evict_oldest_spans(&mut self) {
         if let Some((_, id)) = self.by_first.first_key_value() {
-            self.change(*id, Trace::remove_first);
+            self.change(*id, IndexedTrace::remove_first);
         }
     }
 }

@@ -1,68 +1,68 @@
-//! What is asked of the list: which traces, how many, and from where on.
+//! A query of the list: which traces, how many, and from where on. Cursors are opaque texts for clients.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::facts::Facts;
 use super::index::PageCursor;
+use super::stats::TraceStats;
 
-/// Traces of a page, unless it says otherwise, and at most.
-pub const LIMIT: usize = 50;
+/// Traces of a page by default.
+pub(crate) const LIMIT: usize = 50;
 /// Most traces of a page.
-pub const MOST: usize = 500;
+pub(crate) const MOST: usize = 500;
 
-/// What a list is asked.
+/// A query of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
+pub struct TraceQuery {
     /// Which traces.
-    pub filter: Filter,
-    /// A text that is somewhere in them, in lower case.
+    pub filter: TraceFilter,
+    /// A text to search for, in lower case.
     pub text: Option<String>,
-    /// How many, 1 to [`MOST`].
+    /// Traces of the page, 1 to [`MOST`].
     pub limit: usize,
-    /// From where on; none from the latest.
-    pub cursor: Option<Cursor>,
+    /// Where the page begins; none for the latest trace.
+    pub cursor: Option<ListCursor>,
 }
 
-/// Which traces are wanted: those for which all of this holds.
+/// Conditions on a trace, all of which must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this conversation.
+pub struct TraceFilter {
+    /// The thread's identifier.
     pub thread: Option<String>,
-    /// Of this customer.
+    /// The customer's identifier.
     pub customer: Option<String>,
-    /// In which this agent spoke.
+    /// An agent that spoke in the trace.
     pub agent: Option<String>,
-    /// In which this model was asked or answered.
+    /// A model that was requested or answered.
     pub model: Option<String>,
-    /// That stand so.
-    pub status: Option<Status>,
+    /// The status of the whole trace.
+    pub status: Option<TraceStatus>,
 }
 
-/// How a trace stands.
+/// The status of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// All went well so far.
+pub enum TraceStatus {
+    /// No span has failed.
     Ok,
-    /// Something did not.
+    /// A span has failed.
     Error,
-    /// It goes on.
+    /// A run of the trace is open.
     Live,
 }
 
-/// Where a list goes on.
+/// Where a page of the list begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// The last of what was there, and below what it goes on.
-    pub place: PageCursor,
-    /// So many spans of the trace at the next place were read in vain.
-    pub read: usize,
+pub struct ListCursor {
+    /// The place in the index.
+    pub page: PageCursor,
+    /// Spans of the next trace that a search has read in vain.
+    pub searched_spans: usize,
 }
 
-impl Default for Query {
+impl Default for TraceQuery {
     fn default() -> Self {
-        Query {
-            filter: Filter::default(),
+        TraceQuery {
+            filter: TraceFilter::default(),
             text: None,
             limit: LIMIT,
             cursor: None,
@@ -70,59 +70,64 @@ impl Default for Query {
     }
 }
 
-impl Filter {
-    /// Whether this trace is wanted.
-    pub fn wants(&self, facts: &Facts, live: bool) -> bool {
-        let is = |wanted: &Option<String>, told: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| told == Some(wanted))
+impl TraceFilter {
+    /// Whether a trace meets all conditions.
+    pub fn fits(&self, stats: &TraceStats, live: bool) -> bool {
+        let is = |wanted: &Option<String>, actual: Option<&str>| {
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| actual == Some(wanted))
         };
-        is(&self.thread, facts.thread())
-            && is(&self.customer, facts.customer())
-            && (self.agent.as_deref()).is_none_or(|wanted| facts.agents().any(|one| one == wanted))
-            && (self.model.as_deref()).is_none_or(|wanted| facts.models().any(|one| one == wanted))
+        is(&self.thread, stats.thread.text())
+            && is(&self.customer, stats.customer.text())
+            && (self.agent.as_deref()).is_none_or(|wanted| stats.agents().any(|one| one == wanted))
+            && (self.model.as_deref()).is_none_or(|wanted| stats.models().any(|one| one == wanted))
             && match self.status {
                 None => true,
-                Some(Status::Ok) => facts.errors == 0,
-                Some(Status::Error) => facts.errors > 0,
-                Some(Status::Live) => live,
+                Some(TraceStatus::Ok) => stats.errors == 0,
+                Some(TraceStatus::Error) => stats.errors > 0,
+                Some(TraceStatus::Live) => live,
             }
     }
 }
 
-impl FromStr for Status {
+impl FromStr for TraceStatus {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {
         match word {
-            "ok" => Ok(Status::Ok),
-            "error" => Ok(Status::Error),
-            "live" => Ok(Status::Live),
+            "ok" => Ok(TraceStatus::Ok),
+            "error" => Ok(TraceStatus::Error),
+            "live" => Ok(TraceStatus::Live),
             _ => Err(()),
         }
     }
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for ListCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PageCursor { as_of, below } = self.place;
-        write!(formatter, "{as_of:x}.{below:x}.{:x}", self.read)
+        let PageCursor { as_of, below } = self.page;
+        write!(formatter, "{as_of:x}.{below:x}.{:x}", self.searched_spans)
     }
 }
 
-impl FromStr for Cursor {
+impl FromStr for ListCursor {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut numbers = text.split('.').map(|part| u64::from_str_radix(part, 16));
         let mut next = || numbers.next().ok_or(())?.map_err(|_| ());
-        let place = PageCursor {
+        let page = PageCursor {
             as_of: next()?,
             below: next()?,
         };
-        let read = usize::try_from(next()?).map_err(|_| ())?;
+        let searched_spans = usize::try_from(next()?).map_err(|_| ())?;
         match next() {
             Ok(_) => Err(()),
-            Err(()) => Ok(Cursor { place, read }),
+            Err(()) => Ok(ListCursor {
+                page,
+                searched_spans,
+            }),
         }
     }
 }

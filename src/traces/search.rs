@@ -1,23 +1,27 @@
-//! A text that is somewhere in a trace: in what the list says of it, or in what its spans hold. Case does not matter.
+//! Full-text search in a trace: in its stats, or in the attributes of its spans. Case does not matter.
 
-use super::facts::Facts;
-use crate::span::{Key, Span, Status, TraceId, Value};
+use super::stats::TraceStats;
+use crate::span::{AttributeKey, Span, Status, TraceId, Value};
 
-/// Whether the list's facts hold `wanted`, which is in lower case.
-pub(super) fn is_in_facts(wanted: &str, trace_id: TraceId, facts: &Facts) -> bool {
-    let texts = [facts.name(), facts.title()].into_iter().chain(
-        [facts.thread(), facts.customer(), facts.preview()]
-            .into_iter()
-            .flatten(),
+/// Whether the trace's id or stats contain `wanted`, which is in lower case.
+pub(super) fn is_in_stats(wanted: &str, trace_id: TraceId, stats: &TraceStats) -> bool {
+    let texts = [stats.name(), stats.title()].into_iter().chain(
+        [
+            stats.thread.text(),
+            stats.customer.text(),
+            stats.preview.text(),
+        ]
+        .into_iter()
+        .flatten(),
     );
     is_in(wanted, &trace_id.to_string())
         || texts
-            .chain(facts.agents())
-            .chain(facts.models())
+            .chain(stats.agents())
+            .chain(stats.models())
             .any(|text| is_in(wanted, text))
 }
 
-/// Whether a span holds it: in its id, its name, or what was asked, answered, called or came back.
+/// Whether the span's id, name, status, attributes or events contain `wanted`, which is in lower case.
 pub(super) fn is_in_span(wanted: &str, span: &Span) -> bool {
     let message = match &span.status {
         Status::Ok => "",
@@ -30,7 +34,7 @@ pub(super) fn is_in_span(wanted: &str, span: &Span) -> bool {
         || (span.events.iter()).any(|event| is_in_attributes(wanted, &event.attributes))
 }
 
-fn is_in_attributes(wanted: &str, attributes: &[(Key, Value)]) -> bool {
+fn is_in_attributes(wanted: &str, attributes: &[(AttributeKey, Value)]) -> bool {
     attributes.iter().any(|(_, value)| match value {
         Value::Text(text) => is_in(wanted, text),
         Value::Texts(texts) => texts.iter().any(|text| is_in(wanted, text)),

@@ -1,4 +1,4 @@
-"""What the programs beside this file share: the client that points at the gateway, and what AutoGen got, printed as JSON.
+"""The shared part of the programs beside this file: a client that points at the gateway, and AutoGen's results as JSON.
 
     python3 one_agent.py BASE_URL [--stream] [--usage]
 
@@ -21,18 +21,18 @@ HEADERS = {
 
 def run(build):
     """Runs `build(model_client, stream) -> (runnable, task)` to its end and prints messages, sources and usage."""
-    words = argparse.ArgumentParser()
-    words.add_argument("base_url")
-    words.add_argument("--stream", action="store_true")
-    words.add_argument("--usage", action="store_true")
-    told = words.parse_args()
-    asyncio.run(converse(build, told))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("base_url")
+    parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--usage", action="store_true")
+    args = parser.parse_args()
+    asyncio.run(converse(build, args))
 
 
-async def converse(build, told):
-    more = {"stream_options": {"include_usage": True}} if told.usage else {}
-    client = OpenAIChatCompletionClient(model="gpt-4o-mini", api_key="sk-test", base_url=told.base_url, default_headers=HEADERS, max_retries=0, **more)
-    runnable, task = build(client, told.stream)
+async def converse(build, args):
+    more = {"stream_options": {"include_usage": True}} if args.usage else {}
+    client = OpenAIChatCompletionClient(model="gpt-4o-mini", api_key="sk-test", base_url=args.base_url, default_headers=HEADERS, max_retries=0, **more)
+    runnable, task = build(client, args.stream)
     got = {"messages": [], "stop_reason": None}
     async for item in runnable.run_stream(task=task):
         if isinstance(item, TaskResult):

@@ -1,4 +1,4 @@
-// The browser: Debian's Chromium, or what `CHROMIUM` says, fit to run as root and in a container.
+// The browser: Debian's Chromium or that of `CHROMIUM`, with options for root and containers.
 
 import { chromium } from "playwright-core";
 

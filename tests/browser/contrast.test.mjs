@@ -1,4 +1,4 @@
-// Every text can be read on what it stands on: 4.5:1, in light and in dark.
+// Every text has a contrast of 4.5:1 to its background, in light and in dark.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

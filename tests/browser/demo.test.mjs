@@ -1,4 +1,4 @@
-// What a newcomer sees first: the demo, in the viewer.
+// The demo in the viewer.
 
 import assert from "node:assert/strict";
 import { it } from "node:test";

@@ -1,5 +1,4 @@
-// The gateway that the tests look at: the built binary on ports and in a directory of its own, between a scripted model and a stand-in for
-// Respan.
+// The gateway under test: the built binary with its own ports and directory, between a scripted model and a stand-in for Respan.
 //
 // The rule: nothing of the surroundings reaches it, and it never outlives its test.
 
@@ -19,7 +18,7 @@ const PATIENCE = 30_000;
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
-/** The binary: what `SPANGATE` says, else the debug build, made where it is missing. */
+/** The binary of `SPANGATE`, else the debug build, which is built where it is missing. */
 function binary() {
   if (process.env.SPANGATE) return process.env.SPANGATE;
   const built = resolvePath(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug/spangate");
@@ -27,7 +26,7 @@ function binary() {
   return built;
 }
 
-/** Waits until `question` is answered with something, and gives it. */
+/** Waits until `question` returns something, and returns it. */
 export async function comes(what, question) {
   const until = Date.now() + PATIENCE;
   for (;;) {
@@ -72,7 +71,7 @@ export async function startGateway({ token, set = {} } = {}) {
   return gateway;
 }
 
-/** Starts the demo, on the ports of an earlier one where that is told. It is there before its conversation is over. */
+/** Starts the demo, on the ports of an earlier one if given. Returns before the demo's conversation is over. */
 export async function startDemo(earlier) {
   const demo = new Gateway(earlier?.port ?? (await freePort()), earlier?.adminPort ?? (await freePort()));
   demo.word = "demo";
@@ -136,7 +135,7 @@ class Gateway {
     await this.start();
   }
 
-  /** What it has written so far. */
+  /** The log so far. */
   log() {
     return readFileSync(join(this.directory, "log"), "utf8");
   }

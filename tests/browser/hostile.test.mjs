@@ -1,4 +1,4 @@
-// What others wrote is text, however it looks and however much there is of it.
+// Text of the traffic stays text, for any content and length.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

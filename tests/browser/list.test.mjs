@@ -1,4 +1,4 @@
-// The list: what it says, how it is narrowed, and that it grows by itself.
+// The list: its rows, its filters, and that it grows by itself.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

@@ -1,6 +1,6 @@
 // The upstream: answers chat completions as OpenAI does, whole or streamed, with the reply that the program prepared for the request.
 //
-// The rule: which reply it is, a header says that the gateway passes on; so programs side by side get each its own.
+// The rule: a header that the gateway passes on names the reply, so programs side by side each get their own.
 
 import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";

@@ -8,7 +8,7 @@ import { REPLY } from "./model.mjs";
 const connections = new Connections({ keepAlive: true });
 
 export class Program {
-  /** Calls carry the id of their trace, unless `trace` is null: then it is for the gateway to find out. */
+  /** Calls carry the id of their trace, unless `trace` is null: then the gateway infers the run. */
   constructor(gateway, { thread, customer, environment, metadata, workflow, trace = randomBytes(16).toString("hex"), model = "gpt-4o-mini", client = "AsyncOpenAI/Python 2.8.0" } = {}) {
     this.gateway = gateway;
     this.trace = trace;
@@ -25,7 +25,7 @@ export class Program {
     };
   }
 
-  /** Calls the model and gives its message; nothing where it refused. `attempt` counts what the client repeats. */
+  /** Calls the model and returns its message; nothing where it refused. `attempt` counts the client's retries. */
   async call(messages, reply, { tools, agent, parameters = {}, attempt = 0 } = {}) {
     const streams = reply.streams ?? false;
     const body = JSON.stringify({
@@ -68,11 +68,11 @@ export class Program {
   }
 }
 
-/** An agent with its own memory of the conversation. With `isTold`, its calls say its name. */
+/** An agent with its own memory of the conversation. With `isExplicit`, its calls name it in a header. */
 export class Agent {
-  constructor(program, name, system, { tools, isTold = false, parameters } = {}) {
+  constructor(program, name, system, { tools, isExplicit = false, parameters } = {}) {
     this.program = program;
-    this.asking = { tools, parameters, agent: isTold ? name : undefined };
+    this.asking = { tools, parameters, agent: isExplicit ? name : undefined };
     this.name = name;
     this.history = [{ content: system, role: "system" }];
   }
@@ -81,7 +81,7 @@ export class Agent {
     this.history.push({ role: "user", name, content });
   }
 
-  /** Asks the model, after attempts that are `refusals`, and remembers what it said. Attempts are as far apart as the refusals say. */
+  /** Calls the model, after attempts that are `refusals`, and remembers its reply. Each refusal says the time to the next attempt. */
   async says(reply, ...refusals) {
     for (const [attempt, refusal] of refusals.entries()) {
       await this.program.call(this.history, { ...refusal, streams: reply.streams }, { ...this.asking, attempt });
@@ -95,7 +95,7 @@ export class Agent {
     return content;
   }
 
-  /** Remembers what the tools gave that it asked for last, in their order. */
+  /** Remembers the results of the last tool calls, in their order. */
   gets(...results) {
     for (const [number, content] of results.entries()) this.history.push({ content, role: "tool", tool_call_id: this.calls[number].id });
   }
@@ -107,7 +107,7 @@ function offered([name, description, ...parameters]) {
   return { type: "function", function: { name, description, parameters: { type: "object", properties, required: parameters, additionalProperties: false }, strict: false } };
 }
 
-/** The message that a stream amounts to. */
+/** The message of a streamed reply. */
 function joined(text) {
   const message = { content: null };
   for (const event of text.split("\n\n")) {

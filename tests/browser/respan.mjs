@@ -1,4 +1,4 @@
-// In Respan's place: takes spans, and refuses for good those that a test wants refused.
+// A stand-in for Respan: takes spans, and rejects those that a test wants rejected.
 
 import { createServer } from "node:http";
 

@@ -1,5 +1,5 @@
-// Runs of AutoGen programs, each of a kind that the tests look at. Each gives the id of its trace when that is over, unless it says
-// otherwise; what is true of the trace, tests read from the API.
+// Runs of AutoGen programs, one function for each kind. Each returns the id of its trace when that is over, unless it says otherwise. Tests
+// read the facts of the trace from the API.
 
 import { randomBytes } from "node:crypto";
 import { comes } from "./gateway.mjs";
@@ -20,7 +20,7 @@ export async function teamRun(gateway, { thread = "conversation-42", customer = 
   const program = new Program(gateway, { thread, customer, environment: "production", metadata: { plan: "pro", tenant: "7" }, trace: null });
   const task = "Compare Oakland and Berkeley, and write two sentences about them for a travel guide.";
   const researcher = new Agent(program, "researcher", "Research cities with the tools. Never guess a number.", { tools: [WEATHER, POPULATION] });
-  const writer = new Agent(program, "writer", "You write for a travel guide. Two sentences. End with APPROVE.", { isTold: true, parameters: { temperature: 0.2, max_tokens: 400 } });
+  const writer = new Agent(program, "writer", "You write for a travel guide. Two sentences. End with APPROVE.", { isExplicit: true, parameters: { temperature: 0.2, max_tokens: 400 } });
   researcher.hear(task);
   writer.hear(task);
   await researcher.says({
@@ -44,7 +44,7 @@ export async function teamRun(gateway, { thread = "conversation-42", customer = 
 /** One agent that asks for a tool it does not have, and whose second call is refused by the upstream. */
 export async function failedRun(gateway, { thread = "nightly-import", customer = "grace@example.com" } = {}) {
   const program = new Program(gateway, { thread, customer });
-  const importer = new Agent(program, "importer", "You load files.", { tools: [["list_files", "List a directory.", "directory"]], isTold: true });
+  const importer = new Agent(program, "importer", "You load files.", { tools: [["list_files", "List a directory.", "directory"]], isExplicit: true });
   importer.hear("Load last night's file and sum up what changed.");
   await importer.says({ tools: [["read_file", { path: "/data/night.csv", lines: 100 }]], thinks: 30, tokens: [96, 22] });
   importer.gets("Error: tool 'read_file' not found in any workbench");
@@ -58,7 +58,7 @@ export async function failedRun(gateway, { thread = "nightly-import", customer =
 /** One agent whose tool raises: what comes back is the text of the exception alone, as AutoGen sends it. */
 export async function raisedRun(gateway, { result = "OSError: [Errno 5] Input/output error" } = {}) {
   const program = new Program(gateway);
-  const importer = new Agent(program, "importer", "You load files.", { tools: [["read_file", "Read a file.", "path"]], isTold: true });
+  const importer = new Agent(program, "importer", "You load files.", { tools: [["read_file", "Read a file.", "path"]], isExplicit: true });
   importer.hear("Sum up last night's file.");
   await importer.says({ tools: [["read_file", { path: "/data/night.csv" }]], tokens: [96, 22] });
   importer.gets(result);
@@ -81,7 +81,7 @@ export async function longTrace(gateway, spans) {
 /** One agent, one call that is not streamed, and takes `thinks` milliseconds. `say` is the task, and holds what the test wants to find again. */
 export async function plainRun(gateway, { say = "Why does tracing help?", thread, customer, agent = "assistant", thinks } = {}) {
   const program = new Program(gateway, { thread, customer });
-  const assistant = new Agent(program, agent, "Be brief.", { isTold: true });
+  const assistant = new Agent(program, agent, "Be brief.", { isExplicit: true });
   assistant.hear(say);
   await assistant.says({ text: "Because it shows what happened.", thinks, tokens: [31, 7] });
   return (await gateway.over(program.trace)).trace_id;
@@ -101,7 +101,7 @@ export async function talkRun(gateway, { messages = 20 } = {}) {
  */
 export async function liveRun(gateway, { thread = "live-1", customer = "lin@example.com" } = {}) {
   const program = new Program(gateway, { thread, customer, workflow: "TravelTeam" });
-  const planner = new Agent(program, "planner", "You plan.", { tools: [["timetable", "Look at the timetable.", "to"]], isTold: true });
+  const planner = new Agent(program, "planner", "You plan.", { tools: [["timetable", "Look at the timetable.", "to"]], isExplicit: true });
   planner.hear("Find the cheapest train to Lyon.");
   const [first, second] = [door(), door()];
   const asking = planner.says({ text: "I shall look at the timetable.", tools: [["timetable", { to: "Lyon" }]], until: first.opened, tokens: [44, 19] });
@@ -149,7 +149,7 @@ export async function hostileRun(gateway, { canary = "canary" } = {}) {
     metadata: { [script]: script, "zero\u200bwidth": "a\u200bb\u2060c\ufeffd" },
     workflow: `${reversed}${script}`,
   });
-  const agent = new Agent(program, `${reversed} ${script}`, script, { isTold: true, tools: [["tool", script, script]] });
+  const agent = new Agent(program, `${reversed} ${script}`, script, { isExplicit: true, tools: [["tool", script, script]] });
   agent.hear(`${script} ${reversed}`);
   agent.history.push({ role: script, content: reversed, name: script });
   agent.hear(`${script}\n${"0123456789abcdef ".repeat(61_681)}`.slice(0, 1_048_576));
@@ -172,7 +172,7 @@ export async function hostileRun(gateway, { canary = "canary" } = {}) {
 export async function longRun(gateway, { turns = 125 } = {}) {
   const program = new Program(gateway, { thread: "long", customer: "bulk@example.com" });
   const names = ["planner", "researcher", "coder", "critic", "writer"];
-  const team = names.map((name) => new Agent(program, name, `You are the ${name}.`, { isTold: true, tools: [["step", "Take a step.", "turn"]] }));
+  const team = names.map((name) => new Agent(program, name, `You are the ${name}.`, { isExplicit: true, tools: [["step", "Take a step.", "turn"]] }));
   for (const agent of team) agent.hear("Work through the backlog.");
   for (let turn = 0; turn < turns; turn++) {
     const agent = team[turn % team.length];

@@ -16,7 +16,7 @@ async function guideRun(gateway) {
   const program = new Program(gateway, { thread: "guide-oakland", customer: "ada@example.com", environment: "production", metadata: { plan: "pro" } });
   const task = "Plan a sunny weekend in Oakland: two sights, one place to eat, and what to wear.";
   const planner = new Agent(program, "planner", "You plan weekends. Ask the researcher for facts.", { tools: [["researcher", "An agent that researches cities.", "task"]] });
-  const critic = new Agent(program, "critic", "You check plans. Say APPROVE when a plan is sound.", { isTold: true });
+  const critic = new Agent(program, "critic", "You check plans. Say APPROVE when a plan is sound.", { isExplicit: true });
   planner.hear(task);
   critic.hear(task);
   const question = "What will the weather in Oakland be, and how many people live there?";

@@ -1,4 +1,4 @@
-// A trace: its tree, when what happened, its totals, and that it grows under the reader's hands.
+// A trace: its tree, its times, its totals, and that it grows while it is read.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

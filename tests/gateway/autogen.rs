@@ -1,12 +1,12 @@
 //! Real AutoGen through the built binary: the three programs of Respan's AutoGen page, streamed and not.
 //!
 //! Each program runs twice, against the scripted model itself and through the gateway. AutoGen must get the same both times, the model must
-//! be asked the same, and Respan must get one complete chat span for each model asked.
+//! get the same requests, and Respan must get one complete chat span for each call of the model.
 
 pub(crate) mod model;
 pub(crate) mod python;
 
-use model::{Asked, ScriptedModel};
+use model::{ModelCall, ScriptedModel};
 use serde_json::{Value, json};
 
 use crate::harness::{KEY, Respan, Setup, Span, trees, value};
@@ -91,10 +91,10 @@ async fn planner_and_reviewer_that_stream_and_ask_for_usage_are_a_workflow_of_fo
 }
 
 /// Runs a program both ways, checks everything, and gives the tree of its spans.
-async fn traced(program: &'static str, words: &'static [&'static str]) -> String {
+async fn traced(program: &'static str, args: &'static [&'static str]) -> String {
     let model = ScriptedModel::start();
-    let direct = run(program, model.base_url(), words).await;
-    let asked_directly = model.asked().await;
+    let direct = run(program, model.base_url(), args).await;
+    let direct_calls = model.calls().await;
 
     let respan = Respan::start().await;
     let mut gateway = Setup::before(model.base_url())
@@ -102,7 +102,7 @@ async fn traced(program: &'static str, words: &'static [&'static str]) -> String
         .start()
         .await;
     let base_url = format!("http://{}/v1", gateway.address);
-    let through = run(program, &base_url, words).await;
+    let through = run(program, &base_url, args).await;
     let status = gateway.stop().await; // every span has been posted once it has ended
     assert_eq!(status.code(), Some(0));
     assert_eq!(
@@ -110,8 +110,8 @@ async fn traced(program: &'static str, words: &'static [&'static str]) -> String
         "AutoGen got something else through the gateway"
     );
 
-    let asked = model.asked().await.split_off(asked_directly.len());
-    assert_same_requests(&asked, &asked_directly);
+    let calls = model.calls().await.split_off(direct_calls.len());
+    assert_same_requests(&calls, &direct_calls);
     for post in respan.posts() {
         assert_eq!(
             value(&post.headers, "authorization"),
@@ -122,48 +122,44 @@ async fn traced(program: &'static str, words: &'static [&'static str]) -> String
     let (spans, others): (Vec<Span>, Vec<Span>) = all.iter().cloned().partition(Span::is_call);
     assert_eq!(
         spans.len(),
-        asked.len(),
+        calls.len(),
         "one span for each model call: {spans:#?}"
     );
     for other in &others {
         assert_identity(other);
     }
-    for asked in &asked {
-        let its = |span: &&Span| span.text("gen_ai.response.id") == asked.reply.id;
+    for call in &calls {
+        let its = |span: &&Span| span.text("gen_ai.response.id") == call.reply.id;
         let span = spans
             .iter()
             .find(its)
-            .unwrap_or_else(|| panic!("no span of {asked:#?} in {spans:#?}"));
-        assert_chat_span(span, asked);
+            .unwrap_or_else(|| panic!("no span of {call:#?} in {spans:#?}"));
+        assert_chat_span(span, call);
     }
     trees(&all)
 }
 
 /// What AutoGen got, as the program prints it.
-async fn run(program: &'static str, base_url: &str, words: &'static [&'static str]) -> Value {
-    let words = [&[base_url], words]
+async fn run(program: &'static str, base_url: &str, args: &'static [&'static str]) -> Value {
+    let args = [&[base_url], args]
         .concat()
         .into_iter()
         .map(str::to_owned)
         .collect();
-    let printed = python::run(python::programs().join(program), words).await;
+    let printed = python::run(python::programs().join(program), args).await;
     serde_json::from_str(&printed).unwrap_or_else(|e| panic!("{program} printed {printed} ({e})"))
 }
 
-/// The model is asked byte for byte the same, without the headers that are meant for the gateway.
-fn assert_same_requests(asked: &[Asked], asked_directly: &[Asked]) {
-    let bodies = |all: &[Asked]| {
-        all.iter()
-            .map(|asked| asked.body.clone())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(bodies(asked), bodies(asked_directly));
-    let headers = |asked: &Asked| {
-        let mut headers = asked.headers.clone();
+/// Checks that the model gets the same bytes, without the headers for the gateway.
+fn assert_same_requests(calls: &[ModelCall], direct_calls: &[ModelCall]) {
+    let bodies = |all: &[ModelCall]| all.iter().map(|call| call.body.clone()).collect::<Vec<_>>();
+    assert_eq!(bodies(calls), bodies(direct_calls));
+    let headers = |call: &ModelCall| {
+        let mut headers = call.headers.clone();
         headers.retain(|name, _| !matches!(name.as_str(), "host" | "connection"));
         headers
     };
-    for (asked, direct) in asked.iter().zip(asked_directly) {
+    for (call, direct) in calls.iter().zip(direct_calls) {
         let mut expected = headers(direct);
         expected.retain(|name, _| !name.starts_with("x-respan-"));
         assert_eq!(
@@ -171,7 +167,7 @@ fn assert_same_requests(asked: &[Asked], asked_directly: &[Asked]) {
             headers(direct).len(),
             "the program names customer, thread and metadata"
         );
-        assert_eq!(headers(asked), expected);
+        assert_eq!(headers(call), expected);
     }
 }
 
@@ -186,9 +182,9 @@ fn assert_identity(span: &Span) {
     assert!(span.end >= span.start && !span.text("traceloop.entity.input").is_empty());
 }
 
-fn assert_chat_span(span: &Span, asked: &Asked) {
-    let request: Value = serde_json::from_str(&asked.body).unwrap();
-    let reply = &asked.reply;
+fn assert_chat_span(span: &Span, call: &ModelCall) {
+    let request: Value = serde_json::from_str(&call.body).unwrap();
+    let reply = &call.reply;
     let streamed = request["stream"] == true;
     let is = |key: &str, value: Value| assert_attribute(span, key, &value);
 

@@ -1,21 +1,21 @@
-//! Watches over honesty: a reply that the upstream did not finish is never made to look finished, and what came before the break
-//! arrives. Repeated, because what goes wrong here goes wrong seldom.
+//! Watches over honesty: an unfinished reply never looks finished, and all bytes before the break arrive. Each test runs many times,
+//! since faults here are rare.
 
-use crate::harness::{Ask, Call, End, Gateway, Protocol, Reply, Upstream, Wire};
+use crate::harness::{Call, ClientRequest, End, Gateway, Protocol, Reply, Upstream, Wire};
 
 const TIMES: usize = 60;
 
-/// How an upstream goes away.
+/// The way in which an upstream breaks off.
 #[derive(Clone, Copy, Debug)]
-enum Going {
+enum Break {
     Closes,
     Resets,
 }
 
-async fn go(mut peer: Wire, going: Going) {
-    match going {
-        Going::Closes => peer.finish().await,
-        Going::Resets => peer.reset(),
+async fn break_off(mut peer: Wire, kind: Break) {
+    match kind {
+        Break::Closes => peer.finish().await,
+        Break::Resets => peer.reset(),
     }
 }
 
@@ -37,14 +37,8 @@ async fn broken_off(
     protocol: Protocol,
     sent: &str,
 ) -> Reply {
-    let call = Call::begin(
-        protocol,
-        gateway.address,
-        &Ask::post("/v1/chat/completions", "{}"),
-    )
-    .await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let call = gateway.call(protocol).await;
+    let mut peer = upstream.next_request().await;
     peer.send(sent).await;
     peer.finish().await;
     call.reply().await
@@ -123,10 +117,9 @@ async fn a_large_reply_that_breaks_is_whole_up_to_there() {
     let body = "0123456789abcdef".repeat(20_000);
     for protocol in Protocol::BOTH {
         for _ in 0..10 {
-            let ask = Ask::post("/v1/audio/speech", "{}");
+            let ask = ClientRequest::post("/v1/audio/speech", "{}");
             let call = Call::begin(protocol, gateway.address, &ask).await;
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            let mut peer = upstream.next_request().await;
             let sent = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n{body}");
             let (reply, ()) = tokio::join!(call.reply(), async {
                 peer.send(sent).await;
@@ -150,14 +143,8 @@ async fn a_reset_in_the_middle_is_passed_on_as_a_break() {
     ] {
         for protocol in Protocol::BOTH {
             for _ in 0..TIMES / 3 {
-                let mut call = Call::begin(
-                    protocol,
-                    gateway.address,
-                    &Ask::post("/v1/chat/completions", "{}"),
-                )
-                .await;
-                let mut peer = upstream.next().await;
-                peer.request().await;
+                let mut call = gateway.call(protocol).await;
+                let mut peer = upstream.next_request().await;
                 peer.send(format!("HTTP/1.1 200 OK\r\n{head}")).await;
                 call.head().await;
                 call.expect(b"first ").await;
@@ -175,14 +162,8 @@ async fn nonsense_between_chunks_is_a_break() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     for protocol in Protocol::BOTH {
-        let mut call = Call::begin(
-            protocol,
-            gateway.address,
-            &Ask::post("/v1/chat/completions", "{}"),
-        )
-        .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut call = gateway.call(protocol).await;
+        let mut peer = upstream.next_request().await;
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nfirst \r\n")
             .await;
         call.head().await;
@@ -200,29 +181,23 @@ async fn an_upstream_that_breaks_before_its_head_is_502_and_is_asked_once() {
     let gateway = Gateway::before(&upstream).await;
     let mut asked = 0;
     for protocol in Protocol::BOTH {
-        for going in [Going::Closes, Going::Resets] {
+        for kind in [Break::Closes, Break::Resets] {
             for sent in [
                 "",
                 "HTTP/1.1 200 OK\r\ncontent-le",
                 "nonsense\r\n\r\n",
                 "HTTP/1.1 103 Early Hints\r\n\r\n",
             ] {
-                let call = Call::begin(
-                    protocol,
-                    gateway.address,
-                    &Ask::post("/v1/chat/completions", "{}"),
-                )
-                .await;
-                let mut peer = upstream.next().await;
-                peer.request().await;
+                let call = gateway.call(protocol).await;
+                let mut peer = upstream.next_request().await;
                 peer.send(sent).await;
-                go(peer, going).await;
+                break_off(peer, kind).await;
                 call.reply().await.expect_own_error(502);
                 asked += 1;
                 assert_eq!(
                     upstream.requests(),
                     asked,
-                    "{protocol:?} {going:?} {sent:?}: no request is made twice"
+                    "{protocol:?} {kind:?} {sent:?}: no request is made twice"
                 );
             }
         }
@@ -234,7 +209,7 @@ async fn an_upstream_that_breaks_in_the_middle_of_a_request_is_502() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     for protocol in Protocol::BOTH {
-        let ask = Ask::new("POST", "/v1/files").payload(crate::harness::Payload::Open);
+        let ask = ClientRequest::new("POST", "/v1/files").payload(crate::harness::Payload::Open);
         let mut call = Call::begin(protocol, gateway.address, &ask).await;
         call.send(b"some of it").await;
         let mut peer = upstream.next().await;
@@ -265,8 +240,7 @@ async fn one_broken_reply_leaves_the_others_on_its_connection_alone() {
             .body(())
             .expect("a request");
         let (answer, _) = client.send_request(request, true).expect("a stream");
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
             .await;
         let body = answer.await.expect("a reply").into_body();

@@ -1,6 +1,6 @@
-//! Watches over the start: what is wrong is said by file, line and key, with exit code 2, and before anything listens.
+//! Watches over the start: a wrong configuration is reported by file, line and key, with exit code 2, before anything listens.
 
-use crate::harness::{Ask, Setup, Upstream, refusal};
+use crate::harness::{ClientRequest, Setup, Upstream, refusal};
 
 #[tokio::test]
 async fn a_wrong_file_is_refused_by_file_line_and_key() {
@@ -56,7 +56,7 @@ async fn a_wrong_variable_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn what_would_be_unsafe_is_refused() {
+async fn an_unsafe_configuration_is_refused() {
     let key = ("SPANGATE_UPSTREAM_API_KEY", "sk-upstream");
     for environment in [
         vec![("SPANGATE_SERVER_ADMIN", "0.0.0.0:0")],
@@ -71,7 +71,7 @@ async fn what_would_be_unsafe_is_refused() {
 }
 
 #[tokio::test]
-async fn it_is_refused_before_a_port_is_bound() {
+async fn a_wrong_configuration_is_refused_before_a_port_is_bound() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("it is bound").to_string();
     let (code, said) = refusal(
@@ -107,7 +107,7 @@ async fn a_file_that_is_not_there_is_refused_when_it_was_named() {
 }
 
 #[tokio::test]
-async fn words_that_mean_nothing_are_refused_with_2() {
+async fn an_unknown_command_line_is_refused_with_2() {
     for words in [&["sevre"][..], &["serve", "--nothing"], &["check", "extra"]] {
         assert_eq!(refusal(words, None, &[]).await.0, Some(2), "{words:?}");
     }
@@ -127,11 +127,17 @@ async fn the_environment_wins_over_the_file() {
     let file = "[upstream]\nbase_url = \"http://127.0.0.1:1/v1\"\n[limits]\nmax_target = \"32B\"\n";
     let gateway = Setup::before(&upstream.url("/v1")).file(file).start().await;
     assert_eq!(
-        gateway.ask(&Ask::new("GET", "/v1/models")).await.status,
+        gateway
+            .ask(&ClientRequest::new("GET", "/v1/models"))
+            .await
+            .status,
         200
     );
     gateway
-        .ask(&Ask::new("GET", &format!("/v1/{}", "x".repeat(32))))
+        .ask(&ClientRequest::new(
+            "GET",
+            &format!("/v1/{}", "x".repeat(32)),
+        ))
         .await
         .expect_own_error(414);
 }

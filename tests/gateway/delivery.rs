@@ -1,12 +1,12 @@
-//! Watches over the way to Respan: every span arrives, once, whatever Respan answers in between, and no secret goes with it.
+//! Watches over the export: every span arrives once, with any responses of Respan in between, and no secret goes with it.
 
 use crate::harness::{
-    Ask, Gateway, KEY, Respan, Setup, Upstream, chat_reply, chat_request, json_reply, request_id,
-    value,
+    ClientRequest, Gateway, KEY, Respan, Setup, Upstream, chat_reply, chat_request, json_reply,
+    request_id, value,
 };
 
-fn ask() -> Ask {
-    Ask::post("/v1/chat/completions", chat_request("What is it?", false))
+fn ask() -> ClientRequest {
+    ClientRequest::post("/v1/chat/completions", chat_request("What is it?", false))
         .header("authorization", "Bearer sk-client-secret")
 }
 
@@ -118,7 +118,7 @@ async fn a_refused_batch_does_not_hold_up_the_next() {
 }
 
 #[tokio::test]
-async fn an_answer_that_says_nothing_about_the_spans_costs_none() {
+async fn a_response_that_is_not_about_the_spans_costs_none() {
     for status in [
         "402 Payment Required",
         "403 Forbidden",
@@ -176,7 +176,7 @@ async fn a_dead_respan_costs_the_client_nothing() {
 }
 
 #[tokio::test]
-async fn spans_of_the_last_replies_are_delivered_when_it_is_stopped_right_after_them() {
+async fn a_stop_right_after_the_last_replies_delivers_their_spans() {
     for encoding in ["json", "protobuf"] {
         let (_upstream, respan, mut gateway) = parts(&[
             ("respan.flush_interval", "60s"),
@@ -220,7 +220,7 @@ async fn no_secret_is_exported_or_logged() {
         .header("cookie", "session=cookie-secret")
         .header("api-key", "azure-secret");
     for authorization in ["Bearer ck-client-secret", "Bearer ck-wrong-secret"] {
-        let ask = Ask::post(
+        let ask = ClientRequest::post(
             "/v1/chat/completions?api-key=query-secret",
             chat_request("What?", false),
         )

@@ -1,8 +1,8 @@
-//! Watches over a stop that nobody notices: what INTERFACE section 6 promises between SIGTERM and exit.
+//! Watches over a graceful stop: the promises of INTERFACE section 6 between SIGTERM and exit.
 
 use rustix::process::Signal;
 
-use crate::harness::{Ask, Call, End, Protocol, Setup, Upstream, until, value};
+use crate::harness::{Call, ClientRequest, End, Protocol, Setup, Upstream, until, value};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const HEAD: &str =
@@ -19,20 +19,27 @@ async fn open_stream(
     address: std::net::SocketAddr,
     protocol: Protocol,
 ) -> (Call, crate::harness::Wire) {
-    let mut call = Call::begin(protocol, address, &Ask::post("/v1/chat/completions", "{}")).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut call = Call::begin(
+        protocol,
+        address,
+        &ClientRequest::post("/v1/chat/completions", "{}"),
+    )
+    .await;
+    let mut peer = upstream.next_request().await;
     peer.send(HEAD).await;
     assert_eq!(call.head().await.0, 200);
     (call, peer)
 }
 
 #[tokio::test]
-async fn with_nothing_under_way_it_stops_with_0() {
+async fn an_idle_gateway_stops_with_0() {
     let upstream = Upstream::always(OK).await;
     let mut gateway = draining(&upstream, "0s", "300s").start().await;
     assert_eq!(
-        gateway.ask(&Ask::new("GET", "/v1/models")).await.status,
+        gateway
+            .ask(&ClientRequest::new("GET", "/v1/models"))
+            .await
+            .status,
         200
     );
     let mut idle = crate::harness::Wire::connect(gateway.address).await;
@@ -47,7 +54,7 @@ async fn with_nothing_under_way_it_stops_with_0() {
 }
 
 #[tokio::test]
-async fn while_it_drains_readiness_fails_and_requests_are_still_served() {
+async fn a_draining_gateway_fails_readiness_and_still_serves_requests() {
     let upstream = Upstream::always(OK).await;
     let mut gateway = draining(&upstream, "60s", "300s").start().await;
     let mut kept = crate::harness::Wire::connect(gateway.address).await;
@@ -58,12 +65,18 @@ async fn while_it_drains_readiness_fails_and_requests_are_still_served() {
     gateway.signal(Signal::TERM);
     for address in [gateway.address, gateway.admin] {
         let ready = until("readiness to fail", async || {
-            let status = Ask::new("GET", "/readyz").to(address).await.status;
+            let status = ClientRequest::new("GET", "/readyz")
+                .to(address)
+                .await
+                .status;
             (status != 200).then_some(status)
         });
         assert_eq!(ready.await, 503);
         assert_eq!(
-            Ask::new("GET", "/healthz").to(address).await.status,
+            ClientRequest::new("GET", "/healthz")
+                .to(address)
+                .await
+                .status,
             200,
             "it is alive while it drains"
         );
@@ -72,7 +85,7 @@ async fn while_it_drains_readiness_fails_and_requests_are_still_served() {
         .await;
     for reply in [
         kept.reply("GET").await,
-        gateway.ask(&Ask::new("GET", "/v1/models")).await,
+        gateway.ask(&ClientRequest::new("GET", "/v1/models")).await,
     ] {
         assert_eq!(
             (reply.status, reply.body.as_slice()),
@@ -81,7 +94,7 @@ async fn while_it_drains_readiness_fails_and_requests_are_still_served() {
         assert_eq!(value(&reply.headers, "connection"), Some("close"));
     }
     kept.left().await;
-    let two = Ask::new("GET", "/v1/models")
+    let two = ClientRequest::new("GET", "/v1/models")
         .over(Protocol::Two, gateway.address)
         .await;
     assert_eq!(
@@ -143,14 +156,8 @@ async fn a_request_without_its_first_byte_is_cut_at_the_deadline_too() {
     for protocol in Protocol::BOTH {
         let mut upstream = Upstream::listen().await;
         let mut gateway = draining(&upstream, "0s", "300ms").start().await;
-        let _call = Call::begin(
-            protocol,
-            gateway.address,
-            &Ask::post("/v1/chat/completions", "{}"),
-        )
-        .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let _call = gateway.call(protocol).await;
+        let mut peer = upstream.next_request().await;
         gateway.signal(Signal::TERM);
         peer.left().await;
         assert_eq!(gateway.ended().await.code(), Some(0));
@@ -165,7 +172,12 @@ async fn a_second_signal_cuts_open_streams_and_does_not_end_them() {
         let (mut call, _peer) = open_stream(&mut upstream, gateway.address, protocol).await;
         gateway.signal(Signal::TERM);
         until("readiness to fail", async || {
-            (gateway.ask(&Ask::new("GET", "/readyz")).await.status == 503).then_some(())
+            (gateway
+                .ask(&ClientRequest::new("GET", "/readyz"))
+                .await
+                .status
+                == 503)
+                .then_some(())
         })
         .await;
         gateway.signal(Signal::TERM);
@@ -175,7 +187,7 @@ async fn a_second_signal_cuts_open_streams_and_does_not_end_them() {
 }
 
 #[tokio::test]
-async fn an_interrupt_stops_it_like_sigterm() {
+async fn an_interrupt_stops_the_gateway_like_sigterm() {
     let upstream = Upstream::always(OK).await;
     let mut gateway = draining(&upstream, "0s", "300s").start().await;
     gateway.signal(Signal::INT);
@@ -191,7 +203,7 @@ async fn a_second_signal_does_not_wait_for_a_respan_that_does_not_answer() {
         .set("respan.api_key", "key")
         .start()
         .await;
-    gateway.ask(&Ask::new("GET", "/v1/models")).await;
+    gateway.ask(&ClientRequest::new("GET", "/v1/models")).await;
     let mut post = respan.next().await;
     post.request().await;
     gateway.signal(Signal::TERM);

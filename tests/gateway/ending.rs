@@ -1,39 +1,39 @@
-//! Watches over an end that Respan holds up: with nothing under way it comes within seconds, and a second signal brings it at once, whatever hangs.
+//! Watches over a stop while Respan fails: an idle gateway ends within seconds, and a second signal ends it at once in any state.
 //!
-//! The deadline is far beyond what any test waits for, so an end that came did not wait for it.
+//! The deadline is far beyond the patience of any test, so a gateway that ended did not wait for it.
 
 use rustix::process::Signal;
 
 use crate::harness::{
-    Ask, Call, End, Gateway, KEY, Protocol, Respan, Setup, Upstream, chat_reply, chat_request,
-    json_reply, request_id, until,
+    Call, ClientRequest, End, Gateway, KEY, Protocol, Respan, Setup, Upstream, chat_reply,
+    chat_request, json_reply, request_id, until,
 };
 
 const HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// How Respan is down.
+/// A fault of Respan.
 #[derive(Clone, Copy, Debug)]
-enum Down {
+enum RespanFault {
     /// It takes posts and never answers.
     Silent,
-    /// It answers at once that one shall come back at once.
+    /// It answers 503 at once, without a pause before the next post.
     Busy,
-    /// It has no money left.
+    /// It wants to be paid.
     Unpaid,
 }
 
-impl Down {
+impl RespanFault {
     const ALL: [Self; 3] = [Self::Silent, Self::Busy, Self::Unpaid];
 
-    fn befalls(self, respan: &Respan) {
+    fn apply(self, respan: &Respan) {
         match self {
-            Down::Silent => respan.be_silent(true),
-            Down::Busy => respan.answer_always(Some(
+            RespanFault::Silent => respan.be_silent(true),
+            RespanFault::Busy => respan.answer_always(Some(
                 b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 17\r\n\r\n{\"retry_after\":0}"
                     .to_vec(),
             )),
-            Down::Unpaid => respan.answer_always(Some(json_reply("402 Payment Required", "{}"))),
+            RespanFault::Unpaid => respan.answer_always(Some(json_reply("402 Payment Required", "{}"))),
         }
     }
 }
@@ -47,7 +47,7 @@ async fn start(upstream: &Upstream, respan: &Respan, delay: &str) -> Gateway {
 }
 
 async fn ask(gateway: &Gateway, question: &str) -> String {
-    let ask = Ask::post("/v1/chat/completions", chat_request(question, false));
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request(question, false));
     let reply = gateway.ask(&ask).await;
     request_id(&reply.headers).expect("an id").to_owned()
 }
@@ -65,47 +65,49 @@ async fn says(gateway: &Gateway, words: &str) {
 
 async fn not_ready(gateway: &Gateway) {
     until("readiness to fail", async || {
-        let ready = Ask::new("GET", "/readyz").to(gateway.admin).await;
+        let ready = ClientRequest::new("GET", "/readyz").to(gateway.admin).await;
         (ready.status == 503).then_some(())
     })
     .await;
 }
 
-async fn ends_and_is_sent_later(down: Down) {
+async fn ends_and_is_sent_later(fault: RespanFault) {
     let upstream = Upstream::always(chat_reply("It is fine.")).await;
     let respan = Respan::start().await;
-    down.befalls(&respan);
+    fault.apply(&respan);
     let mut gateway = start(&upstream, &respan, "0s").await;
     let id = ask(&gateway, "Why?").await;
     posted(&respan).await;
-    assert_eq!(gateway.stop().await.code(), Some(0), "{down:?}");
+    assert_eq!(gateway.stop().await.code(), Some(0), "{fault:?}");
     let posts = respan.posts().len();
-    assert!(posts < 200, "{down:?}: {posts} posts");
+    assert!(posts < 200, "{fault:?}: {posts} posts");
     let log = gateway.log();
-    assert!(log.contains("sent after the next start"), "{down:?}: {log}");
+    assert!(
+        log.contains("sent after the next start"),
+        "{fault:?}: {log}"
+    );
 
     respan.be_silent(false);
     respan.answer_always(None);
     gateway.restart().await;
-    assert_eq!(respan.span_of(&id).await.outcome(), "complete", "{down:?}");
+    assert_eq!(respan.span_of(&id).await.outcome(), "complete", "{fault:?}");
 }
 
 #[tokio::test]
-async fn with_nothing_under_way_a_respan_that_takes_nothing_does_not_hold_it_up() {
-    let [silent, busy, unpaid] = Down::ALL.map(ends_and_is_sent_later);
+async fn a_failing_respan_does_not_delay_the_end_of_an_idle_gateway() {
+    let [silent, busy, unpaid] = RespanFault::ALL.map(ends_and_is_sent_later);
     tokio::join!(silent, busy, unpaid);
 }
 
 #[tokio::test]
-async fn after_the_last_stream_a_respan_that_takes_nothing_does_not_hold_it_up() {
+async fn a_silent_respan_does_not_delay_the_end_after_the_last_stream() {
     let mut upstream = Upstream::listen().await;
     let respan = Respan::start().await;
     respan.be_silent(true);
     let mut gateway = start(&upstream, &respan, "0s").await;
-    let request = Ask::post("/v1/chat/completions", chat_request("Why?", true));
+    let request = ClientRequest::post("/v1/chat/completions", chat_request("Why?", true));
     let mut call = Call::begin(Protocol::One, gateway.address, &request).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send(HEAD).await;
     call.head().await;
     gateway.signal(Signal::TERM);
@@ -120,13 +122,13 @@ async fn after_the_last_stream_a_respan_that_takes_nothing_does_not_hold_it_up()
 /// Stops a gateway twice, the second time once `phase` has come; a stream of the admin port is open all the while.
 async fn stopped_twice(
     store: &str,
-    down: Down,
+    fault: RespanFault,
     delay: &str,
     phase: impl AsyncFnOnce(&Gateway, &mut Upstream) -> Option<Call>,
 ) {
     let mut upstream = Upstream::listen().await;
     let respan = Respan::start().await;
-    down.befalls(&respan);
+    fault.apply(&respan);
     let mut gateway = Setup::between(&upstream, &respan)
         .set("server.drain_delay", delay)
         .set("server.drain_deadline", "300s")
@@ -136,14 +138,13 @@ async fn stopped_twice(
     let mut events = Call::begin(
         Protocol::One,
         gateway.admin,
-        &Ask::new("GET", "/api/events"),
+        &ClientRequest::new("GET", "/api/events"),
     )
     .await;
     assert_eq!(events.head().await.0, 200);
-    let request = Ask::post("/v1/chat/completions", chat_request("Why?", false));
+    let request = ClientRequest::post("/v1/chat/completions", chat_request("Why?", false));
     tokio::join!(gateway.ask(&request), async {
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send(chat_reply("It is fine.")).await;
     });
     posted(&respan).await;
@@ -152,21 +153,20 @@ async fn stopped_twice(
     if let Some(mut cut) = cut {
         assert_ne!(cut.rest().await.2, End::Clean);
     }
-    assert_eq!(gateway.ended().await.code(), Some(0), "{store} {down:?}");
+    assert_eq!(gateway.ended().await.code(), Some(0), "{store} {fault:?}");
 }
 
-async fn at_each_phase(store: &str, down: Down) {
-    stopped_twice(store, down, "300s", async |gateway, _| {
+async fn at_each_phase(store: &str, fault: RespanFault) {
+    stopped_twice(store, fault, "300s", async |gateway, _| {
         gateway.signal(Signal::TERM);
         not_ready(gateway).await;
         None
     })
     .await;
-    stopped_twice(store, down, "0s", async |gateway, upstream| {
-        let request = Ask::post("/v1/chat/completions", chat_request("How?", true));
+    stopped_twice(store, fault, "0s", async |gateway, upstream| {
+        let request = ClientRequest::post("/v1/chat/completions", chat_request("How?", true));
         let mut call = Call::begin(Protocol::One, gateway.address, &request).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send(HEAD).await;
         call.head().await;
         gateway.signal(Signal::TERM);
@@ -174,8 +174,8 @@ async fn at_each_phase(store: &str, down: Down) {
         Some(call)
     })
     .await;
-    if !matches!(down, Down::Unpaid) {
-        stopped_twice(store, down, "0s", async |gateway, _| {
+    if !matches!(fault, RespanFault::Unpaid) {
+        stopped_twice(store, fault, "0s", async |gateway, _| {
             gateway.signal(Signal::TERM);
             says(gateway, "s for the export of").await;
             None
@@ -185,12 +185,15 @@ async fn at_each_phase(store: &str, down: Down) {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_in_every_phase_whatever_respan_does() {
+async fn a_second_signal_ends_the_gateway_in_every_phase_and_fault_of_respan() {
     let directory = tempfile::tempdir().expect("a directory");
-    for down in Down::ALL {
-        let place = directory.path().join(format!("{down:?}"));
-        let place = place.to_str().expect("a plain path");
-        tokio::join!(at_each_phase(place, down), at_each_phase(":memory:", down));
+    for fault in RespanFault::ALL {
+        let store = directory.path().join(format!("{fault:?}"));
+        let store = store.to_str().expect("a plain path");
+        tokio::join!(
+            at_each_phase(store, fault),
+            at_each_phase(":memory:", fault)
+        );
     }
 }
 
@@ -198,7 +201,7 @@ async fn a_second_signal_ends_it_in_every_phase_whatever_respan_does() {
 async fn a_store_in_memory_is_flushed_to_a_respan_that_comes_back_late() {
     let upstream = Upstream::always(chat_reply("It is fine.")).await;
     let respan = Respan::start().await;
-    Down::Busy.befalls(&respan);
+    RespanFault::Busy.apply(&respan);
     let mut gateway = Setup::between(&upstream, &respan)
         .set("server.drain_deadline", "300s")
         .set("store.dir", ":memory:")
@@ -214,7 +217,7 @@ async fn a_store_in_memory_is_flushed_to_a_respan_that_comes_back_late() {
 }
 
 #[tokio::test]
-async fn a_respan_that_cannot_be_reached_does_not_hold_it_up() {
+async fn an_unreachable_respan_does_not_delay_the_end() {
     let upstream = Upstream::always(chat_reply("It is fine.")).await;
     let nobody = crate::harness::free_address();
     let mut gateway = Setup::before(&upstream.url("/v1"))

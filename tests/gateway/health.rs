@@ -1,6 +1,6 @@
-//! Watches over what load balancers and scrapers see, and that none of the admin side shows on the data port.
+//! Watches over health checks and scrapes, and that no path of the admin port exists on the data port.
 
-use crate::harness::{Ask, Gateway, Protocol, Setup, Upstream, Wire};
+use crate::harness::{ClientRequest, Gateway, Protocol, Setup, Upstream, Wire};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -11,12 +11,12 @@ async fn health_is_answered_on_both_ports_without_asking_the_upstream() {
     for address in [gateway.address, gateway.admin] {
         for target in ["/healthz", "/readyz"] {
             assert_eq!(
-                Ask::new("GET", target).to(address).await.status,
+                ClientRequest::new("GET", target).to(address).await.status,
                 200,
                 "{target}"
             );
             assert_eq!(
-                Ask::new("HEAD", target).to(address).await.status,
+                ClientRequest::new("HEAD", target).to(address).await.status,
                 200,
                 "{target}"
             );
@@ -24,7 +24,7 @@ async fn health_is_answered_on_both_ports_without_asking_the_upstream() {
     }
     for target in ["/healthz", "/readyz"] {
         assert_eq!(
-            Ask::new("GET", target)
+            ClientRequest::new("GET", target)
                 .over(Protocol::Two, gateway.address)
                 .await
                 .status,
@@ -63,11 +63,14 @@ async fn health_does_not_depend_on_upstream_or_respan() {
         .set("respan.api_key", "rk");
     let gateway = setup.start().await;
     gateway
-        .ask(&Ask::post("/v1/chat/completions", "{}"))
+        .ask(&ClientRequest::post("/v1/chat/completions", "{}"))
         .await
         .expect_own_error(502);
     for target in ["/healthz", "/readyz"] {
-        assert_eq!(gateway.ask(&Ask::new("GET", target)).await.status, 200);
+        assert_eq!(
+            gateway.ask(&ClientRequest::new("GET", target)).await.status,
+            200
+        );
     }
 }
 
@@ -77,14 +80,14 @@ async fn admin_paths_do_not_exist_on_the_data_port() {
     let gateway = Gateway::before(&upstream).await;
     for target in ["/metrics", "/"] {
         gateway
-            .ask(&Ask::new("GET", target))
+            .ask(&ClientRequest::new("GET", target))
             .await
             .expect_own_error(404);
     }
     assert_eq!(upstream.requests(), 0);
     for target in ["/api/traces", "/api/events", "/api/health"] {
         assert_eq!(
-            gateway.ask(&Ask::new("GET", target)).await.body,
+            gateway.ask(&ClientRequest::new("GET", target)).await.body,
             b"ok",
             "{target} is upstream traffic like any other"
         );
@@ -103,7 +106,11 @@ async fn the_admin_port_forwards_nothing() {
     let gateway = Gateway::before(&upstream).await;
     for target in ["/v1/models", "/v1/chat/completions"] {
         assert_eq!(
-            Ask::post(target, "{}").to(gateway.admin).await.status / 100,
+            ClientRequest::post(target, "{}")
+                .to(gateway.admin)
+                .await
+                .status
+                / 100,
             4
         );
     }
@@ -138,7 +145,7 @@ async fn the_admin_token_guards_all_but_health() {
         .set("server.admin_token", "at-1")
         .start()
         .await;
-    let get = |target: &str| Ask::new("GET", target);
+    let get = |target: &str| ClientRequest::new("GET", target);
     assert_eq!(get("/metrics").to(gateway.admin).await.status, 401);
     assert_eq!(
         get("/metrics")
@@ -164,14 +171,8 @@ async fn the_admin_token_guards_all_but_health() {
 async fn requests_and_open_streams_are_counted() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
-    let mut call = crate::harness::Call::begin(
-        Protocol::One,
-        gateway.address,
-        &Ask::post("/v1/chat/completions", "{}"),
-    )
-    .await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut call = gateway.call(Protocol::One).await;
+    let mut peer = upstream.next_request().await;
     peer.send(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
     )

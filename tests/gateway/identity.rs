@@ -1,11 +1,10 @@
-//! Watches over who a span belongs to: customer, thread, session, metadata and trace as the request's headers say, and what a client
-//! may keep to itself.
+//! Watches over the identity of spans: customer, thread, session, metadata and trace of the request's headers, and opting out of content.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Ask, Gateway, Respan, Setup, Span, Upstream, chat_reply, chat_request, request_id,
+    ClientRequest, Gateway, Respan, Setup, Span, Upstream, chat_reply, chat_request, request_id,
 };
 
 /// Names and values.
@@ -22,15 +21,15 @@ async fn parts(set: &[(&str, &str)]) -> (Respan, Gateway, Upstream) {
     (respan, setup.start().await, upstream)
 }
 
-fn ask() -> Ask {
-    Ask::post(
+fn ask() -> ClientRequest {
+    ClientRequest::post(
         "/v1/chat/completions",
         chat_request("What is hidden-prompt?", false),
     )
     .header("authorization", "Bearer sk-client-secret")
 }
 
-async fn span(respan: &Respan, gateway: &Gateway, ask: Ask) -> Span {
+async fn span(respan: &Respan, gateway: &Gateway, ask: ClientRequest) -> Span {
     let reply = gateway.ask(&ask).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     respan
@@ -158,7 +157,7 @@ async fn configured_defaults_give_way_key_by_key() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_fails_nothing() {
+async fn an_unreadable_header_fails_nothing() {
     let (respan, gateway, _upstream) = parts(&[]).await;
     for (name, value) in [
         ("X-Respan-Metadata", "{not json"),
@@ -202,7 +201,7 @@ async fn the_same_trace_id_is_the_same_trace() {
     assert_ne!(one.trace_id, other.trace_id);
     let exact = span(&respan, &gateway, told("0af7651916cd43dd8448eb211c80319c")).await;
     assert_eq!(exact.trace_id, "0af7651916cd43dd8448eb211c80319c");
-    let stranger = Ask::post("/v1/chat/completions", chat_request("?", false))
+    let stranger = ClientRequest::post("/v1/chat/completions", chat_request("?", false))
         .header("authorization", "Bearer sk-another");
     let stranger = stranger.header("X-Respan-Trace-Id", "run 1");
     assert_ne!(
@@ -213,7 +212,7 @@ async fn the_same_trace_id_is_the_same_trace() {
 }
 
 #[tokio::test]
-async fn calls_that_say_nothing_are_traces_of_their_own() {
+async fn calls_without_a_trace_have_their_own_traces() {
     let (respan, gateway, _upstream) = parts(&[("runs.infer", "false")]).await;
     let [one, two] = [
         span(&respan, &gateway, ask()).await,
@@ -249,7 +248,7 @@ async fn a_traceparent_is_honoured_and_passed_on_and_gives_way_to_a_trace_id() {
 }
 
 #[tokio::test]
-async fn log_off_leaves_no_span() {
+async fn log_off_makes_no_span() {
     let (respan, mut gateway, _upstream) = parts(&[]).await;
     for name in ["X-Respan-Log", "x-respan-log"] {
         assert_eq!(gateway.ask(&ask().header(name, "off")).await.status, 200);
@@ -261,7 +260,7 @@ async fn log_off_leaves_no_span() {
 }
 
 #[tokio::test]
-async fn metadata_alone_leaves_no_content() {
+async fn content_metadata_exports_no_content() {
     let disabled = packed(&json!({"disable_log": true}));
     let cases: [(Pairs<'_>, Pairs<'_>); 3] = [
         (&[("capture.content", "metadata")], &[]),
@@ -295,7 +294,7 @@ async fn metadata_alone_leaves_no_content() {
 }
 
 #[tokio::test]
-async fn entity_content_is_there_when_asked_for() {
+async fn configured_entity_content_is_exported() {
     let (respan, gateway, _upstream) = parts(&[("respan.entity_content", "true")]).await;
     let span = span(&respan, &gateway, ask()).await;
     assert!(

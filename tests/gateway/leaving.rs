@@ -1,6 +1,6 @@
 //! Watches over the upstream's bill: a client that leaves ends its call there too, at any moment, on every protocol.
 
-use crate::harness::{Ask, Call, End, Gateway, Payload, Protocol, Upstream, Wire};
+use crate::harness::{Call, ClientRequest, End, Gateway, Payload, Protocol, Upstream, Wire};
 
 const HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -11,14 +11,8 @@ async fn a_client_that_leaves_mid_stream_ends_the_upstream_call() {
     let gateway = Gateway::before(&upstream).await;
     for protocol in Protocol::BOTH {
         for _ in 0..30 {
-            let mut call = Call::begin(
-                protocol,
-                gateway.address,
-                &Ask::post("/v1/chat/completions", "{}"),
-            )
-            .await;
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            let mut call = gateway.call(protocol).await;
+            let mut peer = upstream.next_request().await;
             peer.send(HEAD).await;
             peer.send_chunk(b"data: 1\n\n").await;
             call.head().await;
@@ -35,14 +29,8 @@ async fn a_client_that_leaves_before_the_first_byte_ends_the_upstream_call() {
     let gateway = Gateway::before(&upstream).await;
     for protocol in Protocol::BOTH {
         for _ in 0..30 {
-            let mut call = Call::begin(
-                protocol,
-                gateway.address,
-                &Ask::post("/v1/chat/completions", "{}"),
-            )
-            .await;
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            let mut call = gateway.call(protocol).await;
+            let mut peer = upstream.next_request().await;
             call.leave().await;
             peer.left().await;
         }
@@ -55,14 +43,8 @@ async fn a_client_whose_connection_goes_ends_the_upstream_call() {
     let gateway = Gateway::before(&upstream).await;
     for protocol in Protocol::BOTH {
         for after_head in [true, false] {
-            let mut call = Call::begin(
-                protocol,
-                gateway.address,
-                &Ask::post("/v1/chat/completions", "{}"),
-            )
-            .await;
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            let mut call = gateway.call(protocol).await;
+            let mut peer = upstream.next_request().await;
             if after_head {
                 peer.send(HEAD).await;
                 call.head().await;
@@ -82,8 +64,7 @@ async fn a_client_that_resets_its_connection_ends_the_upstream_call() {
         client
             .send("GET /v1/models HTTP/1.1\r\nHost: g\r\n\r\n")
             .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         if after_head {
             peer.send(HEAD).await;
             client.reply_head("GET").await;
@@ -105,8 +86,7 @@ async fn a_client_that_leaves_after_a_pipelined_byte_ends_the_upstream_call() {
                     "GET /v1/models HTTP/1.1\r\nHost: g\r\n\r\n{pipelined}"
                 ))
                 .await;
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            let mut peer = upstream.next_request().await;
             if after_head {
                 peer.send(HEAD).await;
                 client.reply_head("GET").await;
@@ -125,7 +105,7 @@ async fn a_client_that_leaves_in_the_middle_of_its_request_ends_the_upstream_cal
         let mut call = Call::begin(
             protocol,
             gateway.address,
-            &Ask::new("POST", "/v1/files").payload(Payload::Open),
+            &ClientRequest::new("POST", "/v1/files").payload(Payload::Open),
         )
         .await;
         call.send(b"some of it").await;
@@ -149,19 +129,17 @@ async fn a_client_that_leaves_a_stalled_upstream_frees_its_place() {
         .start()
         .await;
     for protocol in Protocol::BOTH {
-        let mut call = Call::begin(
-            protocol,
-            gateway.address,
-            &Ask::post("/v1/chat/completions", "{}"),
-        )
-        .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut call = gateway.call(protocol).await;
+        let mut peer = upstream.next_request().await;
         call.leave().await;
         peer.left().await;
         let next = crate::harness::until("a free place", async || {
-            let mut call =
-                Call::begin(protocol, gateway.address, &Ask::new("GET", "/v1/models")).await;
+            let mut call = Call::begin(
+                protocol,
+                gateway.address,
+                &ClientRequest::new("GET", "/v1/models"),
+            )
+            .await;
             tokio::select! {
                 (status, _) = call.head() => { assert_eq!(status, 503); None }
                 peer = upstream.next() => Some((call, peer)),

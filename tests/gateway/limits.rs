@@ -1,7 +1,7 @@
-//! Watches over the limits: what is within passes, what is beyond gets its own status, and none of it holds up the others.
+//! Watches over the limits: a request within them passes, one beyond gets its own status, and neither delays the others.
 
 use crate::harness::{
-    Ask, Call, Payload, Protocol, Respan, Setup, Upstream, Wire, request_id, value,
+    Call, ClientRequest, Payload, Protocol, Respan, Setup, Upstream, Wire, request_id, value,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -13,13 +13,13 @@ async fn a_target_beyond_its_limit_is_414() {
     for protocol in Protocol::BOTH {
         let within = format!("/v1/{}", "x".repeat(16 * 1024 - 4));
         assert_eq!(
-            Ask::new("GET", &within)
+            ClientRequest::new("GET", &within)
                 .over(protocol, gateway.address)
                 .await
                 .status,
             200
         );
-        Ask::new("GET", &format!("{within}y"))
+        ClientRequest::new("GET", &format!("{within}y"))
             .over(protocol, gateway.address)
             .await
             .expect_own_error(414);
@@ -38,7 +38,7 @@ async fn a_head_beyond_its_limits_is_431() {
     let upstream = Upstream::always(OK).await;
     let gateway = crate::harness::Gateway::before(&upstream).await;
     let with = |count: usize, size: usize| {
-        (0..count).fold(Ask::new("GET", "/v1/models"), |ask, n| {
+        (0..count).fold(ClientRequest::new("GET", "/v1/models"), |ask, n| {
             ask.header(&format!("x-{n}"), &"v".repeat(size))
         })
     };
@@ -66,7 +66,7 @@ async fn limits_can_be_set() {
         .set("limits.max_headers", "4")
         .set("limits.max_head", "8KiB");
     let gateway = setup.start().await;
-    let get = |target: &str| Ask::new("GET", target);
+    let get = |target: &str| ClientRequest::new("GET", target);
     assert_eq!(gateway.ask(&get("/v1/models")).await.status, 200);
     gateway
         .ask(&get(&format!("/v1/{}", "x".repeat(64))))
@@ -90,7 +90,7 @@ async fn limits_can_be_raised_beyond_those_of_the_transport() {
         .set("limits.max_head", "1MiB");
     let gateway = setup.start().await;
     for protocol in Protocol::BOTH {
-        let many = (0..900).fold(Ask::new("GET", "/v1/x"), |ask, n| {
+        let many = (0..900).fold(ClientRequest::new("GET", "/v1/x"), |ask, n| {
             ask.header(&format!("x-{n}"), "v")
         });
         assert_eq!(
@@ -98,7 +98,7 @@ async fn limits_can_be_raised_beyond_those_of_the_transport() {
             200,
             "{protocol:?}"
         );
-        let large = Ask::new("GET", "/v1/x").header("x-large", &"v".repeat(900_000));
+        let large = ClientRequest::new("GET", "/v1/x").header("x-large", &"v".repeat(900_000));
         assert_eq!(
             large.over(protocol, gateway.address).await.status,
             200,
@@ -116,14 +116,14 @@ async fn a_body_with_a_length_beyond_its_limit_is_413_before_the_upstream_hears_
         .await;
     for protocol in Protocol::BOTH {
         assert_eq!(
-            Ask::post("/v1/files", vec![b'x'; 1024])
+            ClientRequest::post("/v1/files", vec![b'x'; 1024])
                 .over(protocol, gateway.address)
                 .await
                 .status,
             200
         );
         let before = upstream.requests();
-        Ask::post("/v1/files", vec![b'x'; 1025])
+        ClientRequest::post("/v1/files", vec![b'x'; 1025])
             .over(protocol, gateway.address)
             .await
             .expect_own_error(413);
@@ -143,7 +143,7 @@ async fn a_body_that_grows_beyond_its_limit_is_413_and_the_upstream_sees_no_whol
         let mut call = Call::begin(
             protocol,
             gateway.address,
-            &Ask::new("POST", "/v1/files").payload(Payload::Open),
+            &ClientRequest::new("POST", "/v1/files").payload(Payload::Open),
         )
         .await;
         call.send(&[b'x'; 1000]).await;
@@ -168,7 +168,7 @@ async fn a_body_that_grows_beyond_its_limit_is_413_and_the_upstream_sees_no_whol
 }
 
 #[tokio::test]
-async fn beyond_the_places_in_flight_a_request_is_503_and_told_when_to_come_back() {
+async fn a_request_beyond_max_in_flight_is_503_with_retry_after() {
     let mut upstream = Upstream::listen().await;
     let gateway = Setup::before(&upstream.url("/v1"))
         .set("limits.max_in_flight", "2")
@@ -176,21 +176,15 @@ async fn beyond_the_places_in_flight_a_request_is_503_and_told_when_to_come_back
         .await;
     let mut open = Vec::new();
     for protocol in Protocol::BOTH {
-        let mut call = Call::begin(
-            protocol,
-            gateway.address,
-            &Ask::post("/v1/chat/completions", "{}"),
-        )
-        .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut call = gateway.call(protocol).await;
+        let mut peer = upstream.next_request().await;
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
             .await;
         call.head().await;
         open.push((call, peer));
     }
     for protocol in Protocol::BOTH {
-        let reply = Ask::post("/v1/chat/completions", "{}")
+        let reply = ClientRequest::post("/v1/chat/completions", "{}")
             .over(protocol, gateway.address)
             .await;
         reply.expect_own_error(503);
@@ -207,7 +201,10 @@ async fn beyond_the_places_in_flight_a_request_is_503_and_told_when_to_come_back
         .total("spangate_requests_shed_total");
     assert!((shed - 2.0).abs() < 0.1, "{shed}");
     assert_eq!(
-        gateway.ask(&Ask::new("GET", "/healthz")).await.status,
+        gateway
+            .ask(&ClientRequest::new("GET", "/healthz"))
+            .await
+            .status,
         200,
         "health does not need a place"
     );
@@ -220,7 +217,7 @@ async fn beyond_the_places_in_flight_a_request_is_503_and_told_when_to_come_back
         let call = Call::begin(
             Protocol::One,
             gateway.address,
-            &Ask::new("GET", "/v1/models"),
+            &ClientRequest::new("GET", "/v1/models"),
         )
         .await;
         let reply = call.reply();
@@ -238,7 +235,7 @@ async fn beyond_the_places_in_flight_a_request_is_503_and_told_when_to_come_back
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_get_finished_is_cut_off() {
+async fn an_unfinished_head_is_cut_off() {
     let upstream = Upstream::always(OK).await;
     let setup = Setup::before(&upstream.url("/v1"))
         .set("limits.header_timeout", "200ms")

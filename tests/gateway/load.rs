@@ -1,12 +1,12 @@
-//! Watches over what only shows in bulk: a thousand streams at once, and bodies far larger than any buffer.
+//! Watches over load: a thousand streams at once, and bodies far larger than any buffer.
 
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Ask, Call, End, Gateway, Payload, Piece, Protocol, Respan, Setup, Upstream, Wire, chat_reply,
-    chat_request, until,
+    Call, ClientRequest, End, Gateway, Payload, Piece, Protocol, Respan, Setup, Upstream, Wire,
+    chat_reply, chat_request, until,
 };
 
 const STREAMS: usize = 1000;
@@ -47,7 +47,7 @@ async fn play(mut peer: Wire) {
 }
 
 async fn listen(address: SocketAddr, protocol: Protocol, stream: usize) {
-    let ask = Ask::post(
+    let ask = ClientRequest::post(
         &format!("/v1/chat/completions?n={stream}"),
         chat_request("go on", true),
     );
@@ -61,7 +61,7 @@ async fn listen(address: SocketAddr, protocol: Protocol, stream: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_streams_at_once_are_all_right_and_all_traced() {
+async fn a_thousand_streams_at_once_are_unchanged_and_traced() {
     let mut upstream = Upstream::listen().await;
     let respan = Respan::start().await;
     let gateway = Setup::between(&upstream, &respan).start().await;
@@ -126,10 +126,13 @@ async fn warmed() -> (Upstream, Gateway) {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     let (reply, ()) = tokio::join!(
-        async { Ask::post("/v1/files", "{}").to(gateway.address).await },
         async {
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            ClientRequest::post("/v1/files", "{}")
+                .to(gateway.address)
+                .await
+        },
+        async {
+            let mut peer = upstream.next_request().await;
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
                 .await;
         }
@@ -146,7 +149,7 @@ async fn a_large_body_passes_down_with_memory_flat() {
     let mut call = Call::begin(
         Protocol::One,
         gateway.address,
-        &Ask::new("GET", "/v1/files/1/content"),
+        &ClientRequest::new("GET", "/v1/files/1/content"),
     )
     .await;
     let sending = blocks.clone();
@@ -182,7 +185,7 @@ async fn a_large_body_passes_up_with_memory_flat() {
     let mut call = Call::begin(
         Protocol::One,
         gateway.address,
-        &Ask::new("POST", "/v1/files").payload(Payload::Open),
+        &ClientRequest::new("POST", "/v1/files").payload(Payload::Open),
     )
     .await;
     let sending = blocks.clone();
@@ -220,18 +223,17 @@ async fn a_large_body_passes_up_with_memory_flat() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stops_reading_holds_the_upstream_back_instead_of_filling_memory() {
+async fn a_client_that_stops_reading_stops_the_upstream_and_fills_no_memory() {
     let (mut upstream, gateway) = warmed().await;
     let (before, _) = gateway.memory();
     for protocol in Protocol::BOTH {
         let mut call = Call::begin(
             protocol,
             gateway.address,
-            &Ask::new("GET", "/v1/files/1/content"),
+            &ClientRequest::new("GET", "/v1/files/1/content"),
         )
         .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send(format!(
             "HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n"
         ))
@@ -256,7 +258,7 @@ async fn a_reader_that_stops_reading_holds_the_upstream_back_instead_of_filling_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_memory_of_a_burst_goes_back_while_nothing_happens() {
+async fn an_idle_gateway_frees_the_memory_of_a_burst() {
     const CALLS: usize = 24;
     const BODY: usize = 4 * 1024 * 1024;
     let mut upstream = Upstream::listen().await;
@@ -267,15 +269,14 @@ async fn the_memory_of_a_burst_goes_back_while_nothing_happens() {
     for _ in 0..CALLS {
         let (address, ask) = (
             gateway.address,
-            Ask::post("/v1/chat/completions", body.clone()),
+            ClientRequest::post("/v1/chat/completions", body.clone()),
         );
         calls.spawn(async move { ask.over(Protocol::One, address).await.status });
     }
     // All of them are kept at once, each until it is answered.
     let mut peers = Vec::new();
     for _ in 0..CALLS {
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let peer = upstream.next_request().await;
         peers.push(peer);
     }
     let (most, _) = gateway.memory();

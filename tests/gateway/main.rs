@@ -22,6 +22,7 @@ mod delivery;
 mod disk;
 mod draining;
 mod ending;
+mod export_command;
 mod health;
 mod identity;
 mod kept;

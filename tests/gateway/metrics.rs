@@ -1,13 +1,13 @@
-//! Watches over what a dashboard shows: calls, tokens and first tokens by model, and that `config/grafana.json` and README.md name only
-//! what a scrape has.
+//! Watches over the metrics: calls, tokens and first tokens by model, and that `config/grafana.json` and README.md name only metrics of a
+//! scrape.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Ask, Gateway, Metrics, Respan, Setup, Upstream, chat_events, chat_reply, chat_request,
-    json_reply, until,
+    ClientRequest, Gateway, Metrics, Respan, Setup, Upstream, chat_events, chat_reply,
+    chat_request, json_reply, until,
 };
 
 const DASHBOARD: &str = include_str!("../../config/grafana.json");
@@ -40,7 +40,7 @@ async fn upstream() -> Upstream {
 }
 
 async fn ask(gateway: &Gateway, question: &str, stream: bool) {
-    let ask = Ask::post("/v1/chat/completions", chat_request(question, stream));
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request(question, stream));
     gateway.ask(&ask).await;
 }
 
@@ -69,7 +69,7 @@ async fn calls_tokens_and_first_tokens_are_counted_by_model() {
     ask(&gateway, "Is it?", false).await;
     ask(&gateway, "Is it?", true).await;
     let thought = json!({"messages": [{"role": "user", "content": "Thought?"}], "model": "o\"4"});
-    let thought = Ask::post("/v1/chat/completions", thought.to_string());
+    let thought = ClientRequest::post("/v1/chat/completions", thought.to_string());
     gateway.ask(&thought).await;
     ask(&gateway, "Too much?", false).await;
     let metrics = counted(&gateway, 4).await;
@@ -102,10 +102,12 @@ async fn calls_tokens_and_first_tokens_are_counted_by_model() {
 async fn a_call_that_is_not_traced_counts_as_a_request_only() {
     let upstream = upstream().await;
     let gateway = Gateway::before(&upstream).await;
-    let off = Ask::post("/v1/chat/completions", chat_request("Is it?", false))
+    let off = ClientRequest::post("/v1/chat/completions", chat_request("Is it?", false))
         .header("x-respan-log", "off");
     gateway.ask(&off).await;
-    gateway.ask(&Ask::post("/v1/embeddings", "{}")).await;
+    gateway
+        .ask(&ClientRequest::post("/v1/embeddings", "{}"))
+        .await;
     ask(&gateway, "Is it?", false).await;
     // They are told in order: with the last one counted, the others would be.
     let metrics = counted(&gateway, 1).await;
@@ -115,11 +117,13 @@ async fn a_call_that_is_not_traced_counts_as_a_request_only() {
 }
 
 #[tokio::test]
-async fn a_call_that_asks_for_no_model_is_unknown_whatever_answered() {
+async fn a_call_without_a_requested_model_counts_as_unknown() {
     let upstream = upstream().await;
     let gateway = Gateway::before(&upstream).await;
     for body in ["no JSON", "{\"messages\":[]}"] {
-        gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
+        gateway
+            .ask(&ClientRequest::post("/v1/chat/completions", body))
+            .await;
     }
     let metrics = counted(&gateway, 2).await;
     let sample = r#"spangate_model_requests_total{model="unknown",outcome="complete"}"#;
@@ -127,7 +131,7 @@ async fn a_call_that_asks_for_no_model_is_unknown_whatever_answered() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_grouped_counts_under_the_model_that_it_asked_for() {
+async fn a_call_without_a_run_counts_under_its_requested_model() {
     let upstream = upstream().await;
     let gateway = Setup::before(&upstream.url("/v1"))
         .set("runs.infer", "false")
@@ -155,7 +159,9 @@ async fn models_beyond_the_first_hundred_are_other() {
     let gateway = Gateway::before(&upstream).await;
     for number in 1..=102 {
         let body = json!({"model": format!("made-up-{number}"), "messages": []}).to_string();
-        gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
+        gateway
+            .ask(&ClientRequest::post("/v1/chat/completions", body))
+            .await;
     }
     let metrics = counted(&gateway, 102).await;
     let of = |model: &str| {
@@ -171,7 +177,9 @@ async fn scrape() -> String {
     let gateway = Setup::between(&upstream, &respan).start().await;
     ask(&gateway, "Is it?", true).await;
     counted(&gateway, 1).await;
-    let reply = Ask::new("GET", "/metrics").to(gateway.admin).await;
+    let reply = ClientRequest::new("GET", "/metrics")
+        .to(gateway.admin)
+        .await;
     String::from_utf8(reply.body).expect("the text format is UTF-8")
 }
 
@@ -293,7 +301,7 @@ fn the_dashboard_can_be_imported_beside_others() {
 }
 
 #[tokio::test]
-async fn the_readme_explains_exactly_the_metrics_there_are() {
+async fn the_readme_explains_exactly_the_metrics_of_a_scrape() {
     let scrape = scrape().await;
     let announced: BTreeSet<(&str, &str)> = scrape
         .lines()

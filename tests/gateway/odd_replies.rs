@@ -1,13 +1,14 @@
-//! Watches over replies of servers that are not quite OpenAI, where how the connection ends is half of what they say.
+//! Watches over replies of servers that are not quite OpenAI, whose connections end in many ways.
 
 use serde_json::json;
 
 use crate::harness::{
-    Ask, Call, Gateway, Metrics, Protocol, Respan, Setup, Span, Upstream, chat_request, request_id,
+    Call, ClientRequest, Gateway, Metrics, Protocol, Respan, Setup, Span, Upstream, chat_request,
+    request_id,
 };
 
-fn ask(stream: bool) -> Ask {
-    Ask::post("/v1/chat/completions", chat_request("What is it?", stream))
+fn ask(stream: bool) -> ClientRequest {
+    ClientRequest::post("/v1/chat/completions", chat_request("What is it?", stream))
         .header("authorization", "Bearer sk-client-secret")
 }
 
@@ -39,8 +40,7 @@ async fn spans(replies: &[String]) -> (Vec<Span>, Metrics) {
     let mut spans = Vec::new();
     for bytes in replies {
         let call = Call::begin(Protocol::One, gateway.address, &ask(true)).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send(bytes).await;
         peer.finish().await;
         let reply = call.reply().await;
@@ -83,7 +83,7 @@ async fn a_success_with_nothing_in_it_is_empty() {
 }
 
 #[tokio::test]
-async fn an_error_is_told_with_its_words_whatever_its_shape() {
+async fn an_error_of_any_shape_is_on_the_span_with_its_message() {
     let list = "[{\n  \"error\": {\n    \"code\": 400,\n    \"message\": \"bad name\",\n    \"status\": \"INVALID_ARGUMENT\"\n  }\n}\n]";
     let field = "error: {\"code\":400,\"message\":\"bad name\",\"type\":\"INVALID_ARGUMENT\"}\n\ndata: [DONE]\n\n";
     for body in [list, field] {
@@ -109,12 +109,11 @@ async fn an_error_is_told_with_its_words_whatever_its_shape() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_a_stream_with_a_reason_on_each_chunk_has_left() {
+async fn a_finish_reason_on_each_chunk_does_not_hide_a_client_that_leaves() {
     for protocol in Protocol::BOTH {
         let (mut upstream, respan, gateway) = parts().await;
         let mut call = Call::begin(protocol, gateway.address, &ask(true)).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         let events: String = ["It ", "is "]
             .iter()
             .map(|word| {
@@ -137,7 +136,7 @@ async fn a_client_that_leaves_a_stream_with_a_reason_on_each_chunk_has_left() {
 }
 
 #[tokio::test]
-async fn a_stream_is_one_whatever_the_case_of_its_content_type() {
+async fn the_content_type_of_a_stream_is_read_in_any_case() {
     let body = format!(
         "{}{}data: [DONE]\n\n",
         event(r#""delta":{"content":"Hi"}"#),

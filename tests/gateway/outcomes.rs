@@ -1,18 +1,17 @@
-//! Watches over completeness: whatever becomes of an exchange, Respan gets one span of it that says how it ended, and every span is
-//! accounted for at every moment.
+//! Watches over completeness: Respan gets one span of every exchange, with its outcome, and the counts of spans always add up.
 
 use serde_json::json;
 
 use crate::harness::{
-    Ask, Call, Gateway, Protocol, Reply, Respan, Setup, Span, Upstream, chat_events, chat_reply,
-    chat_request, json_reply, request_id, value,
+    Call, ClientRequest, Gateway, Protocol, Reply, Respan, Setup, Span, Upstream, chat_events,
+    chat_reply, chat_request, json_reply, request_id, value,
 };
 
 const EVENTS: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
-fn ask(stream: bool) -> Ask {
-    Ask::post("/v1/chat/completions", chat_request("What is it?", stream))
+fn ask(stream: bool) -> ClientRequest {
+    ClientRequest::post("/v1/chat/completions", chat_request("What is it?", stream))
         .header("authorization", "Bearer sk-client-secret")
 }
 
@@ -28,8 +27,7 @@ async fn exchange(reply: impl AsRef<[u8]>, stream: bool, closes: bool) -> (Reply
     let (mut upstream, respan, gateway) = parts().await;
     gateway.metrics().await.expect_balanced();
     let call = Call::begin(Protocol::One, gateway.address, &ask(stream)).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send(reply).await;
     if closes {
         peer.finish().await;
@@ -147,8 +145,7 @@ async fn a_client_that_leaves_after_done_is_complete() {
     for protocol in Protocol::BOTH {
         let (mut upstream, respan, gateway) = parts().await;
         let mut call = Call::begin(protocol, gateway.address, &ask(true)).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         let events = chat_events(&["It ", "is."]);
         peer.send(chunked(&events, false)).await;
         call.head().await;
@@ -168,8 +165,7 @@ async fn a_client_that_leaves_mid_stream_has_left() {
     for protocol in Protocol::BOTH {
         let (mut upstream, respan, gateway) = parts().await;
         let mut call = Call::begin(protocol, gateway.address, &ask(true)).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         let events = chat_events(&["It ", "is ", "fine."]);
         peer.send(chunked(&events[..3], false)).await;
         call.head().await;
@@ -192,8 +188,7 @@ async fn a_client_that_leaves_before_the_first_byte_has_left() {
     for protocol in Protocol::BOTH {
         let (mut upstream, respan, gateway) = parts().await;
         let mut call = Call::begin(protocol, gateway.address, &ask(true)).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         call.leave().await;
         peer.left().await;
         let span = &respan.wait_for_spans(1).await[0];
@@ -288,8 +283,7 @@ async fn a_silent_upstream_is_a_timeout() {
     reply.expect_own_error(504);
     expect_error(&respan.wait_for_spans(1).await[0], "timeout", Some("504"));
     let mut call = Call::begin(Protocol::One, gateway.address, &ask(true)).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send(chunked(&chat_events(&["It "])[..2], false)).await;
     call.head().await;
     call.rest().await;
@@ -307,7 +301,7 @@ async fn other_endpoints_get_a_task_span() {
         ("DELETE", "/v1/files/1"),
         ("POST", "/v1/unheard/of"),
     ] {
-        let reply = gateway.ask(&Ask::new(method, path)).await;
+        let reply = gateway.ask(&ClientRequest::new(method, path)).await;
         let id = request_id(&reply.headers).expect("an id").to_owned();
         let plain = path.split('?').next().unwrap_or_default();
         let ours = |span: &Span| {
@@ -337,7 +331,7 @@ async fn health_checks_leave_no_span() {
     let respan = Respan::start().await;
     let mut gateway = Setup::between(&upstream, &respan).start().await;
     for target in ["/healthz", "/readyz"] {
-        gateway.ask(&Ask::new("GET", target)).await;
+        gateway.ask(&ClientRequest::new("GET", target)).await;
     }
     gateway.ask(&ask(false)).await;
     assert_eq!(gateway.stop().await.code(), Some(0));
@@ -380,8 +374,7 @@ async fn attempts_of_one_call_are_one_span() {
     for (attempt, answer) in replies.into_iter().enumerate() {
         let again = ask(false).header("x-stainless-retry-count", &attempt.to_string());
         let call = Call::begin(Protocol::One, gateway.address, &again).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send(answer).await;
         let reply = call.reply().await;
         ids.push(request_id(&reply.headers).expect("an id").to_owned());

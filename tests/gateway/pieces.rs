@@ -1,5 +1,5 @@
-//! Watches over immediacy: no byte is held back. One side lets go of its next piece only when the other has read the one before, so a
-//! relay that waits for more waits for ever.
+//! Watches over immediacy: no byte is held back. Each side sends its next piece only when the other has read the one before, so a relay
+//! that waits for more waits for ever.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use crate::harness::{Ask, Call, End, Gateway, Payload, Piece, Protocol, Upstream, Wire};
+use crate::harness::{Call, ClientRequest, End, Gateway, Payload, Piece, Protocol, Upstream, Wire};
 
 const PIECES: usize = 25;
 
@@ -30,10 +30,13 @@ async fn each_piece_of_a_chunked_reply_is_read_before_the_next_is_sent() {
         (Protocol::One, gateway.address),
         (Protocol::Two, gateway.address),
     ] {
-        let mut call =
-            Call::begin(protocol, address, &Ask::post("/v1/chat/completions", "{}")).await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut call = Call::begin(
+            protocol,
+            address,
+            &ClientRequest::post("/v1/chat/completions", "{}"),
+        )
+        .await;
+        let mut peer = upstream.next_request().await;
         peer.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await;
         assert_eq!(
             call.head().await.0,
@@ -63,11 +66,10 @@ async fn each_piece_of_a_reply_with_a_length_is_read_before_the_next_is_sent() {
         let mut call = Call::begin(
             protocol,
             gateway.address,
-            &Ask::post("/v1/audio/speech", "{}"),
+            &ClientRequest::post("/v1/audio/speech", "{}"),
         )
         .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send(format!(
             "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"
         ))
@@ -91,14 +93,8 @@ async fn a_single_byte_of_a_piece_does_not_wait_for_the_others() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     for protocol in Protocol::BOTH {
-        let mut call = Call::begin(
-            protocol,
-            gateway.address,
-            &Ask::post("/v1/chat/completions", "{}"),
-        )
-        .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut call = gateway.call(protocol).await;
+        let mut peer = upstream.next_request().await;
         peer.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n8\r\n").await;
         call.head().await;
         for byte in b"data: x\n" {
@@ -127,7 +123,7 @@ async fn each_piece_of_a_request_is_seen_before_the_next_is_sent() {
         let mut call = Call::begin(
             protocol,
             address,
-            &Ask::new("POST", "/v1/files").payload(Payload::Open),
+            &ClientRequest::new("POST", "/v1/files").payload(Payload::Open),
         )
         .await;
         let mut peer = upstream.next().await;
@@ -163,7 +159,7 @@ async fn a_reply_may_come_before_the_request_is_whole() {
         let mut call = Call::begin(
             protocol,
             gateway.address,
-            &Ask::new("POST", "/v1/echo").payload(Payload::Open),
+            &ClientRequest::new("POST", "/v1/echo").payload(Payload::Open),
         )
         .await;
         let mut peer = upstream.next().await;
@@ -221,7 +217,7 @@ fn any_chunking_up_and_down_arrives_byte_for_byte() {
             let mut call = Call::begin(
                 protocol,
                 gateway.address,
-                &Ask::new("POST", "/v1/any").payload(Payload::Open),
+                &ClientRequest::new("POST", "/v1/any").payload(Payload::Open),
             )
             .await;
             for chunk in &up {

@@ -1,4 +1,4 @@
-//! README.md does what it says: its Python programs run as they stand there, and its table names the keys that there are.
+//! Watches over README.md: its Python programs run unchanged, and its table names exactly the keys of the configuration.
 //!
 //! The one thing changed in a program is the address `127.0.0.1:8080`, which is the gateway's by default and free here.
 
@@ -78,7 +78,7 @@ async fn traced(n: usize) -> Vec<Span> {
     let spans = respan.spans();
     assert_eq!(
         spans.iter().filter(|span| span.is_call()).count(),
-        model.asked().await.len(),
+        model.calls().await.len(),
         "one span for each call"
     );
     spans

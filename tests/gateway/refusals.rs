@@ -1,6 +1,6 @@
 //! Watches over the gateway's own answers: each has its status, OpenAI's shape and an id, and nothing of it reaches the upstream.
 
-use crate::harness::{Ask, Protocol, Setup, Upstream, Wire, value};
+use crate::harness::{ClientRequest, Protocol, Setup, Upstream, Wire, value};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -12,7 +12,7 @@ async fn gateway_with_a_key(upstream: &Upstream) -> crate::harness::Gateway {
 }
 
 #[tokio::test]
-async fn what_is_not_under_v1_or_api_is_404() {
+async fn a_target_outside_of_v1_and_api_is_404() {
     let upstream = Upstream::always(OK).await;
     let gateway = crate::harness::Gateway::before(&upstream).await;
     for target in [
@@ -27,7 +27,7 @@ async fn what_is_not_under_v1_or_api_is_404() {
         "/%761/models",
     ] {
         for protocol in Protocol::BOTH {
-            Ask::new("GET", target)
+            ClientRequest::new("GET", target)
                 .over(protocol, gateway.address)
                 .await
                 .expect_own_error(404);
@@ -40,7 +40,7 @@ async fn what_is_not_under_v1_or_api_is_404() {
 async fn trace_and_connect_are_405() {
     let upstream = Upstream::always(OK).await;
     let gateway = crate::harness::Gateway::before(&upstream).await;
-    Ask::new("TRACE", "/v1/models")
+    ClientRequest::new("TRACE", "/v1/models")
         .over(Protocol::Two, gateway.address)
         .await
         .expect_own_error(405);
@@ -83,7 +83,7 @@ async fn a_request_without_one_good_host_is_400() {
 }
 
 #[tokio::test]
-async fn a_request_whose_length_cannot_be_told_is_400() {
+async fn a_request_of_unknown_length_is_400() {
     let upstream = Upstream::always(OK).await;
     let gateway = crate::harness::Gateway::before(&upstream).await;
     for fields in [
@@ -146,7 +146,7 @@ async fn a_request_with_a_length_and_chunks_smuggles_nothing() {
 }
 
 #[tokio::test]
-async fn dot_segments_are_400_when_the_upstreams_key_is_ours() {
+async fn dot_segments_are_400_with_a_key_of_the_gateway() {
     let upstream = Upstream::always(OK).await;
     let gateway = gateway_with_a_key(&upstream).await;
     for target in [
@@ -159,7 +159,7 @@ async fn dot_segments_are_400_when_the_upstreams_key_is_ours() {
         "/v1/a/..?x",
     ] {
         for protocol in Protocol::BOTH {
-            Ask::new("GET", target)
+            ClientRequest::new("GET", target)
                 .header("authorization", "Bearer ck-one")
                 .over(protocol, gateway.address)
                 .await
@@ -167,7 +167,7 @@ async fn dot_segments_are_400_when_the_upstreams_key_is_ours() {
         }
     }
     assert_eq!(upstream.requests(), 0);
-    let reply = Ask::new("GET", "/v1/a..b/...?x=../y")
+    let reply = ClientRequest::new("GET", "/v1/a..b/...?x=../y")
         .header("authorization", "Bearer ck-one")
         .to(gateway.address)
         .await;
@@ -175,7 +175,7 @@ async fn dot_segments_are_400_when_the_upstreams_key_is_ours() {
 }
 
 #[tokio::test]
-async fn a_client_needs_a_key_of_its_own_when_the_upstreams_key_is_ours() {
+async fn a_client_needs_its_own_key_with_a_key_of_the_gateway() {
     let upstream = Upstream::always(OK).await;
     let gateway = gateway_with_a_key(&upstream).await;
     for authorization in [
@@ -188,7 +188,7 @@ async fn a_client_needs_a_key_of_its_own_when_the_upstreams_key_is_ours() {
         Some("Basic ck-one"),
     ] {
         for protocol in Protocol::BOTH {
-            let ask = Ask::post("/v1/chat/completions", "{}");
+            let ask = ClientRequest::post("/v1/chat/completions", "{}");
             let ask = authorization
                 .iter()
                 .fold(ask, |ask, key| ask.header("authorization", key));
@@ -199,7 +199,7 @@ async fn a_client_needs_a_key_of_its_own_when_the_upstreams_key_is_ours() {
     }
     assert_eq!(upstream.requests(), 0);
     for key in ["Bearer ck-one", "bearer ck-two"] {
-        let reply = Ask::post("/v1/chat/completions", "{}")
+        let reply = ClientRequest::post("/v1/chat/completions", "{}")
             .header("authorization", key)
             .to(gateway.address)
             .await;
@@ -223,7 +223,7 @@ async fn an_upstream_that_does_not_listen_is_502() {
         .expect("a port that is free again");
     let gateway = Setup::before(&format!("http://{nobody}/v1")).start().await;
     for protocol in Protocol::BOTH {
-        Ask::post("/v1/chat/completions", "{}")
+        ClientRequest::post("/v1/chat/completions", "{}")
             .over(protocol, gateway.address)
             .await
             .expect_own_error(502);
@@ -233,7 +233,7 @@ async fn an_upstream_that_does_not_listen_is_502() {
 #[tokio::test]
 async fn an_upstream_that_has_no_address_is_502() {
     let gateway = Setup::before("http://nowhere.invalid/v1").start().await;
-    Ask::post("/v1/chat/completions", "{}")
+    ClientRequest::post("/v1/chat/completions", "{}")
         .to(gateway.address)
         .await
         .expect_own_error(502);
@@ -250,7 +250,7 @@ async fn an_upstream_without_the_right_certificate_is_502() {
     let gateway = Setup::before(&format!("https://{address}/v1"))
         .start()
         .await;
-    let ask = Ask::post("/v1/chat/completions", "{}");
+    let ask = ClientRequest::post("/v1/chat/completions", "{}");
     let (reply, refused) = tokio::join!(ask.to(gateway.address), async {
         let (stream, _) = listener.accept().await.expect("a connection");
         acceptor.accept(stream).await.is_err()
@@ -270,10 +270,9 @@ async fn a_silent_upstream_is_504() {
         .start()
         .await;
     for protocol in Protocol::BOTH {
-        let ask = Ask::post("/v1/chat/completions", "{}");
+        let ask = ClientRequest::post("/v1/chat/completions", "{}");
         let (reply, ()) = tokio::join!(ask.over(protocol, gateway.address), async {
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            let mut peer = upstream.next_request().await;
             peer.left().await;
         });
         reply.expect_own_error(504);
@@ -288,14 +287,8 @@ async fn a_stream_that_falls_silent_is_cut_and_not_ended() {
         .start()
         .await;
     for protocol in Protocol::BOTH {
-        let mut call = crate::harness::Call::begin(
-            protocol,
-            gateway.address,
-            &Ask::post("/v1/chat/completions", "{}"),
-        )
-        .await;
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut call = gateway.call(protocol).await;
+        let mut peer = upstream.next_request().await;
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
             .await;
         call.head().await;
@@ -308,7 +301,7 @@ async fn a_stream_that_falls_silent_is_cut_and_not_ended() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_a_bare_refusal_and_the_gateway_goes_on() {
+async fn bytes_that_are_not_http_get_a_bare_refusal_and_the_gateway_goes_on() {
     let upstream = Upstream::always(OK).await;
     let gateway = crate::harness::Gateway::before(&upstream).await;
     for bytes in [
@@ -330,7 +323,10 @@ async fn what_is_not_http_gets_a_bare_refusal_and_the_gateway_goes_on() {
     }
     assert_eq!(upstream.requests(), 0);
     assert_eq!(
-        gateway.ask(&Ask::new("GET", "/v1/models")).await.status,
+        gateway
+            .ask(&ClientRequest::new("GET", "/v1/models"))
+            .await
+            .status,
         200
     );
 }

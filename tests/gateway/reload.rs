@@ -3,8 +3,8 @@
 use rustix::process::Signal;
 
 use crate::harness::{
-    Ask, Call, End, Protocol, Respan, Setup, Upstream, chat_reply, chat_request, json_reply, until,
-    value,
+    Call, ClientRequest, End, Protocol, Respan, Setup, Upstream, chat_reply, chat_request,
+    json_reply, until, value,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -13,8 +13,9 @@ fn keys(client: &str, upstream: &str) -> String {
     format!("[server]\nclient_keys = [\"{client}\"]\n[upstream]\napi_key = \"{upstream}\"\n")
 }
 
-fn ask(key: &str) -> Ask {
-    Ask::post("/v1/chat/completions", "{}").header("authorization", &format!("Bearer {key}"))
+fn ask(key: &str) -> ClientRequest {
+    ClientRequest::post("/v1/chat/completions", "{}")
+        .header("authorization", &format!("Bearer {key}"))
 }
 
 #[tokio::test]
@@ -100,7 +101,7 @@ async fn an_export_that_waits_for_a_better_key_wakes_up_for_it() {
         .start()
         .await;
     gateway
-        .ask(&Ask::post(
+        .ask(&ClientRequest::post(
             "/v1/chat/completions",
             chat_request("What is it?", false),
         ))
@@ -137,7 +138,7 @@ async fn a_key_file_is_read_again() {
         .set("respan.api_key_file", path.to_str().expect("UTF-8"))
         .start()
         .await;
-    let chat = Ask::post("/v1/chat/completions", chat_request("What is it?", false));
+    let chat = ClientRequest::post("/v1/chat/completions", chat_request("What is it?", false));
     gateway.ask(&chat).await;
     respan.wait_for_spans(1).await;
     assert_eq!(

@@ -2,8 +2,8 @@
 //! to the gateway, and nothing more.
 
 use crate::harness::{
-    Ask, Call, Framing, Gateway, Headers, Payload, Protocol, Request, Setup, Upstream, Wire,
-    grouped, value, without,
+    Call, ClientRequest, Framing, Gateway, Headers, Payload, Protocol, Request, Setup, Upstream,
+    Wire, grouped, value, without,
 };
 
 /// What belongs to one connection. `content-length` is not among them.
@@ -19,7 +19,7 @@ const NOT_COMPARED: &[&str] = &[
 ];
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-async fn through(ask: Ask, protocol: Protocol) -> Request {
+async fn through(ask: ClientRequest, protocol: Protocol) -> Request {
     let upstream = Upstream::always(OK).await;
     let gateway = Gateway::before(&upstream).await;
     let reply = ask.over(protocol, gateway.address).await;
@@ -34,7 +34,7 @@ async fn through(ask: Ask, protocol: Protocol) -> Request {
     request
 }
 
-async fn straight(ask: &Ask) -> Request {
+async fn straight(ask: &ClientRequest) -> Request {
     let upstream = Upstream::always(OK).await;
     ask.to(upstream.address).await;
     upstream.seen().remove(0)
@@ -51,7 +51,7 @@ fn compared(request: &Request) -> (String, String, Headers, String) {
 }
 
 /// The request must reach the upstream through the gateway, on either protocol, as it does without it.
-async fn same_everywhere(ask: Ask) -> Request {
+async fn same_everywhere(ask: ClientRequest) -> Request {
     let direct = straight(&ask).await;
     for protocol in Protocol::BOTH {
         let seen = through(ask.clone(), protocol).await;
@@ -62,7 +62,7 @@ async fn same_everywhere(ask: Ask) -> Request {
 
 #[tokio::test]
 async fn headers_arrive_in_their_order_and_number_and_none_is_added() {
-    let ask = Ask::post("/v1/chat/completions", "{\"model\": \"m\"}")
+    let ask = ClientRequest::post("/v1/chat/completions", "{\"model\": \"m\"}")
         .header("x-b", "1")
         .header("authorization", "Bearer sk-secret")
         .header("x-a", "2")
@@ -79,20 +79,20 @@ async fn headers_arrive_in_their_order_and_number_and_none_is_added() {
 }
 
 #[tokio::test]
-async fn a_get_with_nothing_gets_nothing() {
-    let direct = same_everywhere(Ask::new("GET", "/v1/models")).await;
+async fn a_get_gets_no_body_and_no_length() {
+    let direct = same_everywhere(ClientRequest::new("GET", "/v1/models")).await;
     assert_eq!(direct.headers.len(), 1, "the host alone: {direct:?}");
 }
 
 #[tokio::test]
 async fn a_post_without_a_body_gets_no_body_and_no_length() {
-    let direct = same_everywhere(Ask::new("POST", "/v1/batches/1/cancel")).await;
+    let direct = same_everywhere(ClientRequest::new("POST", "/v1/batches/1/cancel")).await;
     assert_eq!(value(&direct.headers, "content-length"), None);
 }
 
 #[tokio::test]
-async fn a_length_of_nothing_is_kept() {
-    let direct = same_everywhere(Ask::post("/v1/batches/1/cancel", "")).await;
+async fn a_length_of_zero_is_kept() {
+    let direct = same_everywhere(ClientRequest::post("/v1/batches/1/cancel", "")).await;
     assert_eq!(value(&direct.headers, "content-length"), Some("0"));
 }
 
@@ -101,11 +101,12 @@ async fn odd_methods_pass_with_and_without_a_body() {
     for method in [
         "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "PROPFIND", "QUERY", "X-OWN",
     ] {
-        same_everywhere(Ask::new(method, "/v1/assistants/1")).await;
+        same_everywhere(ClientRequest::new(method, "/v1/assistants/1")).await;
     }
     for method in ["PUT", "PATCH", "DELETE", "GET", "QUERY"] {
         let direct = same_everywhere(
-            Ask::new(method, "/v1/assistants/1").payload(Payload::Whole(b"{\"a\": 1}".to_vec())),
+            ClientRequest::new(method, "/v1/assistants/1")
+                .payload(Payload::Whole(b"{\"a\": 1}".to_vec())),
         )
         .await;
         assert_eq!(direct.body, b"{\"a\": 1}");
@@ -121,7 +122,7 @@ async fn a_body_in_chunks_passes_with_any_method() {
             let mut call = Call::begin(
                 protocol,
                 gateway.address,
-                &Ask::new(method, "/v1/odd").payload(Payload::Open),
+                &ClientRequest::new(method, "/v1/odd").payload(Payload::Open),
             )
             .await;
             call.send(b"one ").await;
@@ -146,7 +147,7 @@ async fn trailers_of_a_request_arrive() {
     for protocol in Protocol::BOTH {
         let mut upstream = Upstream::listen().await;
         let gateway = Gateway::before(&upstream).await;
-        let ask = Ask::new("POST", "/v1/odd")
+        let ask = ClientRequest::new("POST", "/v1/odd")
             .header("trailer", "x-sum")
             .payload(Payload::Open);
         let mut call = Call::begin(protocol, gateway.address, &ask).await;
@@ -174,7 +175,7 @@ async fn a_multipart_upload_arrives_byte_for_byte() {
             .to_vec();
     body.extend((0..=255).cycle().take(40_000));
     body.extend(b"\r\n--b0und--\r\n");
-    let ask = Ask::new("POST", "/v1/audio/transcriptions")
+    let ask = ClientRequest::new("POST", "/v1/audio/transcriptions")
         .header("content-type", "multipart/form-data; boundary=b0und");
     let direct = same_everywhere(ask.payload(Payload::Whole(body.clone()))).await;
     assert_eq!(direct.body, body);
@@ -194,7 +195,7 @@ async fn a_target_is_not_normalised() {
         "/v1/~%7E%00",
         "/v1/x?u=http://evil.test/%23",
     ] {
-        same_everywhere(Ask::new("GET", target)).await;
+        same_everywhere(ClientRequest::new("GET", target)).await;
     }
 }
 
@@ -224,7 +225,7 @@ async fn the_path_of_the_base_url_takes_the_place_of_v1_and_of_api() {
         let gateway = Setup::before(&upstream.url(base)).start().await;
         for protocol in Protocol::BOTH {
             assert_eq!(
-                Ask::new("GET", sent)
+                ClientRequest::new("GET", sent)
                     .over(protocol, gateway.address)
                     .await
                     .status,
@@ -243,7 +244,7 @@ async fn the_path_of_the_base_url_takes_the_place_of_v1_and_of_api() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_the_connection_or_the_gateway_stays_behind() {
+async fn headers_of_the_connection_and_of_the_gateway_are_not_passed_on() {
     let headers = [
         ("connection", "keep-alive, X-Mine, te"),
         ("x-mine", "1"),
@@ -258,11 +259,10 @@ async fn what_belongs_to_the_connection_or_the_gateway_stays_behind() {
         ("x-respanish", "stays"),
         ("x-stays", "2"),
     ];
-    let ask = headers
-        .iter()
-        .fold(Ask::new("GET", "/v1/models"), |ask, (name, value)| {
-            ask.header(name, value)
-        });
+    let ask = headers.iter().fold(
+        ClientRequest::new("GET", "/v1/models"),
+        |ask, (name, value)| ask.header(name, value),
+    );
     let seen = through(ask, Protocol::One).await;
     let left: Vec<_> = without(&seen.headers, &["host", "connection", "te"])
         .into_iter()
@@ -302,7 +302,7 @@ async fn a_target_never_changes_where_a_request_goes() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_100_is_told_to_go_on() {
+async fn a_client_that_expects_100_gets_it() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     let mut client = Wire::connect(gateway.address).await;
@@ -352,7 +352,7 @@ async fn a_client_of_http_1_0_is_served() {
 
 /// The preface of HTTP/2 is a head of HTTP/1 as far as its second line.
 #[tokio::test]
-async fn the_first_bytes_tell_the_protocol_wherever_they_are_cut() {
+async fn the_protocol_is_detected_from_first_bytes_that_are_cut_anywhere() {
     const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let upstream = Upstream::always(OK).await;
     let gateway = Gateway::before(&upstream).await;

@@ -2,11 +2,11 @@
 //! reply, on HTTP/1.1 and on HTTP/2.
 
 use crate::harness::{
-    Ask, Call, End, Gateway, Headers, Protocol, Reply, Upstream, grouped, request_id, value,
-    without,
+    Call, ClientRequest, End, Gateway, Headers, Protocol, Reply, Upstream, grouped, request_id,
+    value, without,
 };
 
-/// What belongs to one connection, and the one header that the gateway adds.
+/// Headers of one connection, and the one header that the gateway adds.
 const NOT_COMPARED: &[&str] = &[
     "connection",
     "keep-alive",
@@ -18,28 +18,27 @@ const NOT_COMPARED: &[&str] = &[
     "x-respan-gateway-request-id",
 ];
 
-/// How the upstream ends its reply.
+/// What the upstream does with the connection after its reply.
 #[derive(Clone, Copy)]
-enum After {
-    Stay,
+enum ConnectionEnd {
+    KeepAlive,
     Close,
 }
 
-async fn seen(
+async fn reply_of(
     upstream: &mut Upstream,
     address: std::net::SocketAddr,
     protocol: Protocol,
-    ask: &Ask,
+    ask: &ClientRequest,
     reply: &[u8],
-    after: After,
+    after: ConnectionEnd,
 ) -> Reply {
     let call = Call::begin(protocol, address, ask).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send(reply).await;
     match after {
-        After::Close => peer.finish().await,
-        After::Stay => upstream.keep(peer),
+        ConnectionEnd::Close => peer.finish().await,
+        ConnectionEnd::KeepAlive => upstream.keep(peer),
     }
     call.reply().await
 }
@@ -55,12 +54,16 @@ fn compared(reply: &Reply) -> (u16, Headers, String, &Headers, End) {
     )
 }
 
-/// The reply as the client gets it straight and through the gateway on either protocol must be one and the same.
-async fn same_everywhere(ask: Ask, reply: impl AsRef<[u8]>, after: After) -> Reply {
+/// Checks that the reply is the same straight and through the gateway, on either protocol.
+async fn same_everywhere(
+    ask: ClientRequest,
+    reply: impl AsRef<[u8]>,
+    after: ConnectionEnd,
+) -> Reply {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     let straight = upstream.address;
-    let direct = seen(
+    let direct = reply_of(
         &mut upstream,
         straight,
         Protocol::One,
@@ -70,7 +73,7 @@ async fn same_everywhere(ask: Ask, reply: impl AsRef<[u8]>, after: After) -> Rep
     )
     .await;
     for protocol in Protocol::BOTH {
-        let through = seen(
+        let through = reply_of(
             &mut upstream,
             gateway.address,
             protocol,
@@ -90,14 +93,14 @@ async fn same_everywhere(ask: Ask, reply: impl AsRef<[u8]>, after: After) -> Rep
     direct
 }
 
-fn get() -> Ask {
-    Ask::new("GET", "/v1/models")
+fn get() -> ClientRequest {
+    ClientRequest::new("GET", "/v1/models")
 }
 
 #[tokio::test]
 async fn a_reply_with_a_length_is_the_same() {
     let reply = "HTTP/1.1 200 OK\r\nServer: u\r\nContent-Type: application/json\r\nContent-Length: 11\r\nX-Late: 1\r\n\r\n{\"a\": \"b\"}\n";
-    let direct = same_everywhere(get(), reply, After::Stay).await;
+    let direct = same_everywhere(get(), reply, ConnectionEnd::KeepAlive).await;
     assert_eq!(value(&direct.headers, "content-length"), Some("11"));
     assert_eq!((direct.body.len(), direct.end), (11, End::Clean));
 }
@@ -105,7 +108,7 @@ async fn a_reply_with_a_length_is_the_same() {
 #[tokio::test]
 async fn a_chunked_reply_is_the_same() {
     let reply = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n7;x=y\r\n second\r\n0\r\n\r\n";
-    let direct = same_everywhere(get(), reply, After::Stay).await;
+    let direct = same_everywhere(get(), reply, ConnectionEnd::KeepAlive).await;
     assert_eq!(direct.body, b"first second");
 }
 
@@ -114,7 +117,7 @@ async fn a_reply_that_ends_with_its_connection_is_the_same() {
     let direct = same_everywhere(
         get(),
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nuntil the end",
-        After::Close,
+        ConnectionEnd::Close,
     )
     .await;
     assert_eq!(
@@ -128,7 +131,7 @@ async fn an_upstream_of_http_1_0_is_understood() {
     let direct = same_everywhere(
         get(),
         "HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\nold",
-        After::Close,
+        ConnectionEnd::Close,
     )
     .await;
     assert_eq!(direct.body, b"old");
@@ -139,18 +142,18 @@ async fn a_reply_that_closes_its_connection_is_the_same() {
     same_everywhere(
         get(),
         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
-        After::Close,
+        ConnectionEnd::Close,
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_head_request_keeps_the_length_it_asked_for() {
-    let ask = Ask::new("HEAD", "/v1/files/1");
+async fn a_head_request_gets_the_length_of_the_body() {
+    let ask = ClientRequest::new("HEAD", "/v1/files/1");
     let direct = same_everywhere(
         ask,
         "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\netag: \"e\"\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(
@@ -162,9 +165,9 @@ async fn a_head_request_keeps_the_length_it_asked_for() {
 #[tokio::test]
 async fn a_head_request_without_a_length_gets_none() {
     let direct = same_everywhere(
-        Ask::new("HEAD", "/v1/files/1"),
+        ClientRequest::new("HEAD", "/v1/files/1"),
         "HTTP/1.1 200 OK\r\netag: \"e\"\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(value(&direct.headers, "content-length"), None);
@@ -173,21 +176,21 @@ async fn a_head_request_without_a_length_gets_none() {
 #[tokio::test]
 async fn no_content_stays_without_content() {
     let direct = same_everywhere(
-        Ask::new("DELETE", "/v1/files/1"),
+        ClientRequest::new("DELETE", "/v1/files/1"),
         "HTTP/1.1 204 No Content\r\nx-a: 1\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!((direct.status, direct.body.len()), (204, 0));
 }
 
 #[tokio::test]
-async fn not_modified_keeps_the_length_of_what_it_did_not_send() {
+async fn not_modified_keeps_the_length_of_the_body() {
     let ask = get().header("if-none-match", "\"e\"");
     let direct = same_everywhere(
         ask,
         "HTTP/1.1 304 Not Modified\r\netag: \"e\"\r\ncontent-length: 1234\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(
@@ -205,7 +208,7 @@ async fn an_empty_body_with_a_length_is_the_same() {
     let direct = same_everywhere(
         get(),
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(value(&direct.headers, "content-length"), Some("0"));
@@ -216,7 +219,7 @@ async fn an_empty_body_in_chunks_is_the_same() {
     same_everywhere(
         get(),
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
 }
@@ -224,7 +227,7 @@ async fn an_empty_body_in_chunks_is_the_same() {
 #[tokio::test]
 async fn an_interim_reply_is_consumed_and_the_final_one_is_the_same() {
     let reply = "HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nx-a: 1\r\ncontent-length: 2\r\n\r\nok";
-    let direct = same_everywhere(get(), reply, After::Stay).await;
+    let direct = same_everywhere(get(), reply, ConnectionEnd::KeepAlive).await;
     assert_eq!((direct.status, value(&direct.headers, "link")), (200, None));
 }
 
@@ -232,7 +235,7 @@ async fn an_interim_reply_is_consumed_and_the_final_one_is_the_same() {
 async fn repeated_headers_keep_their_order_and_number() {
     let reply = "HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nX-Z: z1\r\nSet-Cookie: b=2\r\nx-a: a1\r\nset-cookie: a=1; Path=/\r\nX-Z: \r\n\
         Warning: 199 - \"x, y\"\r\nContent-Length: 0\r\nConnection: x-own\r\nX-Last: 1\r\n\r\n";
-    let direct = same_everywhere(get(), reply, After::Stay).await;
+    let direct = same_everywhere(get(), reply, ConnectionEnd::KeepAlive).await;
     assert_eq!(
         direct
             .headers
@@ -244,19 +247,19 @@ async fn repeated_headers_keep_their_order_and_number() {
 }
 
 #[tokio::test]
-async fn hop_by_hop_headers_of_a_reply_stay_behind() {
+async fn hop_by_hop_headers_of_a_reply_are_not_passed_on() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     let reply = b"HTTP/1.1 200 OK\r\nx-a: 1\r\nConnection: X-Own, keep-alive\r\nX-Own: secret\r\nkeep-alive: timeout=5\r\nproxy-authenticate: Basic\r\n\
         x-b: 2\r\ncontent-length: 2\r\n\r\nok";
     for protocol in Protocol::BOTH {
-        let through = seen(
+        let through = reply_of(
             &mut upstream,
             gateway.address,
             protocol,
             &get(),
             reply,
-            After::Stay,
+            ConnectionEnd::KeepAlive,
         )
         .await;
         for gone in ["x-own", "keep-alive"] {
@@ -277,7 +280,7 @@ async fn a_date_is_the_upstreams_or_there_is_none() {
     let direct = same_everywhere(
         get(),
         "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 0\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(
@@ -287,7 +290,7 @@ async fn a_date_is_the_upstreams_or_there_is_none() {
     let direct = same_everywhere(
         get(),
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(value(&direct.headers, "date"), None);
@@ -296,7 +299,7 @@ async fn a_date_is_the_upstreams_or_there_is_none() {
 #[tokio::test]
 async fn bytes_above_ascii_in_a_header_are_the_same() {
     let reply = b"HTTP/1.1 200 OK\r\nx-name: caf\xc3\xa9 \xff\r\ncontent-length: 0\r\n\r\n";
-    let direct = same_everywhere(get(), reply, After::Stay).await;
+    let direct = same_everywhere(get(), reply, ConnectionEnd::KeepAlive).await;
     assert_eq!(
         value(&direct.headers, "x-name").map(str::len),
         Some("caf\u{c3}\u{a9} \u{ff}".len())
@@ -312,7 +315,7 @@ async fn more_headers_than_hypers_usual_hundred_are_the_same() {
     let direct = same_everywhere(
         get(),
         format!("HTTP/1.1 200 OK\r\n{fields}content-length: 0\r\n\r\n"),
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(direct.headers.len(), 201);
@@ -329,7 +332,7 @@ async fn a_compressed_body_stays_compressed() {
     let direct = same_everywhere(
         get().header("accept-encoding", "gzip, deflate"),
         reply,
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_eq!(
@@ -347,7 +350,12 @@ async fn a_binary_download_is_the_same() {
     );
     let mut reply = format!("{head}content-length: {}\r\n\r\n", bytes.len()).into_bytes();
     reply.extend(&bytes);
-    let direct = same_everywhere(Ask::new("POST", "/v1/audio/speech"), reply, After::Stay).await;
+    let direct = same_everywhere(
+        ClientRequest::new("POST", "/v1/audio/speech"),
+        reply,
+        ConnectionEnd::KeepAlive,
+    )
+    .await;
     assert_eq!(direct.body, bytes);
 }
 
@@ -355,7 +363,7 @@ async fn a_binary_download_is_the_same() {
 async fn announced_trailers_come_after_the_body() {
     let ask = get().header("te", "trailers");
     let reply = "HTTP/1.1 200 OK\r\ntrailer: x-sum, x-more\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 9\r\nx-more: a\r\n\r\n";
-    let direct = same_everywhere(ask, reply, After::Stay).await;
+    let direct = same_everywhere(ask, reply, ConnectionEnd::KeepAlive).await;
     assert_eq!(
         direct.trailers,
         [
@@ -384,7 +392,7 @@ async fn every_status_of_an_upstream_is_passed_on() {
         let reply = format!(
             "HTTP/1.1 {status}\r\nretry-after: 7\r\nlocation: http://evil.test/\r\ncontent-length: 4\r\n\r\nbody"
         );
-        same_everywhere(get(), reply, After::Stay).await;
+        same_everywhere(get(), reply, ConnectionEnd::KeepAlive).await;
     }
 }
 
@@ -393,13 +401,13 @@ async fn an_id_sent_by_the_upstream_gives_way_to_the_gateways() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     let reply = b"HTTP/1.1 200 OK\r\nx-respan-gateway-request-id: theirs\r\nx-respan-log-id: log-1\r\ncontent-length: 0\r\n\r\n";
-    let through = seen(
+    let through = reply_of(
         &mut upstream,
         gateway.address,
         Protocol::One,
         &get(),
         reply,
-        After::Stay,
+        ConnectionEnd::KeepAlive,
     )
     .await;
     assert_ne!(request_id(&through.headers), Some("theirs"));

@@ -1,4 +1,4 @@
-//! Watches over connections that are used again: on both sides, and that one which died in the pool costs nobody a request.
+//! Watches over kept connections on both sides: a connection that died in the pool costs no request.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::harness::{Ask, Gateway, Protocol, Setup, Upstream, Wire};
+use crate::harness::{ClientRequest, Gateway, Protocol, Setup, Upstream, Wire};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const GET: &str = "GET /v1/models HTTP/1.1\r\nHost: g\r\n\r\n";
@@ -80,8 +80,7 @@ async fn an_upstream_connection_is_used_again() {
     let gateway = Gateway::before(&upstream).await;
     let mut client = Wire::connect(gateway.address).await;
     client.send(GET).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send(OK).await;
     assert_eq!(client.reply("GET").await.status, 200);
     for _ in 0..3 {
@@ -98,7 +97,7 @@ async fn a_connection_that_died_in_the_pool_is_replaced() {
     let gateway = Gateway::before(&upstream).await;
     for protocol in Protocol::BOTH {
         for _ in 0..10 {
-            let ask = Ask::post("/v1/chat/completions", "{\"a\": 1}");
+            let ask = ClientRequest::post("/v1/chat/completions", "{\"a\": 1}");
             let (reply, ()) = tokio::join!(ask.over(protocol, gateway.address), async {
                 let mut peer = upstream.next().await;
                 assert_eq!(peer.request().await.body, b"{\"a\": 1}");
@@ -113,23 +112,25 @@ async fn a_connection_that_died_in_the_pool_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_reply_was_not_read_to_its_end_is_not_used_again() {
+async fn a_connection_with_an_unread_rest_of_a_reply_is_not_used_again() {
     let mut upstream = Upstream::listen().await;
     let gateway = Gateway::before(&upstream).await;
     let mut client = Wire::connect(gateway.address).await;
     client.send(GET).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
         .await;
     client.reply_head("GET").await;
     drop(client);
     peer.left().await;
     let (reply, ()) = tokio::join!(
-        async { Ask::new("GET", "/v1/models").to(gateway.address).await },
         async {
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            ClientRequest::new("GET", "/v1/models")
+                .to(gateway.address)
+                .await
+        },
+        async {
+            let mut peer = upstream.next_request().await;
             peer.send(OK).await;
         }
     );
@@ -138,10 +139,9 @@ async fn a_connection_whose_reply_was_not_read_to_its_end_is_not_used_again() {
 
 /// Answers one call on the connection that it comes on, new or kept.
 async fn answer(upstream: &mut Upstream, gateway: &Gateway, reply: &str) -> Wire {
-    let ask = Ask::new("GET", "/v1/models");
+    let ask = ClientRequest::new("GET", "/v1/models");
     let (given, peer) = tokio::join!(ask.to(gateway.address), async {
-        let mut peer = upstream.next().await;
-        peer.request().await;
+        let mut peer = upstream.next_request().await;
         peer.send(reply).await;
         peer
     });
@@ -178,7 +178,11 @@ async fn a_connection_is_not_used_when_the_upstream_may_be_closing_it() {
     // And one that has not waited for long is used as before.
     for _ in 0..3 {
         let (reply, ()) = tokio::join!(
-            async { Ask::new("GET", "/v1/models").to(gateway.address).await },
+            async {
+                ClientRequest::new("GET", "/v1/models")
+                    .to(gateway.address)
+                    .await
+            },
             async {
                 third.request().await;
                 third.send(OK).await;
@@ -210,7 +214,7 @@ async fn serve_until_idle(mut stream: TcpStream, timeout: Duration, served: Arc<
 }
 
 #[tokio::test]
-async fn calls_in_the_rhythm_of_the_upstreams_closing_are_hardly_ever_lost() {
+async fn calls_at_the_moments_when_the_upstream_closes_are_hardly_ever_lost() {
     const TIMEOUT: u64 = 120;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it is bound");
@@ -228,7 +232,9 @@ async fn calls_in_the_rhythm_of_the_upstreams_closing_are_hardly_ever_lost() {
     for call in 0..40 {
         // Up to 3 ms before the close, and up to 3 ms after it.
         tokio::time::sleep(Duration::from_millis(TIMEOUT - 3 + call % 7)).await;
-        let reply = Ask::new("GET", "/v1/models").to(gateway.address).await;
+        let reply = ClientRequest::new("GET", "/v1/models")
+            .to(gateway.address)
+            .await;
         match reply.status {
             200 => {}
             502 => lost += 1,

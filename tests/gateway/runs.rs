@@ -1,8 +1,10 @@
-//! Watches over runs: neither a stop nor a kill between two calls breaks a tree, and who asks is told by the client's name.
+//! Watches over runs: neither a stop nor a kill between two calls breaks a tree, and agents are recognised by their user agent.
 
 use serde_json::json;
 
-use crate::harness::{Ask, Gateway, Respan, Setup, Upstream, chat_reply, request_id, trees};
+use crate::harness::{
+    ClientRequest, Gateway, Respan, Setup, Upstream, chat_reply, request_id, trees,
+};
 
 const REPLY: &str = "Owls fly.";
 const TREE: &str = "\
@@ -27,7 +29,9 @@ async fn speaks(gateway: &Gateway, n: usize) -> String {
             .push(json!({"role": "user", "name": name, "content": format!("{REPLY} ({name})")}));
     }
     let body = json!({"model": "gpt-4o-mini", "messages": messages}).to_string();
-    let reply = gateway.ask(&Ask::post("/v1/chat/completions", body)).await;
+    let reply = gateway
+        .ask(&ClientRequest::post("/v1/chat/completions", body))
+        .await;
     assert_eq!(reply.status, 200);
     request_id(&reply.headers).expect("an id").to_owned()
 }
@@ -96,7 +100,7 @@ async fn a_restart_between_two_calls_of_a_run_does_not_break_its_tree() {
 }
 
 #[tokio::test]
-async fn the_clients_of_agents_are_known_by_their_names_and_other_ones_are_nobody() {
+async fn the_user_agents_of_agent_clients_make_agents_and_others_do_not() {
     const ALONE: &str = "llm.gpt-4o-mini-2024-07-18\n";
     let upstream = Upstream::answering(|_| chat_reply(REPLY)).await;
     let body = json!({"model": "gpt-4o-mini", "messages": [
@@ -117,7 +121,8 @@ async fn the_clients_of_agents_are_known_by_their_names_and_other_ones_are_nobod
     ] {
         let respan = Respan::start().await;
         let mut gateway = Setup::between(&upstream, &respan).start().await;
-        let ask = Ask::post("/v1/chat/completions", body.to_string()).header("user-agent", client);
+        let ask = ClientRequest::post("/v1/chat/completions", body.to_string())
+            .header("user-agent", client);
         assert_eq!(gateway.ask(&ask).await.status, 200);
         assert!(gateway.stop().await.success());
         let expected = if is_agents {

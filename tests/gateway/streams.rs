@@ -1,6 +1,6 @@
-//! Watches over how many calls go to one HTTP/2 connection: as many as the upstream admits at that moment, and the others elsewhere.
+//! Watches over the number of calls on one HTTP/2 connection: the upstream's limit of the moment. Further calls go to other connections.
 //!
-//! The upstream here writes its frames by hand, for only so it can change its mind.
+//! The upstream here writes its frames by hand, since h2 cannot change the limit of an open connection.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
-use crate::harness::{Ask, Call, Certificate, Gateway, Protocol, Setup, within};
+use crate::harness::{Call, Certificate, ClientRequest, Gateway, Protocol, Setup, within};
 
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
@@ -21,28 +21,28 @@ const MAX_CONCURRENT_STREAMS: u8 = 3;
 /// `:status: 200`, by HPACK's static table.
 const OK: [u8; 1] = [0x88];
 
-type Secured = TlsStream<TcpStream>;
+type TlsSocket = TlsStream<TcpStream>;
 
-/// What an upstream sees, with the number of its connection, from 0.
+/// An event at the upstream, with the number of its connection from 0.
 #[derive(Debug)]
-enum Seen {
+enum UpstreamEvent {
     /// A request on this stream.
     Request(usize, u32),
-    /// Settings were taken.
+    /// The gateway acknowledged settings.
     Acknowledged(usize),
 }
 
 struct Upstream {
     gateway: Gateway,
-    seen: mpsc::Receiver<Seen>,
+    events: mpsc::Receiver<UpstreamEvent>,
     requests: VecDeque<(usize, u32)>,
-    /// Connections whose settings were taken.
-    taken: Vec<usize>,
-    connections: Arc<Mutex<Vec<WriteHalf<Secured>>>>,
+    /// Connections that acknowledged settings.
+    acknowledgements: Vec<usize>,
+    connections: Arc<Mutex<Vec<WriteHalf<TlsSocket>>>>,
     _tasks: JoinSet<()>,
 }
 
-async fn write(to: &mut WriteHalf<Secured>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+async fn write(to: &mut WriteHalf<TlsSocket>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     let length = u32::try_from(payload.len())
         .expect("a short one")
         .to_be_bytes();
@@ -58,10 +58,10 @@ fn admits(most: u32) -> Vec<u8> {
 
 /// Reads frames until the connection ends.
 async fn read(
-    mut from: ReadHalf<Secured>,
-    connections: Arc<Mutex<Vec<WriteHalf<Secured>>>>,
+    mut from: ReadHalf<TlsSocket>,
+    connections: Arc<Mutex<Vec<WriteHalf<TlsSocket>>>>,
     number: usize,
-    seen: mpsc::Sender<Seen>,
+    events: mpsc::Sender<UpstreamEvent>,
 ) {
     let mut preface = [0; 24];
     let mut head = [0; 9];
@@ -75,8 +75,8 @@ async fn read(
             return;
         }
         let what = match (kind, flags & ACK) {
-            (HEADERS, _) => Seen::Request(number, u32::from_be_bytes(stream)),
-            (SETTINGS, ACK) => Seen::Acknowledged(number),
+            (HEADERS, _) => UpstreamEvent::Request(number, u32::from_be_bytes(stream)),
+            (SETTINGS, ACK) => UpstreamEvent::Acknowledged(number),
             (SETTINGS, _) => {
                 let mut connections = connections.lock().await;
                 write(&mut connections[number], SETTINGS, ACK, 0, &[]).await;
@@ -84,7 +84,7 @@ async fn read(
             }
             _ => continue,
         };
-        if seen.send(what).await.is_err() {
+        if events.send(what).await.is_err() {
             return;
         }
     }
@@ -101,7 +101,7 @@ impl Upstream {
             .set("upstream.ca_file", file.to_str().expect("UTF-8"));
         let gateway = setup.start().await;
         let connections = Arc::<Mutex<Vec<_>>>::default();
-        let (sender, seen) = mpsc::channel(1024);
+        let (sender, events) = mpsc::channel(1024);
         let mut tasks = JoinSet::new();
         let accepted = Arc::clone(&connections);
         tasks.spawn(async move {
@@ -119,16 +119,16 @@ impl Upstream {
         });
         Upstream {
             gateway,
-            seen,
+            events,
             requests: VecDeque::new(),
-            taken: Vec::new(),
+            acknowledgements: Vec::new(),
             connections,
             _tasks: tasks,
         }
     }
 
     async fn call(&self) -> Call {
-        let ask = Ask::new("GET", "/v1/models");
+        let ask = ClientRequest::new("GET", "/v1/models");
         Call::begin(Protocol::One, self.gateway.address, &ask).await
     }
 
@@ -139,30 +139,35 @@ impl Upstream {
                 if let Some(request) = self.requests.pop_front() {
                     return request;
                 }
-                self.see().await;
+                self.next_event().await;
             }
         })
         .await
     }
 
     async fn acknowledged(&mut self, connection: usize) {
-        within("settings to be taken", async {
+        within("settings to be acknowledged", async {
             loop {
-                let found = self.taken.iter().position(|taken| *taken == connection);
+                let found = self
+                    .acknowledgements
+                    .iter()
+                    .position(|acknowledged| *acknowledged == connection);
                 if let Some(at) = found {
-                    self.taken.remove(at);
+                    self.acknowledgements.remove(at);
                     return;
                 }
-                self.see().await;
+                self.next_event().await;
             }
         })
         .await;
     }
 
-    async fn see(&mut self) {
-        match self.seen.recv().await.expect("it listens") {
-            Seen::Request(connection, stream) => self.requests.push_back((connection, stream)),
-            Seen::Acknowledged(connection) => self.taken.push(connection),
+    async fn next_event(&mut self) {
+        match self.events.recv().await.expect("it listens") {
+            UpstreamEvent::Request(connection, stream) => {
+                self.requests.push_back((connection, stream));
+            }
+            UpstreamEvent::Acknowledged(connection) => self.acknowledgements.push(connection),
         }
     }
 
@@ -182,7 +187,7 @@ impl Upstream {
 }
 
 #[tokio::test]
-async fn calls_beyond_what_a_connection_admits_go_to_further_ones() {
+async fn calls_beyond_the_limit_of_a_connection_go_to_further_ones() {
     let mut upstream = Upstream::admitting(2).await;
     let mut calls = Vec::new();
     for _ in 0..7 {
@@ -213,7 +218,7 @@ async fn calls_beyond_what_a_connection_admits_go_to_further_ones() {
 }
 
 #[tokio::test]
-async fn a_limit_that_changes_counts_from_then_on() {
+async fn a_changed_limit_counts_from_then_on() {
     let mut upstream = Upstream::admitting(10).await;
     let mut calls = vec![upstream.call().await];
     let mut requests = vec![upstream.request().await];
@@ -247,7 +252,7 @@ async fn a_limit_that_changes_counts_from_then_on() {
 }
 
 #[tokio::test]
-async fn where_connections_admit_nothing_each_carries_the_call_that_it_was_made_for() {
+async fn connections_that_admit_nothing_each_carry_the_call_that_they_were_made_for() {
     let mut upstream = Upstream::admitting(0).await;
     let mut calls = Vec::new();
     let mut requests = Vec::new();

@@ -1,11 +1,11 @@
-//! Watches over `spangate tail`: what it prints where, which traces, and how it lives with a gateway that comes and goes.
+//! Watches over `spangate tail`: its output to files, pipes and terminals, its filters, and restarts of the gateway.
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{
-    Ask, Call, Gateway, Protocol, Setup, Tail, Upstream, chat_events, chat_reply, chat_request,
-    free_address, json_reply, until, within,
+    Call, ClientRequest, Gateway, Protocol, Setup, Tail, Upstream, chat_events, chat_reply,
+    chat_request, free_address, json_reply, until, within,
 };
 
 /// One whose runs are over soon.
@@ -16,7 +16,7 @@ async fn gateway(upstream: &Upstream) -> Gateway {
 
 /// Asks in a conversation.
 async fn asks(gateway: &Gateway, thread: &str) {
-    let ask = Ask::post("/v1/chat/completions", chat_request("Why?", false))
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request("Why?", false))
         .header("x-respan-thread-identifier", thread)
         .header("x-respan-customer-identifier", "ada");
     within("an answer", gateway.ask(&ask)).await;
@@ -27,7 +27,7 @@ async fn traced(gateway: &Gateway, thread: &str) {
     asks(gateway, thread).await;
     until("the trace to be listed", async || {
         let target = format!("/api/traces?thread={thread}");
-        let reply = Ask::new("GET", &target).to(gateway.admin).await;
+        let reply = ClientRequest::new("GET", &target).to(gateway.admin).await;
         let listed = reply.json()["traces"].get(0)?["live"] == false;
         let open = gateway.metrics().await.total("spangate_runs_open");
         (listed && open < 0.5).then_some(())
@@ -55,7 +55,7 @@ fn heads(printed: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn piped_a_trace_is_plain_lines_and_comes_when_it_is_complete() {
+async fn a_complete_trace_is_piped_as_plain_lines() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let gateway = gateway(&upstream).await;
     traced(&gateway, "before").await;
@@ -81,7 +81,7 @@ async fn piped_a_trace_is_plain_lines_and_comes_when_it_is_complete() {
 }
 
 #[tokio::test]
-async fn as_json_each_trace_is_a_line_with_all_of_it() {
+async fn a_whole_trace_is_one_line_of_json() {
     let upstream = Upstream::always(chat_reply("Fine\u{9b}2J.")).await;
     let gateway = gateway(&upstream).await;
     let tail = first(&gateway, &["--json"]).await;
@@ -93,7 +93,7 @@ async fn as_json_each_trace_is_a_line_with_all_of_it() {
         assert!(!line.chars().any(char::is_control), "{line:?}");
         let trace: Value = serde_json::from_str(line).unwrap();
         let id = trace["trace_id"].as_str().unwrap();
-        let answer = Ask::new("GET", &format!("/api/traces/{id}"));
+        let answer = ClientRequest::new("GET", &format!("/api/traces/{id}"));
         assert_eq!(trace, answer.to(gateway.admin).await.json());
         let said = &trace["spans"][0]["attributes"]["gen_ai.completion.0.content"];
         assert_eq!(said, "Fine\u{9b}2J.");
@@ -101,7 +101,7 @@ async fn as_json_each_trace_is_a_line_with_all_of_it() {
 }
 
 #[tokio::test]
-async fn once_prints_what_is_there_and_ends() {
+async fn once_prints_the_stored_traces_and_ends() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let gateway = gateway(&upstream).await;
     for thread in ["one", "two", "three"] {
@@ -133,7 +133,7 @@ async fn once_prints_what_is_there_and_ends() {
 }
 
 #[tokio::test]
-async fn only_traces_that_are_asked_for_are_printed() {
+async fn only_traces_that_fit_the_filter_are_printed() {
     let refusal = r#"{"error":{"message":"no \u001b[2Jsuch\u0007 model"}}"#;
     let upstream = Upstream::answering(move |request| {
         let thread = String::from_utf8_lossy(&request.body).into_owned();
@@ -146,13 +146,13 @@ async fn only_traces_that_are_asked_for_are_printed() {
     .await;
     let gateway = gateway(&upstream).await;
     let fail = async |thread: &str| {
-        let ask = Ask::post("/v1/chat/completions", chat_request("Fail!", false))
+        let ask = ClientRequest::post("/v1/chat/completions", chat_request("Fail!", false))
             .header("x-respan-thread-identifier", thread);
         assert_eq!(gateway.ask(&ask).await.status, 404);
     };
     fail("failed-0").await;
     until("the failure to be listed", async || {
-        let reply = Ask::new("GET", "/api/traces?status=error")
+        let reply = ClientRequest::new("GET", "/api/traces?status=error")
             .to(gateway.admin)
             .await;
         reply.json()["traces"].get(0).map(|_| ())
@@ -204,7 +204,7 @@ async fn traces_around_a_restart_of_the_gateway_are_printed_once_each() {
 }
 
 #[tokio::test]
-async fn it_may_be_started_before_the_gateway() {
+async fn tail_may_be_started_before_the_gateway() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let mut gateway = gateway(&upstream).await;
     assert!(gateway.stop().await.success());
@@ -217,7 +217,7 @@ async fn it_may_be_started_before_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_closed_pipe_ends_it_in_silence() {
+async fn a_closed_pipe_ends_tail_in_silence() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let gateway = gateway(&upstream).await;
     traced(&gateway, "first").await;
@@ -230,13 +230,13 @@ async fn a_closed_pipe_ends_it_in_silence() {
 }
 
 #[tokio::test]
-async fn a_token_is_shown_and_its_want_is_said() {
+async fn tail_sends_the_token_and_reports_a_missing_one() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let setup = Setup::before(&upstream.url("/v1"))
         .set("runs.idle", "300ms")
         .set("server.admin_token", "at-1");
     let gateway = setup.start().await;
-    let ask = Ask::post("/v1/chat/completions", chat_request("Why?", false))
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request("Why?", false))
         .header("x-respan-thread-identifier", "guarded");
     gateway.ask(&ask).await;
     let mut tail = Tail::piped(gateway.admin, &[]);
@@ -247,7 +247,7 @@ async fn a_token_is_shown_and_its_want_is_said() {
         tail.said()
     );
     let token = ("SPANGATE_SERVER_ADMIN_TOKEN", "at-1");
-    let tail = Tail::told(gateway.admin, &["--last", "1"], &[token]);
+    let tail = Tail::with_environment(gateway.admin, &["--last", "1"], &[token]);
     tail.prints("the trace", |printed| printed.contains("thread guarded"))
         .await;
     let mut strange = Tail::piped(gateway.admin, &["--admin", "https://127.0.0.1"]);
@@ -260,7 +260,7 @@ async fn a_token_is_shown_and_its_want_is_said() {
 }
 
 #[tokio::test]
-async fn what_waiting_cannot_mend_ends_it_with_what_to_do() {
+async fn an_error_that_waiting_does_not_mend_ends_tail_with_advice() {
     for (status, advice) in [
         (
             "421 Misdirected Request",
@@ -307,18 +307,17 @@ async fn a_terminal_has_colours_and_a_width() {
 }
 
 #[tokio::test]
-async fn live_a_trace_is_drawn_anew_while_it_grows() {
+async fn live_tail_redraws_a_growing_trace() {
     let mut upstream = Upstream::listen().await;
     let setup = Setup::before(&upstream.url("/v1")).set("runs.idle", "500ms");
     let gateway = setup.start().await;
     let ask = |thread: &str| {
-        Ask::post("/v1/chat/completions", chat_request("Tell me.", true))
+        ClientRequest::post("/v1/chat/completions", chat_request("Tell me.", true))
             .header("user-agent", "AsyncOpenAI/Python 2.8.0")
             .header("x-respan-thread-identifier", thread)
     };
     let mut call = Call::begin(Protocol::One, gateway.address, &ask("live")).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
     )

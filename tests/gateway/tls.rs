@@ -1,10 +1,11 @@
-//! Watches over TLS on both sides: ALPN decides between HTTP/1.1 and HTTP/2, and all that holds on plain connections holds here.
+//! Watches over TLS on both sides: ALPN decides between HTTP/1.1 and HTTP/2, and the promises of plain connections hold.
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{
-    Ask, Call, Certificate, End, Gateway, Piece, Protocol, Setup, Upstream, Wire, value, within,
+    Call, Certificate, ClientRequest, End, Gateway, Piece, Protocol, Setup, Upstream, Wire, value,
+    within,
 };
 
 const ALPN: [(Protocol, &str); 2] = [(Protocol::One, "http/1.1"), (Protocol::Two, "h2")];
@@ -14,7 +15,7 @@ async fn call(
     certificate: &Certificate,
     protocol: Protocol,
     offered: &[&str],
-    ask: &Ask,
+    ask: &ClientRequest,
 ) -> (Call, Option<Vec<u8>>) {
     let stream = TcpStream::connect(gateway.address)
         .await
@@ -54,7 +55,7 @@ async fn the_listening_side_speaks_either_protocol_by_alpn() {
             &certificate,
             protocol,
             &[name],
-            &Ask::post("/v1/chat/completions", "{\"a\": 1}"),
+            &ClientRequest::post("/v1/chat/completions", "{\"a\": 1}"),
         )
         .await;
         assert_eq!(agreed.as_deref(), Some(name.as_bytes()));
@@ -74,7 +75,7 @@ async fn the_listening_side_speaks_either_protocol_by_alpn() {
 }
 
 #[tokio::test]
-async fn a_client_that_offers_both_gets_http_2_and_one_that_offers_none_http_1() {
+async fn alpn_prefers_http_2_and_defaults_to_http_1() {
     let upstream = Upstream::always("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let certificate = Certificate::make();
     let gateway = listening(&upstream, &certificate).await;
@@ -83,7 +84,7 @@ async fn a_client_that_offers_both_gets_http_2_and_one_that_offers_none_http_1()
         &certificate,
         Protocol::Two,
         &["h2", "http/1.1"],
-        &Ask::new("GET", "/v1/models"),
+        &ClientRequest::new("GET", "/v1/models"),
     )
     .await;
     assert_eq!(
@@ -95,7 +96,7 @@ async fn a_client_that_offers_both_gets_http_2_and_one_that_offers_none_http_1()
         &certificate,
         Protocol::One,
         &[],
-        &Ask::new("GET", "/v1/models"),
+        &ClientRequest::new("GET", "/v1/models"),
     )
     .await;
     assert_eq!((agreed, none.reply().await.status), (None, 200));
@@ -113,11 +114,10 @@ async fn a_break_is_a_break_over_tls_and_a_client_that_leaves_is_seen() {
                 &certificate,
                 protocol,
                 &[name],
-                &Ask::post("/v1/chat/completions", "{}"),
+                &ClientRequest::post("/v1/chat/completions", "{}"),
             )
             .await;
-            let mut peer = upstream.next().await;
-            peer.request().await;
+            let mut peer = upstream.next_request().await;
             peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
                 .await;
             call.head().await;
@@ -134,7 +134,7 @@ async fn a_break_is_a_break_over_tls_and_a_client_that_leaves_is_seen() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_finishes_its_handshake_is_cut_off_and_holds_up_nobody() {
+async fn an_unfinished_handshake_is_cut_off_and_delays_nobody() {
     let upstream = Upstream::always("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let certificate = Certificate::make();
     let (cert, key) = (certificate.file(), certificate.key_file());
@@ -154,7 +154,7 @@ async fn a_client_that_never_finishes_its_handshake_is_cut_off_and_holds_up_nobo
         &certificate,
         Protocol::One,
         &["http/1.1"],
-        &Ask::new("GET", "/v1/models"),
+        &ClientRequest::new("GET", "/v1/models"),
     )
     .await;
     assert_eq!(other.reply().await.status, 200);
@@ -177,7 +177,7 @@ async fn an_upstream_that_offers_http_2_is_spoken_to_in_http_2() {
     let certificate = Certificate::make();
     for protocol in Protocol::BOTH {
         let (gateway, listener) = secured(&certificate).await;
-        let ask = Ask::post("/v1/chat/completions?x=%2F", "{\"a\": 1}")
+        let ask = ClientRequest::post("/v1/chat/completions?x=%2F", "{\"a\": 1}")
             .header("x-b", "1")
             .header("x-a", "2")
             .header("x-respan-log", "full")
@@ -274,12 +274,7 @@ async fn an_http_2_upstream_that_resets_is_a_break_and_one_that_is_left_sees_a_r
         ] {
             let reason = reason.unwrap_or(h2::Reason::NO_ERROR);
             let (gateway, listener) = secured(&certificate).await;
-            let mut call = Call::begin(
-                protocol,
-                gateway.address,
-                &Ask::post("/v1/chat/completions", "{}"),
-            )
-            .await;
+            let mut call = gateway.call(protocol).await;
             let (stream, _) = within("a connection", listener.accept())
                 .await
                 .expect("a connection");
@@ -343,7 +338,7 @@ async fn an_upstream_that_offers_http_1_only_is_spoken_to_in_http_1() {
         let call = Call::begin(
             protocol,
             gateway.address,
-            &Ask::post("/v1/chat/completions", "{\"a\": 1}"),
+            &ClientRequest::post("/v1/chat/completions", "{\"a\": 1}"),
         )
         .await;
         let (stream, _) = within("a connection", listener.accept())

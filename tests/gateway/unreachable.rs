@@ -1,11 +1,11 @@
-//! Watches over calls that no upstream takes: the client is told at once, and what it sent is on the span, in its run.
+//! Watches over calls to an unreachable upstream: the client gets its error at once, and its request is on the span, in its run.
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::harness::{
-    Ask, Call, Gateway, Payload, Protocol, Respan, Setup, Span, Upstream, Wire, chat_reply,
-    chat_request, free_address, request_id, until,
+    Call, ClientRequest, Gateway, Payload, Protocol, Respan, Setup, Span, Upstream, Wire,
+    chat_reply, chat_request, free_address, request_id, until,
 };
 
 const TARGET: &str = "/v1/chat/completions";
@@ -21,8 +21,8 @@ async fn before_nobody() -> (Respan, Gateway) {
     (respan, gateway)
 }
 
-fn open_ask() -> Ask {
-    Ask::new("POST", TARGET)
+fn open_ask() -> ClientRequest {
+    ClientRequest::new("POST", TARGET)
         .header("content-type", "application/json")
         .payload(Payload::Open)
 }
@@ -34,13 +34,13 @@ fn expect_question(span: &Span, question: &str) {
 }
 
 #[tokio::test]
-async fn what_was_sent_to_an_upstream_that_cannot_be_reached_is_on_the_span() {
+async fn a_request_to_an_unreachable_upstream_is_on_the_span() {
     let (respan, gateway) = before_nobody().await;
     // More than any buffer on the way holds.
     let long = "long ".repeat(120_000);
     for protocol in Protocol::BOTH {
         for question in ["short", &*long] {
-            let ask = Ask::post(TARGET, chat_request(question, false));
+            let ask = ClientRequest::post(TARGET, chat_request(question, false));
             let mut call = Call::begin(protocol, gateway.address, &ask).await;
             let (status, headers) = call.head().await;
             assert_eq!(status, 502);
@@ -52,7 +52,7 @@ async fn what_was_sent_to_an_upstream_that_cannot_be_reached_is_on_the_span() {
 }
 
 #[tokio::test]
-async fn a_client_that_still_sends_is_told_at_once_and_the_rest_is_on_the_span() {
+async fn a_client_that_still_sends_gets_its_error_at_once_and_the_rest_is_on_the_span() {
     let (respan, gateway) = before_nobody().await;
     for protocol in Protocol::BOTH {
         let mut call = Call::begin(protocol, gateway.address, &open_ask()).await;
@@ -69,7 +69,7 @@ async fn a_client_that_still_sends_is_told_at_once_and_the_rest_is_on_the_span()
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_waited_for_no_longer_than_a_second() {
+async fn an_endless_request_is_waited_for_no_longer_than_a_second() {
     let (respan, gateway) = before_nobody().await;
     let mut wire = Wire::connect(gateway.address).await;
     let begun = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Are "#;
@@ -83,14 +83,14 @@ async fn a_request_that_never_ends_is_waited_for_no_longer_than_a_second() {
     assert_eq!(span.text("gen_ai.request.model"), "gpt-4o-mini");
     assert_eq!(span.text("respan.metadata.spangate_cut"), "request");
     let path = format!("/api/traces/{}", span.trace_id);
-    let stored = Ask::new("GET", &path).to(gateway.admin).await;
+    let stored = ClientRequest::new("GET", &path).to(gateway.admin).await;
     let stored = String::from_utf8_lossy(&stored.body).into_owned();
     assert!(stored.contains(r#""llm.gpt-4o-mini""#), "{stored}");
     drop(wire);
 }
 
 #[tokio::test]
-async fn what_was_sent_to_an_upstream_that_stays_silent_is_on_the_span() {
+async fn a_request_to_a_silent_upstream_is_on_the_span() {
     let mut upstream = Upstream::listen().await;
     let respan = Respan::start().await;
     let gateway = Setup::between(&upstream, &respan)
@@ -114,7 +114,7 @@ async fn what_was_sent_to_an_upstream_that_stays_silent_is_on_the_span() {
 }
 
 #[tokio::test]
-async fn a_call_that_reached_nobody_is_in_its_run() {
+async fn a_call_to_an_unreachable_upstream_is_in_its_run() {
     let upstream = Upstream::always(chat_reply("Owls fly.")).await;
     let respan = Respan::start().await;
     let gateway = Setup::between(&upstream, &respan).start().await;
@@ -126,12 +126,14 @@ async fn a_call_that_reached_nobody_is_in_its_run() {
         messages.extend_from_slice(heard);
         json!({"model": "gpt-4o-mini", "messages": messages}).to_string()
     };
-    let first = gateway.ask(&Ask::post(TARGET, body("writer", &[]))).await;
+    let first = gateway
+        .ask(&ClientRequest::post(TARGET, body("writer", &[])))
+        .await;
     assert_eq!(first.status, 200);
     drop(upstream);
     let heard = json!({"role": "user", "name": "writer", "content": "Owls fly."});
     let second = gateway
-        .ask(&Ask::post(TARGET, body("critic", &[heard])))
+        .ask(&ClientRequest::post(TARGET, body("critic", &[heard])))
         .await;
     second.expect_own_error(502);
     let mut traces = Vec::new();
@@ -148,14 +150,16 @@ async fn health_and_the_log_say_whether_the_upstream_can_be_reached() {
     let address = free_address();
     let gateway = Setup::before(&format!("http://{address}/v1")).start().await;
     let known = async || {
-        let health = Ask::new("GET", "/api/health").to(gateway.admin).await;
+        let health = ClientRequest::new("GET", "/api/health")
+            .to(gateway.admin)
+            .await;
         health.json()["upstream"].clone()
     };
     assert_eq!(
         known().await,
         json!({"state": "unknown", "since": null, "failures": 0, "last_error": null})
     );
-    let ask = Ask::post(TARGET, chat_request("Which language?", false));
+    let ask = ClientRequest::post(TARGET, chat_request("Which language?", false));
     for failures in 1..=3 {
         gateway.ask(&ask).await.expect_own_error(502);
         let known = known().await;

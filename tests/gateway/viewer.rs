@@ -1,4 +1,4 @@
-//! Watches over what people see on the admin port: lists, trees and single spans, events as things happen, and who may look.
+//! Watches over the admin API and the viewer's page: lists, traces, single spans, events and access.
 
 mod access;
 mod events;
@@ -6,11 +6,11 @@ mod lists;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Ask, Gateway, Reply, chat_reply, chat_request, request_id, until};
+use crate::harness::{ClientRequest, Gateway, Reply, chat_reply, chat_request, request_id, until};
 
 /// Asks the admin port.
 async fn get(gateway: &Gateway, target: &str) -> Reply {
-    Ask::new("GET", target).to(gateway.admin).await
+    ClientRequest::new("GET", target).to(gateway.admin).await
 }
 
 /// What it answers, when it does.
@@ -47,7 +47,7 @@ async fn listed(gateway: &Gateway, target: &str, traces: usize) -> Vec<Value> {
 
 /// Asks a question in a thread of its own. Gives the exchange's id.
 async fn asks(gateway: &Gateway, question: &str, thread: &str) -> String {
-    let ask = Ask::post("/v1/chat/completions", chat_request(question, false))
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request(question, false))
         .header("x-respan-thread-identifier", thread)
         .header("x-respan-customer-identifier", "ada");
     let reply = gateway.ask(&ask).await;
@@ -74,7 +74,7 @@ async fn team_whose_tool_says(gateway: &Gateway, thread: &str, result: &str) {
     ];
     for mut request in requests {
         request["model"] = json!("gpt-4o-mini");
-        let ask = Ask::post("/v1/chat/completions", request.to_string())
+        let ask = ClientRequest::post("/v1/chat/completions", request.to_string())
             .header("x-respan-thread-identifier", thread);
         assert_eq!(gateway.ask(&ask).await.status, 200);
     }

@@ -1,4 +1,4 @@
-// The admin API. Who calls says what to do with an answer; that the gateway does not answer, or wants a token, is said once, here.
+// The admin API. A caller handles the answers; a gateway that is away or wants a token is reported here, once.
 
 /** Milliseconds before the next try, after so many failures. */
 const waitAfter = (failures) => Math.min(15_000, 500 * 2 ** Math.min(failures, 6)) * (0.75 + Math.random() / 2);
@@ -85,8 +85,8 @@ function pause(ms, signal) {
 }
 
 /**
- * Follows what happens. `onTrace` gets a trace as the list has it; `onReset` says that some may have been missed.
- * While nobody looks at the page nothing is followed: a browser has few connections to one server. Gives what ends it.
+ * Follows the events. `onTrace` gets a trace as the list has it; `onReset` is called when some may have been missed.
+ * While the page is hidden nothing is followed: a browser has few connections to one server. Returns a function that ends it.
  */
 export function follow(filters, { onTrace, onReset }) {
   const query = new URLSearchParams(filters);
@@ -106,7 +106,7 @@ export function follow(filters, { onTrace, onReset }) {
     });
     source.addEventListener("error", () => {
       failures += 1;
-      // A refusal is not retried by the browser, and does not say what it was.
+      // The browser does not retry after a refusal, and does not show its status.
       if (source.readyState === EventSource.CLOSED) again = setTimeout(open, waitAfter(failures));
       get("/api/health").catch(() => {});
     });

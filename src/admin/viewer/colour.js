@@ -1,5 +1,5 @@
-// Which colour an agent has: by its name, so that it is the same everywhere; two agents of one trace never have one, nor neighbours, while
-// there are enough.
+// The colours of agents: by their names, so that they are the same everywhere. Agents of one trace have different colours that are no
+// neighbours, while there are enough.
 
 const HUES = 12;
 /** Has no divisor in common with their number: stepping by it meets all of them. */

@@ -1,4 +1,4 @@
-// The messages of a model call, from the attributes of its span; and as the page shows them.
+// The messages of a model call: read from the attributes of its span, and as elements of the page.
 
 import { element, icon, name } from "./dom.js";
 import { counted } from "./format.js";
@@ -157,8 +157,8 @@ export function toolsOf(json) {
   const parsed = parse(json);
   if (!Array.isArray(parsed)) return [];
   return parsed.map((tool) => {
-    const told = tool?.function ?? tool?.custom ?? tool ?? {};
-    return { name: String(told.name ?? tool?.type ?? "unknown"), description: told.description ?? "", parameters: told.parameters ?? null };
+    const definition = tool?.function ?? tool?.custom ?? tool ?? {};
+    return { name: String(definition.name ?? tool?.type ?? "unknown"), description: definition.description ?? "", parameters: definition.parameters ?? null };
   });
 }
 

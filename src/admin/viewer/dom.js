@@ -1,23 +1,23 @@
-// Elements from plain values. Whatever came with the traffic is only ever text: nothing here takes markup.
+// Elements from plain values. Text of the traffic stays text: nothing here takes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An element. `properties`: `class`, `text`, `on` (listeners), `vars` (custom properties of its style), anything else is an attribute. */
 export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const created = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null || value === false) continue;
-    if (name === "class") made.className = value;
-    else if (name === "text") made.textContent = value;
-    else if (name === "on") for (const [event, listener] of Object.entries(value)) made.addEventListener(event, listener);
-    else if (name === "vars") for (const [key, text] of Object.entries(value)) made.style.setProperty(key, text);
-    else made.setAttribute(name, value === true ? "" : value);
+    if (name === "class") created.className = value;
+    else if (name === "text") created.textContent = value;
+    else if (name === "on") for (const [event, listener] of Object.entries(value)) created.addEventListener(event, listener);
+    else if (name === "vars") for (const [key, text] of Object.entries(value)) created.style.setProperty(key, text);
+    else created.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...those(children));
-  return made;
+  created.append(...those(children));
+  return created;
 }
 
-/** Puts `children` in the place of what `parent` held. */
+/** Replaces the children of `parent`. */
 export function fill(parent, ...children) {
   parent.replaceChildren(...those(children));
 }
@@ -53,7 +53,7 @@ export function announce(text) {
   document.getElementById("announcer").textContent = text;
 }
 
-/** A button that copies what `give` returns (a text, or a promise of one) and says so. */
+/** A button that copies the result of `give`, a text or a promise of one, and confirms it. */
 export function copyButton(label, give, properties = {}) {
   const said = element("span", { text: label });
   const button = element("button", { class: "small", type: "button", ...properties }, icon("copy"), said);

@@ -1,4 +1,4 @@
-// How the gateway does, in one pill; a strip below the bar where somebody has to do something; the details, and the refused spans, on demand.
+// The gateway's health: a pill, a strip below the bar for problems that need the user, and a dialog with details and refused spans.
 
 import { get, post } from "./api.js";
 import { element, fill, icon } from "./dom.js";
@@ -26,7 +26,7 @@ export class Health {
     try {
       this.answer = await get("/api/health");
     } catch {
-      // That the gateway does not answer is said once, by whoever watches the connection.
+      // The watcher of the connection reports a gateway that does not answer.
       return;
     }
     this.resolveFirst(this.answer);
@@ -92,7 +92,7 @@ export class Health {
     if (wasFocused) document.getElementById(wasFocused)?.focus();
   }
 
-  /** A button that has spans sent which would not leave by themselves, and what came of it. */
+  /** A button that replays spans, and its result. */
   #replay(kind, label, words) {
     const said = element("span", { class: "quiet", role: "status", text: this.replayed?.[kind] ?? "" });
     const button = element("button", { class: "primary", type: "button", id: `send-${kind}`, text: label });

@@ -38,7 +38,7 @@ export const PATH = "url.path";
 export const HTTP_STATUS = "http.response.status_code";
 export const ATTEMPT = "spangate.attempt";
 
-/** What the request asked of the model beside the conversation, and how it is called here. */
+/** Parameters of the request beside the conversation, with their labels. */
 export const PARAMETERS = new Map([
   [IS_STREAMING, "stream"],
   ["gen_ai.request.temperature", "temperature"],
@@ -70,7 +70,7 @@ export const PARAMETERS = new Map([
   ["openai.request.service_tier", "service tier"],
 ]);
 
-/** Tokens as the wire had them; what is not known is null. */
+/** Tokens of the reply; unknown ones are null. */
 export function tokensOf(attributes) {
   const first = (...keys) => keys.map((key) => attributes[key]).find((value) => typeof value === "number") ?? null;
   return {

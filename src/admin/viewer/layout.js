@@ -5,7 +5,7 @@ import { coloursOf } from "./colour.js";
 import * as key from "./keys.js";
 
 /**
- * What the spans of a trace amount to:
+ * The sums over the spans of a trace:
  * `nodes` by id, each `{span, parent, children, depth, start, end (null while it is open), agent, errorsBelow}`; `roots`; `agents` in the
  * order in which they spoke, and their `colours`; `start`, `end`; `totals`.
  */
@@ -83,7 +83,7 @@ export function rowsOf(tree, collapsed) {
   return rows;
 }
 
-/** What a span is called in its row: without what its icon says already, a model by the name that was asked for. */
+/** The name of a span in its row: without the kind, which its icon shows, and a model by its requested name. */
 export function titleOf(span) {
   if (span.log_type === "workflow") return entityName(span).replace(/\.run(_stream)?$/, "");
   if (span.log_type === "agent" || span.log_type === "tool") return entityName(span);
@@ -97,7 +97,7 @@ function entityName(span) {
 
 /**
  * The bar of a node within `[from, from + length]`, in percent: `{left, width, first, segments}`. `first` is where the first token came, in
- * percent of the bar. `segments` of an agent or workflow say what it was busy with: its model calls, tools and agents.
+ * percent of the bar. `segments` of an agent or workflow are its model calls, tools and agents.
  */
 export function barOf(tree, node, range, now) {
   const percent = (time) => ((time - range.from) / range.length) * 100;

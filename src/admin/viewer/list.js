@@ -1,4 +1,4 @@
-// The list of traces: newest activity first, narrowed by what the address says, growing by itself.
+// The list of traces: newest activity first, filtered by the address, and growing by itself.
 
 import { Failure, follow, getUntilAnswered } from "./api.js";
 import { coloursOf } from "./colour.js";
@@ -14,16 +14,16 @@ const SHOWN_AGENTS = 4;
 const STATUSES = [["", "All"], ["live", "Live"], ["error", "Errors"], ["ok", "OK"]];
 
 export class ListView {
-  /** Shows itself in `place`. `go(hash)` changes the address; `address()` promises where AutoGen connects to. */
-  constructor(place, { go, address }) {
-    this.place = place;
+  /** Shows itself in `root`. `go(hash)` changes the address; `address()` promises where AutoGen connects to. */
+  constructor(root, { go, address }) {
+    this.root = root;
     this.go = go;
     this.address = address;
     this.shown = null;
     this.current = null;
     this.close = () => {};
-    place.addEventListener("keydown", (event) => this.#pressed(event));
-    place.addEventListener("focusin", (event) => {
+    root.addEventListener("keydown", (event) => this.#pressed(event));
+    root.addEventListener("focusin", (event) => {
       const row = event.target.closest?.(".trace-row");
       if (row) this.#makeCurrent(row.dataset.trace);
     });
@@ -44,12 +44,12 @@ export class ListView {
     if (this.isFollowing) return;
     this.#follow();
     this.#again();
-    this.place.scrollTop = this.scrolled;
+    this.root.scrollTop = this.scrolled;
   }
 
-  /** Ends all that goes on. What was read stays: whoever comes back finds it where it was. */
+  /** Ends following. The rows stay, so that the list is unchanged when the user comes back. */
   leave() {
-    this.scrolled = this.place.scrollTop;
+    this.scrolled = this.root.scrollTop;
     this.close();
     this.isFollowing = false;
   }
@@ -57,7 +57,7 @@ export class ListView {
   /** The keyboard to where it was, or to the first trace. */
   focus() {
     const rows = this.#rowElements();
-    // What is not there yet is waited for.
+    // A page under way is awaited.
     this.focusesSoon = rows.length === 0;
     (rows.find((row) => row.dataset.trace === this.current) ?? rows[0])?.focus();
   }
@@ -78,7 +78,7 @@ export class ListView {
     this.head = headings();
     this.rows = element("div", { class: "trace-rows", role: "grid", "aria-label": "Traces, newest activity first" });
     this.foot = element("div", { class: "list-foot" });
-    fill(this.place, this.bar, this.rows, this.foot);
+    fill(this.root, this.bar, this.rows, this.foot);
     this.#drawFilters();
     this.#draw();
     this.#follow();
@@ -92,7 +92,7 @@ export class ListView {
     const seen = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.#more(), { rootMargin: "600px" });
     this.seen = seen;
     seen.observe(this.foot);
-    // Whether a trace is an error or live changes while it grows; the rest of what the list is narrowed by does not.
+    // A growing trace can change its status, but no other property that filters read.
     const { status, q, ...followed } = this.filters;
     const stopFollowing = follow(followed, { onTrace: (trace) => this.#grew(trace), onReset: () => this.#again() });
     const timer = setInterval(() => this.#drawTimes(), 1000);
@@ -114,7 +114,7 @@ export class ListView {
     const before = [...this.traces.keys()];
     const page = await getUntilAnswered(`/api/traces?${query}`, { signal });
     if (signal.aborted) return;
-    // The newest page that is the only one says also what is kept no more.
+    // An only page also shows which traces are no longer stored.
     if (!cursor && page.next === null) for (const id of before) this.traces.delete(id);
     for (const trace of page.traces) this.traces.set(trace.trace_id, trace);
     // Read again, the newest page does not bring back older ones that were read before.
@@ -138,7 +138,7 @@ export class ListView {
     this.seen.observe(this.foot);
   }
 
-  /** Events may have been missed: the newest page says what they said. */
+  /** Events may have been missed: the newest page has their traces. */
   async #again() {
     try {
       await this.reading;
@@ -177,7 +177,7 @@ export class ListView {
     this.#drawFoot();
   }
 
-  /** Newest first. A trace that grows stays where it is: nobody wants to click on what has just moved away. */
+  /** Newest first. A growing trace keeps its place, so that no row moves away under the pointer. */
   #sorted() {
     return [...this.traces.values()].sort((left, right) => (left.start < right.start ? 1 : left.start > right.start ? -1 : 0));
   }
@@ -205,7 +205,7 @@ export class ListView {
     if (this.focusesSoon && traces.length > 0 && document.activeElement === document.body) this.focus();
   }
 
-  /** Only what changed is touched: the keyboard and a screen reader stay where they are. */
+  /** Changes only rows that differ, so that focus and screen readers keep their places. */
   #arrange(wanted) {
     const kept = new Set(wanted);
     for (const child of [...this.rows.children]) if (!kept.has(child)) child.remove();
@@ -370,7 +370,7 @@ function headings() {
   );
 }
 
-/** What a row says. `narrow(filter, value)` is the address of the list with one filter more. */
+/** The contents of a row. `narrow(filter, value)` is the address of the list with one more filter. */
 function rowCells(trace, narrow, isGrouped) {
   const colours = coloursOf(trace.agents);
   const cell = (classes, ...content) => element("div", { class: `cell ${classes}`, role: "gridcell" }, ...content);

@@ -1,14 +1,14 @@
-// What is shown is what the address says, so that every view is a link.
+// The address decides the view, so that every view is a link.
 //
 //     #/?status=error&q=rome&group=thread     the list
 //     #/trace/<id>                            a trace
 //     #/trace/<id>/span/<id>                  and a span of it
 
-/** What the list can be narrowed by, in the order in which it is shown. */
+/** The filters of the list, in the order in which they are shown. */
 export const FILTERS = ["thread", "customer", "agent", "model", "status", "q"];
 const STATUSES = ["ok", "error", "live"];
 
-/** `{view: "list", filters, grouped}` or `{view: "trace", trace, span}`. What is not understood is the list. */
+/** `{view: "list", filters, grouped}` or `{view: "trace", trace, span}`. An unknown address is the list. */
 export function parse(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   const found = /^\/trace\/([0-9a-f]{32})(?:\/span\/([0-9a-f]{16}))?\/?$/.exec(path);

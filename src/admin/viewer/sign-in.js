@@ -1,4 +1,4 @@
-// Keeps the theme, and the place in the page that was asked for: the answer to the form leads back to it.
+// Keeps the theme, and the requested view, to which the response to the form leads back.
 "use strict";
 
 try {

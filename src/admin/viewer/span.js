@@ -1,11 +1,11 @@
-// One span in detail: what went wrong, what was said, what it cost, who it was for, and why it stands where it stands.
+// One span in detail: error, conversation, cost, identity, and the rule that placed it.
 
 import { copyButton, element, icon, name } from "./dom.js";
 import { clock, count, duration, milliseconds } from "./format.js";
 import { jsonSetOut, text } from "./text.js";
 import { callElement, conversation, toolsOf } from "./conversation.js";
 import { titleOf } from "./layout.js";
-import { outcomeInWords, ruleInWords } from "./words.js";
+import { outcomeInWords, ruleInWords } from "./phrases.js";
 import { listHash } from "./route.js";
 import * as key from "./keys.js";
 
@@ -60,7 +60,7 @@ function head(span, agent, onClose) {
   );
 }
 
-/** The few numbers that are asked for first. */
+/** The most important numbers. */
 function facts(span) {
   const a = span.attributes;
   const tokens = key.tokensOf(a);
@@ -139,7 +139,7 @@ function tool(span) {
 
 function part(title, json, missing = "Nothing was kept.") {
   const value = parse(json);
-  // A task, and a text, are what they hold; anything else is shown as the JSON that it is.
+  // A task and a text are shown without their JSON; any other value as JSON.
   const plain = typeof value === "string" ? value : typeof value?.task === "string" && Object.keys(value).length === 1 ? value.task : null;
   const shown = json === undefined
     ? element("p", { class: "quiet", text: missing })
@@ -293,7 +293,7 @@ function value(given) {
   return typeof given === "string" ? text(given, { json: jsonSetOut(given) !== null }) : String(given);
 }
 
-/** What a JSON text holds; undefined where it is none. */
+/** The value of a JSON text; undefined for other texts. */
 function parse(json) {
   if (typeof json !== "string") return undefined;
   try {

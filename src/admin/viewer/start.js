@@ -1,4 +1,4 @@
-// Before the first call has come: the one line to change.
+// The page before the first call: the one line to change in a program.
 
 import { copyButton, element } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// Text that somebody else wrote, of any length: shown as text, folded where it is long, JSON set out where that costs little.
+// Text of the traffic, of any length: shown as text, folded where it is long. JSON is indented where that is cheap.
 
 import { element, fill } from "./dom.js";
 import { count } from "./format.js";
@@ -67,7 +67,7 @@ function pieces(whole) {
 }
 
 /**
- * JSON with line breaks and indentation, every literal as it was written: numbers beyond what a double holds stay what they are.
+ * JSON with line breaks and indentation, every literal as it was written, so numbers beyond a double's precision stay exact.
  * Null where it is no object or array, or too long.
  */
 export function jsonSetOut(source) {

@@ -1,4 +1,4 @@
-// Light or dark, as chosen here before; else as the system says.
+// Light or dark: the user's earlier choice, else the system's.
 "use strict";
 
 (() => {

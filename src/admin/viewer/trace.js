@@ -20,16 +20,16 @@ const RESTS_FOR = 5;
 const RESTS_AT_MOST = 5000;
 
 export class TraceView {
-  /** Shows itself in `place`. `go(hash, replace)` changes the address; `back()` is the list's address. */
-  constructor(place, { go, back }) {
-    this.place = place;
+  /** Shows itself in `root`. `go(hash, replace)` changes the address; `back()` is the list's address. */
+  constructor(root, { go, back }) {
+    this.root = root;
     this.go = go;
     this.back = back;
     this.trace = null;
     this.close = () => {};
   }
 
-  /** Shows the trace, and of it the span, if one is told. */
+  /** Shows the trace, and one of its spans if `span` is given. */
   show(trace, span) {
     if (this.trace !== trace) this.#open(trace);
     this.#select(span);
@@ -40,7 +40,7 @@ export class TraceView {
     this.close();
     this.close = () => {};
     this.trace = null;
-    fill(this.place);
+    fill(this.root);
   }
 
   /** Escape: the detail first, then the trace. The address says which it is, and knows before the page does. */
@@ -74,7 +74,7 @@ export class TraceView {
     this.detail = element("aside", { class: "detail-pane", "aria-labelledby": "detail-title", hidden: true });
     this.foot = element("div", { class: "more-spans", hidden: true });
     this.body = element("div", { class: "trace-body" }, element("div", { class: "tree-pane" }, this.waterfall.element, this.foot), this.#splitter(), this.detail);
-    fill(this.place, this.head, this.body);
+    fill(this.root, this.head, this.body);
     this.body.hidden = true;
     fill(this.head, this.#backLink(), element("p", { class: "quiet loading", text: "Loading the trace" }));
 
@@ -142,7 +142,7 @@ export class TraceView {
     this.waterfall.draw(this.tree);
   }
 
-  /** What is not shown of a trace of very many spans. */
+  /** The note about spans of a very long trace that are not shown. */
   #drawFoot(more) {
     this.foot.hidden = !more;
     if (!more) return;
@@ -179,7 +179,7 @@ export class TraceView {
     }, wait);
   }
 
-  /** What an event said while an answer was under way may not be in it. */
+  /** An answer that was under way may lack the change of an event. */
   #catchUp() {
     if (!this.grewMeanwhile) return;
     this.grewMeanwhile = false;
@@ -223,7 +223,7 @@ export class TraceView {
 
   #drawHead(whole) {
     const { start, agents, colours } = this.tree;
-    // Of a trace that is not shown whole, the gateway says what all of it amounts to.
+    // The gateway gives the totals of a trace that is not shown whole.
     const { totals, errors, end } = whole.more ? totalsOfAll(whole.totals) : { ...this.tree, errors: this.tree.totals.errors.length };
     const attributes = whole.spans.map((span) => span.attributes);
     const told = (attribute) => attributes.find((a) => a[attribute] !== undefined)?.[attribute];
@@ -294,7 +294,7 @@ export class TraceView {
       return;
     }
     this.waterfall.rows.get(id)?.element.scrollIntoView({ block: "nearest" });
-    // Whoever holds an arrow key down passes by; only where one stops is loaded.
+    // While an arrow key is held down nothing is loaded, only where it stops.
     this.spanSoon = setTimeout(() => this.#loadSpan(id), this.detail.hasChildNodes() ? 90 : 0);
   }
 

@@ -1,4 +1,4 @@
-// The page as a whole: the address decides what is shown, keys and buttons change the address.
+// The page as a whole: the address decides the view, keys and buttons change the address.
 
 import { onConnection } from "./api.js";
 import { element, icon } from "./dom.js";
@@ -10,7 +10,7 @@ import { TraceView } from "./trace.js";
 const TYPED_FOR = 250;
 
 const at = (id) => document.getElementById(id);
-const places = { list: at("list"), trace: at("trace") };
+const roots = { list: at("list"), trace: at("trace") };
 const search = at("search");
 let listAddress = "#/";
 let route = null;
@@ -25,8 +25,8 @@ function notice(key, shown) {
 }
 
 const health = new Health({ pill: at("health"), dialog: at("health-dialog"), notice });
-const list = new ListView(places.list, { go, address: () => health.address() });
-const trace = new TraceView(places.trace, { go, back: () => listAddress });
+const list = new ListView(roots.list, { go, address: () => health.address() });
+const trace = new TraceView(roots.trace, { go, back: () => listAddress });
 
 /** Changes the address. `replace` leaves no step in the history behind. */
 function go(hash, replace = false) {
@@ -44,7 +44,7 @@ function show() {
   route = parse(location.hash);
   const isOther = before?.view !== route.view;
   if (isOther) (route.view === "list" ? trace : list).leave();
-  for (const [view, place] of Object.entries(places)) place.hidden = view !== route.view;
+  for (const [view, root] of Object.entries(roots)) root.hidden = view !== route.view;
   document.body.dataset.view = route.view;
   if (route.view === "list") {
     listAddress = listHash(route.filters, route.grouped);
@@ -58,7 +58,7 @@ function show() {
   }
 }
 
-/** What is typed narrows the list; from a trace it leads back to the list. */
+/** The search text filters the list; from a trace it leads back to the list. */
 function searchFor(q, replace) {
   const { filters, grouped } = parse(listAddress);
   go(listHash({ ...filters, q }, grouped), replace);

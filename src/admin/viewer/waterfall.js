@@ -53,7 +53,7 @@ export class Waterfall {
     this.drawTime();
   }
 
-  /** What depends on the time alone: bars and axis. */
+  /** The parts that depend on the time alone: bars and axis. */
   drawTime() {
     const now = Date.now();
     const isOpen = [...this.tree.nodes.values()].some((node) => node.end === null);
@@ -66,7 +66,7 @@ export class Waterfall {
     this.#drawAxis();
   }
 
-  /** Marks a row as the selected one, and unfolds what hides it. */
+  /** Marks a row as selected, and unfolds the rows that hide it. */
   select(id) {
     this.selected = id;
     const node = this.tree?.nodes.get(id);

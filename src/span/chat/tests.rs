@@ -1,12 +1,12 @@
-//! Calls as Respan reads them.
+//! Attributes of model calls in the names of Respan.
 
 use std::fmt::Write;
 
 use super::*;
 use crate::openai::ReplyReader;
-use crate::span::{Key, Value};
+use crate::span::{AttributeKey, Value};
 
-fn lines(out: &[(Key, Value)]) -> String {
+fn lines(out: &[(AttributeKey, Value)]) -> String {
     let mut lines = String::new();
     for (key, value) in out {
         writeln!(lines, "{key} = {value:?}").unwrap();
@@ -14,7 +14,7 @@ fn lines(out: &[(Key, Value)]) -> String {
     lines
 }
 
-fn attributes(request: &str, reply: &str, content: bool) -> Vec<(Key, Value)> {
+fn attributes(request: &str, reply: &str, content: bool) -> Vec<(AttributeKey, Value)> {
     let request = ChatRequest::parse(request.as_bytes()).unwrap();
     let mut reader = ReplyReader::new(None, None, 1 << 20);
     reader.push(reply.as_bytes());
@@ -22,7 +22,7 @@ fn attributes(request: &str, reply: &str, content: bool) -> Vec<(Key, Value)> {
     kind_attributes("openai", &mut out);
     request_attributes(&request, request.stream.or(Some(false)), content, &mut out);
     reply_attributes(&reader.finish().reply, content, &mut out);
-    let mut keys: Vec<&Key> = out.iter().map(|(key, _)| key).collect();
+    let mut keys: Vec<&AttributeKey> = out.iter().map(|(key, _)| key).collect();
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), out.len(), "each key at most once");
@@ -66,7 +66,7 @@ fn a_plain_turn_with_two_choices_becomes_attributes() {
 }
 
 #[test]
-fn metadata_alone_holds_no_text_of_the_exchange() {
+fn without_content_no_text_of_the_exchange_is_emitted() {
     insta::assert_snapshot!(lines(&attributes(TOOLS_REQUEST, TOOLS_REPLY, false)));
     let error =
         r#"{"error":{"message":"quotes the prompt","type":"invalid_request_error","code":"bad"}}"#;
@@ -78,7 +78,7 @@ fn metadata_alone_holds_no_text_of_the_exchange() {
 }
 
 #[test]
-fn what_is_not_known_has_no_attribute() {
+fn an_unknown_fact_has_no_attribute() {
     let mut out = Vec::new();
     request_attributes(
         &ChatRequest {
@@ -94,7 +94,7 @@ fn what_is_not_known_has_no_attribute() {
 }
 
 #[test]
-fn what_the_rarer_members_ask_for_is_told_and_their_texts_only_with_content() {
+fn rare_members_are_attributes_and_their_texts_only_with_content() {
     let request = r#"{"safety_identifier":"s1","prompt_cache_key":"k1","stream_options":{"include_usage":true},"modalities":["text","audio"],
  "audio":{"voice":"alloy"},"prediction":{"type":"content","content":"a draft"},"web_search_options":{"user_location":{"city":"Rome"}},"moderation":{"mode":"on"}}"#;
     let always = [
@@ -117,17 +117,20 @@ fn what_the_rarer_members_ask_for_is_told_and_their_texts_only_with_content() {
     ];
     for content in [true, false] {
         let out = attributes(request, "{}", content);
-        let told = |(name, text): (&'static str, &str)| {
+        let is_there = |(name, text): (&'static str, &str)| {
             out.contains(&(name.into(), Value::Text(text.to_owned())))
         };
-        assert!(always.into_iter().all(told), "{}", lines(&out));
-        let texts = with_content.into_iter().filter(|each| told(*each)).count();
+        assert!(always.into_iter().all(is_there), "{}", lines(&out));
+        let texts = with_content
+            .into_iter()
+            .filter(|each| is_there(*each))
+            .count();
         assert_eq!(texts, if content { 4 } else { 0 }, "{}", lines(&out));
     }
 }
 
 #[test]
-fn a_message_of_a_strange_kind_keeps_its_number() {
+fn a_message_that_is_no_object_counts() {
     let request =
         ChatRequest::parse(br#"{"messages":[null,7,{"role":"user","content":"hi"}]}"#).unwrap();
     let mut out = Vec::new();
@@ -135,7 +138,7 @@ fn a_message_of_a_strange_kind_keeps_its_number() {
     assert!(out.contains(&("gen_ai.prompt.2.content".into(), Value::Text("hi".into()))));
 }
 
-fn told(request: &str, reply: &str, name: &str) -> Option<String> {
+fn attribute(request: &str, reply: &str, name: &str) -> Option<String> {
     let mut out = attributes(request, reply, true);
     out.retain(|(key, _)| key == name);
     only_text(out, name)
@@ -153,14 +156,18 @@ fn a_choice_without_a_role_is_the_assistants() {
         for reply in [format!("data: {json}\n\n"), json] {
             for number in 0..2 {
                 let name = format!("gen_ai.completion.{number}.role");
-                assert_eq!(told("{}", &reply, &name).as_deref(), Some(role), "{reply}");
+                assert_eq!(
+                    attribute("{}", &reply, &name).as_deref(),
+                    Some(role),
+                    "{reply}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn media_stands_after_the_text_and_notes_beside_it() {
+fn media_follow_the_text_and_annotations_have_attributes() {
     let image = r#""images":[{"image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]"#;
     for (rest, content) in [
         ("", "[image image/png, 8 B]"),
@@ -171,7 +178,7 @@ fn media_stands_after_the_text_and_notes_beside_it() {
         ),
     ] {
         let reply = format!(r#"{{"choices":[{{"message":{{{image}{rest}}}}}]}}"#);
-        let got = told("{}", &reply, "gen_ai.completion.0.content");
+        let got = attribute("{}", &reply, "gen_ai.completion.0.content");
         assert_eq!(got.as_deref(), Some(content));
     }
     let reply = r#"{"choices":[{"message":{"content":"a","annotations":[{"type":"url_citation"}],"citations":["https://a"]}}]}"#;
@@ -180,12 +187,12 @@ fn media_stands_after_the_text_and_notes_beside_it() {
         ("citations", r#"["https://a"]"#),
     ] {
         let name = format!("gen_ai.completion.0.{name}");
-        assert_eq!(told("{}", reply, &name).as_deref(), Some(json));
+        assert_eq!(attribute("{}", reply, &name).as_deref(), Some(json));
     }
 }
 
 #[test]
-fn thoughts_of_the_history_are_told_in_every_spelling() {
+fn reasoning_in_the_history_is_read_in_every_spelling() {
     for member in [
         r#""reasoning_content":"Look outside.""#,
         r#""reasoning":"Look outside.""#,
@@ -199,7 +206,7 @@ fn thoughts_of_the_history_are_told_in_every_spelling() {
         let request = format!(
             r#"{{"messages":[{{"role":"user","content":"Weather?"}},{{"role":"assistant",{member}}}]}}"#
         );
-        let reasoning = told(&request, "{}", "gen_ai.prompt.1.reasoning");
+        let reasoning = attribute(&request, "{}", "gen_ai.prompt.1.reasoning");
         assert_eq!(reasoning.as_deref(), Some("Look outside."), "{member}");
         let mut out = Vec::new();
         entity_input(&ChatRequest::parse(request.as_bytes()).unwrap(), &mut out);
@@ -213,11 +220,11 @@ fn thoughts_of_the_history_are_told_in_every_spelling() {
         r#""reasoning":null,"reasoning_content":"""#,
     ] {
         let request = format!(r#"{{"messages":[{{"role":"assistant",{none}}}]}}"#);
-        assert_eq!(told(&request, "{}", "gen_ai.prompt.0.reasoning"), None);
+        assert_eq!(attribute(&request, "{}", "gen_ai.prompt.0.reasoning"), None);
     }
 }
 
-fn only_text(out: Vec<(Key, Value)>, name: &str) -> Option<String> {
+fn only_text(out: Vec<(AttributeKey, Value)>, name: &str) -> Option<String> {
     let (key, value) = out.into_iter().next()?;
     assert_eq!(key, name);
     match value {

@@ -1,4 +1,4 @@
-//! How each exchange ended, and what its span holds.
+//! The outcome of each exchange, and the attributes of its span.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
@@ -9,12 +9,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::*;
-use crate::capture::worker;
-use crate::exchange::{Budget, RequestMeta};
-use crate::identity::{self, Defaults};
-use crate::span::{Key, Status, Value};
-use crate::tap::{End, Observer};
-use crate::upstream::{Broken, CallError};
+use crate::capture;
+use crate::exchange::RequestMeta;
+use crate::identity::{self, IdentityDefaults};
+use crate::span::{AttributeKey, Status, Value};
+use crate::tap::{BodyEnd, BodyObserver};
+use crate::upstream::{CallError, ResponseBodyError};
 
 const REQUEST: &str =
     r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Why?"}]}"#;
@@ -28,21 +28,21 @@ const FAILED: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{
 const REFUSED: &str =
     r#"{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded"}}"#;
 
-/// How an exchange goes.
+/// The course of an exchange.
 #[derive(Clone, Copy)]
-enum Goes {
-    /// There is no head.
+enum Course {
+    /// The upstream call fails before the head.
     Fails(fn() -> CallError),
-    /// The gateway itself answers with this.
+    /// The gateway itself answers with this status.
     Refused(u16),
     /// The client leaves before the head.
-    Nowhere,
-    /// A head with this status, this body, this end of it.
-    Answered(u16, &'static str, Ends),
+    Abandoned,
+    /// A response with this status, body and end.
+    Answered(u16, &'static str, ResponseCourse),
 }
 
 #[derive(Clone, Copy)]
-enum Ends {
+enum ResponseCourse {
     Well,
     ClientLeft,
     Silent,
@@ -61,7 +61,7 @@ fn meta(chat: bool, headers: &[(&'static str, &'static str)]) -> RequestMeta {
         .collect();
     RequestMeta {
         id: ExchangeId::from_bytes(*b"an exchange's id"),
-        identity: identity::read(&headers, &Defaults::default()),
+        identity: identity::read(&headers, &IdentityDefaults::default()),
         method: Method::POST,
         path: "/v1/chat/completions".to_owned(),
         retry: None,
@@ -77,31 +77,26 @@ fn meta(chat: bool, headers: &[(&'static str, &'static str)]) -> RequestMeta {
     }
 }
 
-/// The exchange as the observers and the worker make it, at times that are always the same.
-fn made(meta: RequestMeta, goes: Goes) -> Exchange {
-    let seen = Arc::new(Mutex::new(None));
-    let sink = Arc::clone(&seen);
-    let (capture, worker) = worker::start(
-        Budget::new(1 << 20),
-        Arc::new(()),
-        move |exchange: Exchange| {
-            *sink.lock().unwrap() = Some(exchange);
-        },
-    )
-    .unwrap();
-    let (mut asked, mut answered) = capture.open(meta, None);
-    asked.data(&Bytes::from_static(REQUEST.as_bytes()));
-    match goes {
-        Goes::Fails(error) => {
-            answered.failed(&error());
-            drop(answered);
+/// The exchange as observers and worker make it, with fixed times.
+fn exchange_of(meta: RequestMeta, course: Course) -> Exchange {
+    let finished = Arc::new(Mutex::new(None));
+    let sink = Arc::clone(&finished);
+    let (capture, workers) = capture::tests::start(1 << 20, move |exchange: Exchange| {
+        *sink.lock().unwrap() = Some(exchange);
+    });
+    let (mut request, mut response) = capture.open(meta, None);
+    request.data(&Bytes::from_static(REQUEST.as_bytes()));
+    match course {
+        Course::Fails(error) => {
+            response.failed(&error());
+            drop(response);
         }
-        Goes::Refused(status) => answered.refused(
+        Course::Refused(status) => response.refused(
             StatusCode::from_u16(status).unwrap(),
             "the body is too long".to_owned(),
         ),
-        Goes::Nowhere => drop(answered),
-        Goes::Answered(status, body, ends) => {
+        Course::Abandoned => drop(response),
+        Course::Answered(status, body, ends) => {
             let kind = if body.starts_with("data:") {
                 "text/event-stream"
             } else {
@@ -118,22 +113,22 @@ fn made(meta: RequestMeta, goes: Goes) -> Exchange {
                     HeaderValue::from_static("secret"),
                 ),
             ];
-            answered.head(
+            response.head(
                 StatusCode::from_u16(status).unwrap(),
                 &headers.into_iter().collect(),
             );
-            answered.data(&Bytes::from_static(body.as_bytes()));
-            let silent = Broken::Silent(Duration::from_secs(1));
-            answered.end(match ends {
-                Ends::Well => End::Complete,
-                Ends::ClientLeft => End::Abandoned,
-                Ends::Silent => End::Failed(&silent),
-                Ends::Broken => End::Failed(&Broken::Withdrawn),
+            response.data(&Bytes::from_static(body.as_bytes()));
+            let silent = ResponseBodyError::Silent(Duration::from_secs(1));
+            response.end(match ends {
+                ResponseCourse::Well => BodyEnd::Complete,
+                ResponseCourse::ClientLeft => BodyEnd::Abandoned,
+                ResponseCourse::Silent => BodyEnd::Failed(&silent),
+                ResponseCourse::Broken => BodyEnd::Failed(&ResponseBodyError::Reset),
             });
         }
     }
-    worker.finish();
-    let mut exchange = seen.lock().unwrap().take().unwrap();
+    workers.finish();
+    let mut exchange = finished.lock().unwrap().take().unwrap();
     exchange.started_ns = 1_700_000_000_000_000_000;
     exchange.duration = Duration::from_millis(250);
     if let Some(first) = exchange
@@ -146,8 +141,8 @@ fn made(meta: RequestMeta, goes: Goes) -> Exchange {
     exchange
 }
 
-fn span_of(meta: RequestMeta, goes: Goes) -> Span {
-    span(&made(meta, goes))
+fn span_of(meta: RequestMeta, course: Course) -> Span {
+    span(&exchange_of(meta, course))
 }
 
 fn text_of(span: &Span, wanted: &str) -> Option<String> {
@@ -162,18 +157,18 @@ fn text_of(span: &Span, wanted: &str) -> Option<String> {
 }
 
 #[test]
-fn the_outcome_says_how_an_exchange_truly_ended() {
-    use Ends::{Broken, ClientLeft, Silent, Well};
-    use Goes::{Answered, Fails, Nowhere, Refused};
+fn the_outcome_combines_the_ends_of_transport_and_reply() {
+    use Course::{Abandoned, Answered, Fails, Refused};
+    use ResponseCourse::{Broken, ClientLeft, Silent, Well};
     let unreachable = || CallError::Unreachable("refused".to_owned());
     let broke = || CallError::Broke("reset".to_owned());
-    for (goes, word, code) in [
+    for (course, word, code) in [
         (Answered(200, WHOLE, Well), "complete", Some("200")),
         (Answered(200, WHOLE, ClientLeft), "complete", Some("200")),
         (Answered(200, HALF, ClientLeft), "client_left", Some("499")),
-        (Nowhere, "client_left", Some("499")),
+        (Abandoned, "client_left", Some("499")),
         (Answered(200, HALF, Broken), "upstream_broke", Some("200")),
-        // Without a told length, a dead upstream's reply ends like a whole one.
+        // Without a declared length, the reply of a dead upstream ends like a whole one.
         (Answered(200, HALF, Well), "upstream_broke", Some("200")),
         (Answered(200, HALF, Silent), "timeout", Some("200")),
         (Answered(200, FAILED, Well), "stream_error", Some("200")),
@@ -184,7 +179,7 @@ fn the_outcome_says_how_an_exchange_truly_ended() {
         (Fails(|| CallError::Silent), "timeout", Some("504")),
         (Fails(|| CallError::ConnectTimeout), "timeout", Some("504")),
     ] {
-        let span = span_of(meta(true, &[]), goes);
+        let span = span_of(meta(true, &[]), course);
         assert_eq!(
             (
                 text_of(&span, key::OUTCOME).as_deref(),
@@ -201,9 +196,9 @@ fn the_outcome_says_how_an_exchange_truly_ended() {
     }
 }
 
-/// How it ends in a word, also where it is told again without what was written.
-fn outcome_of(goes: Goes) -> &'static str {
-    let mut exchange = made(meta(true, &[]), goes);
+/// The outcome, which does not depend on content.
+fn outcome_of(course: Course) -> &'static str {
+    let mut exchange = exchange_of(meta(true, &[]), course);
     let word = outcome(&exchange);
     if let Some(reply) = &mut exchange.reply {
         reply.chat.drop_content();
@@ -214,7 +209,7 @@ fn outcome_of(goes: Goes) -> &'static str {
 
 #[test]
 fn a_success_with_nothing_in_it_is_empty() {
-    use Ends::{Broken, ClientLeft, Silent, Well};
+    use ResponseCourse::{Broken, ClientLeft, Silent, Well};
     for nothing in [
         "",
         ": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n",
@@ -227,7 +222,7 @@ fn a_success_with_nothing_in_it_is_empty() {
         r#"{"choices":[{}]}"#,
         "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\ndata: [DONE]\n\n",
     ] {
-        let of = |status, ends| outcome_of(Goes::Answered(status, nothing, ends));
+        let of = |status, ends| outcome_of(Course::Answered(status, nothing, ends));
         assert_eq!(of(200, Well), "empty", "{nothing}");
         assert_eq!(of(204, Well), "empty", "{nothing}");
         assert_eq!(of(500, Well), "refused", "{nothing}");
@@ -236,7 +231,7 @@ fn a_success_with_nothing_in_it_is_empty() {
         if !nothing.contains("[DONE]\n") && !nothing.contains('}') {
             assert_eq!(of(200, ClientLeft), "client_left", "{nothing}");
         }
-        let span = span_of(meta(true, &[]), Goes::Answered(200, nothing, Well));
+        let span = span_of(meta(true, &[]), Course::Answered(200, nothing, Well));
         let message = "the upstream answered with nothing";
         assert_eq!(span.status, Status::Error(message.to_owned()));
         assert_eq!(text_of(&span, key::ERROR_MESSAGE).as_deref(), Some(message));
@@ -244,30 +239,30 @@ fn a_success_with_nothing_in_it_is_empty() {
         assert_eq!(text_of(&span, key::STATUS_CODE).as_deref(), Some("200"));
     }
     let silent = r#"{"choices":[{"index":0,"message":{"content":""},"finish_reason":"stop"}]}"#;
-    assert_eq!(outcome_of(Goes::Answered(200, silent, Well)), "complete");
+    assert_eq!(outcome_of(Course::Answered(200, silent, Well)), "complete");
     for broken in [r#"{"id":"c1","cho"#, r#"{"cho"#, "data: {\"cho\n\n"] {
-        let goes = Goes::Answered(200, broken, Well);
-        assert_eq!(outcome_of(goes), "upstream_broke", "{broken}");
+        let course = Course::Answered(200, broken, Well);
+        assert_eq!(outcome_of(course), "upstream_broke", "{broken}");
     }
 }
 
 #[test]
-fn a_reply_without_the_terminal_event_is_complete_once_it_has_its_reason() {
-    use Ends::{ClientLeft, Well};
+fn a_reply_without_the_terminal_event_is_complete_with_a_finish_reason() {
+    use ResponseCourse::{ClientLeft, Well};
     const ON_EACH: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bec\"},\"finish_reason\":\"stop\"}]}\n\n";
     const AFTER: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Bec\"}}]}\n\n\
         data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
     for (body, left) in [(ON_EACH, "client_left"), (AFTER, "complete")] {
-        assert_eq!(outcome_of(Goes::Answered(200, body, Well)), "complete");
-        assert_eq!(outcome_of(Goes::Answered(200, body, ClientLeft)), left);
+        assert_eq!(outcome_of(Course::Answered(200, body, Well)), "complete");
+        assert_eq!(outcome_of(Course::Answered(200, body, ClientLeft)), left);
     }
-    // The body ended after the reason, but not where its value does.
-    let goes = Goes::Answered(
+    // The body breaks off after the finish reason.
+    let course = Course::Answered(
         200,
         r#"{"id":"c1","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"usa"#,
         Well,
     );
-    assert_eq!(outcome_of(goes), "upstream_broke");
+    assert_eq!(outcome_of(course), "upstream_broke");
 }
 
 #[test]
@@ -281,9 +276,9 @@ fn a_reply_that_holds_an_error_is_never_complete() {
         r#"{"id":"c","type":"t","choices":[],"base_resp":{"status_code":400,"status_msg":"no"}}"#,
     ] {
         for (status, word) in [(200, "stream_error"), (400, "refused")] {
-            let goes = Goes::Answered(status, body, Ends::Well);
-            assert_eq!(outcome_of(goes), word, "{body}");
-            let span = span_of(meta(true, &[]), goes);
+            let course = Course::Answered(status, body, ResponseCourse::Well);
+            assert_eq!(outcome_of(course), word, "{body}");
+            let span = span_of(meta(true, &[]), course);
             assert_eq!(span.status, Status::Error("no".to_owned()), "{body}");
             for (name, wanted) in [
                 (key::ERROR_MESSAGE, "no"),
@@ -302,7 +297,7 @@ fn without_content_an_error_does_not_quote_what_was_sent() {
         content: false,
         ..meta(true, &[])
     };
-    let span = span_of(meta, Goes::Answered(200, FAILED, Ends::Well));
+    let span = span_of(meta, Course::Answered(200, FAILED, ResponseCourse::Well));
     assert!(!format!("{span:?}").contains("Why?"), "{span:?}");
     assert_eq!(
         text_of(&span, key::ERROR_TYPE).as_deref(),
@@ -311,11 +306,11 @@ fn without_content_an_error_does_not_quote_what_was_sent() {
 }
 
 #[test]
-fn ids_are_functions_of_the_exchange_and_of_what_it_was_told() {
-    let goes = Goes::Answered(200, WHOLE, Ends::Well);
+fn ids_are_functions_of_the_exchange_and_its_headers() {
+    let course = Course::Answered(200, WHOLE, ResponseCourse::Well);
     let (first, again) = (
-        span_of(meta(true, &[]), goes),
-        span_of(meta(true, &[]), goes),
+        span_of(meta(true, &[]), course),
+        span_of(meta(true, &[]), course),
     );
     assert_eq!(first, again, "made twice it is the same span");
     let other = span_of(
@@ -323,41 +318,41 @@ fn ids_are_functions_of_the_exchange_and_of_what_it_was_told() {
             id: ExchangeId::from_bytes(*b"other exchange's"),
             ..meta(true, &[])
         },
-        goes,
+        course,
     );
     assert_ne!(first.span_id, other.span_id);
     assert_ne!(first.trace_id, other.trace_id);
 
-    let told = [(
+    let traceparent = [(
         "traceparent",
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )];
-    let told = span_of(meta(true, &told), goes);
+    let placed = span_of(meta(true, &traceparent), course);
     assert_eq!(
-        told.span_id, first.span_id,
-        "whoever asks, it is this exchange's span"
+        placed.span_id, first.span_id,
+        "headers do not change the id of the span"
     );
     assert_eq!(
-        told.trace_id.0,
+        placed.trace_id.0,
         0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes()
     );
     assert_eq!(
-        told.parent_span_id,
+        placed.parent_span_id,
         Some(SpanId(0xb7ad_6b71_6920_3331_u64.to_be_bytes()))
     );
 }
 
 #[test]
 fn each_attribute_is_there_once() {
-    for goes in [
-        Goes::Answered(200, WHOLE, Ends::Well),
-        Goes::Answered(200, FAILED, Ends::Well),
-        Goes::Answered(429, REFUSED, Ends::Well),
-        Goes::Nowhere,
+    for course in [
+        Course::Answered(200, WHOLE, ResponseCourse::Well),
+        Course::Answered(200, FAILED, ResponseCourse::Well),
+        Course::Answered(429, REFUSED, ResponseCourse::Well),
+        Course::Abandoned,
     ] {
         for chat in [true, false] {
-            let span = span_of(meta(chat, &[]), goes);
-            let mut keys: Vec<&Key> = span.attributes.iter().map(|(key, _)| key).collect();
+            let span = span_of(meta(chat, &[]), course);
+            let mut keys: Vec<&AttributeKey> = span.attributes.iter().map(|(key, _)| key).collect();
             keys.sort_unstable();
             keys.dedup();
             assert_eq!(keys.len(), span.attributes.len(), "{span:?}");
@@ -379,7 +374,7 @@ fn a_call_becomes_a_chat_span() {
     };
     insta::assert_snapshot!(lines(&span_of(
         meta,
-        Goes::Answered(200, WHOLE, Ends::Well)
+        Course::Answered(200, WHOLE, ResponseCourse::Well)
     )));
 }
 
@@ -392,7 +387,7 @@ fn any_other_exchange_becomes_a_task_span() {
     };
     insta::assert_snapshot!(lines(&span_of(
         meta,
-        Goes::Answered(200, r#"{"object":"list"}"#, Ends::Well)
+        Course::Answered(200, r#"{"object":"list"}"#, ResponseCourse::Well)
     )));
 }
 

@@ -1,19 +1,19 @@
-//! The spelling is serde_json's, however deep.
+//! The spelling is `serde_json`'s at every depth.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// As many bytes as are looked at together.
+/// The bytes that the scan reads at once.
 const BLOCK: usize = 32;
 
-fn escaped_by_us(text: &str, depth: Depth) -> String {
+fn escaped_by_us(text: &str, depth: JsonDepth) -> String {
     let mut out = Vec::new();
     escape(&mut out, text, depth);
     String::from_utf8(out).unwrap()
 }
 
-/// What serde_json has between the quotes.
+/// The text between the quotes that `serde_json` writes.
 fn escaped_by_serde(text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap();
     quoted[1..quoted.len() - 1].to_owned()
@@ -21,10 +21,10 @@ fn escaped_by_serde(text: &str) -> String {
 
 fn assert_spelled_alike(text: &str) {
     let once = escaped_by_serde(text);
-    assert_eq!(escaped_by_us(text, Depth::Plain), text);
-    assert_eq!(escaped_by_us(text, Depth::String), once);
+    assert_eq!(escaped_by_us(text, JsonDepth::Plain), text);
+    assert_eq!(escaped_by_us(text, JsonDepth::String), once);
     assert_eq!(
-        escaped_by_us(text, Depth::StringInString),
+        escaped_by_us(text, JsonDepth::StringInString),
         escaped_by_serde(&once)
     );
 }
@@ -42,13 +42,13 @@ fn every_byte_at_every_place_of_a_block_is_escaped_as_serde_json_does() {
 }
 
 #[test]
-fn an_object_has_what_there_is_of_its_members() {
+fn an_object_leaves_out_members_without_a_value() {
     let write = |in_string| {
         let mut out = Vec::new();
-        Json::new(&mut out, in_string).list([Some("a\n\"b\""), None], |json, text| {
+        JsonWriter::new(&mut out, in_string).list([Some("a\n\"b\""), None], |json, text| {
             json.object(|members| {
                 members.text("text", text);
-                members.written("json", Some(r#"["\n"]"#));
+                members.raw("json", Some(r#"["\n"]"#));
             });
         });
         String::from_utf8(out).unwrap()

@@ -1,19 +1,19 @@
-//! However the rows come in, the index is the same; and pages of it hold.
+//! The index does not depend on the order in which rows are added, and its pages neither leave out nor repeat a trace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::Kind;
+use crate::store::SpanKind;
 
-/// Spans of a block: few, so that a few spans make several.
+/// Spans of a block: so few that a short trace has several blocks.
 const FEW: usize = 4;
 
-fn row(seq: u64, trace: u8, kind: Kind, parent: bool, start: u64) -> Row {
+fn row(seq: u64, trace: u8, kind: SpanKind, parent: bool, start: u64) -> SpanRow {
     let mut span = [0; 8];
     span.copy_from_slice(&seq.to_be_bytes());
-    let summary = Summary {
+    let summary = SpanSummary {
         kind,
         span: SpanId(span),
         parent: parent.then_some(SpanId([9; 8])),
@@ -32,20 +32,20 @@ fn row(seq: u64, trace: u8, kind: Kind, parent: bool, start: u64) -> Row {
         output: None,
         preview: parent.then(|| format!("task {seq}").into()),
     };
-    Row {
+    SpanRow {
         seq,
         trace_id: TraceId([trace; 16]),
         summary: summary.json(),
     }
 }
 
-fn rows() -> impl Strategy<Value = Vec<Row>> {
+fn rows() -> impl Strategy<Value = Vec<SpanRow>> {
     let kinds = [
-        Kind::Workflow,
-        Kind::Agent,
-        Kind::Chat,
-        Kind::Tool,
-        Kind::Task,
+        SpanKind::Workflow,
+        SpanKind::Agent,
+        SpanKind::Chat,
+        SpanKind::Tool,
+        SpanKind::Task,
     ];
     let one = (
         1..7u8,
@@ -61,105 +61,105 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     })
 }
 
-fn index<'r>(rows: impl IntoIterator<Item = &'r Row>, newer: bool) -> Index {
-    let mut index = Index::with_blocks_of(FEW);
+fn index<'r>(rows: impl IntoIterator<Item = &'r SpanRow>, newer: bool) -> TraceIndex {
+    let mut index = TraceIndex::with_blocks_of(FEW);
     for row in rows {
         index.add(row, newer);
     }
     index
 }
 
-/// All that it says, in whichever blocks.
-fn said(index: &Index) -> BTreeMap<TraceId, (Facts, Vec<Entry>)> {
+/// The contents of the index, without the limits of blocks.
+fn contents(index: &TraceIndex) -> BTreeMap<TraceId, (TraceStats, Vec<IndexedSpan>)> {
     let traces = index.traces.iter().map(|(id, trace)| {
-        let entries: Vec<Entry> = trace.entries().copied().collect();
+        let entries: Vec<IndexedSpan> = trace.entries().copied().collect();
         assert_eq!(index.by_first.get(&entries[0].seq), Some(id));
         assert_eq!(index.by_last.get(&entries[entries.len() - 1].seq), Some(id));
         assert_eq!(trace.spans, entries.len());
-        (*id, (trace.facts(), entries))
+        (*id, (trace.stats(), entries))
     });
-    let said: BTreeMap<_, _> = traces.collect();
+    let contents: BTreeMap<_, _> = traces.collect();
     assert_eq!(
         (index.by_first.len(), index.by_last.len()),
-        (said.len(), said.len())
+        (contents.len(), contents.len())
     );
-    let spans: usize = said.values().map(|(_, entries)| entries.len()).sum();
+    let spans: usize = contents.values().map(|(_, entries)| entries.len()).sum();
     assert_eq!(index.spans, spans);
-    said
+    contents
 }
 
-fn all(index: &Index, mut place: PageCursor, limit: usize) -> Vec<TraceId> {
+fn all(index: &TraceIndex, mut page: PageCursor, limit: usize) -> Vec<TraceId> {
     let mut seen = Vec::new();
     loop {
-        let page: Vec<_> = index.from(place).take(limit).collect();
-        let Some((last, _)) = page.last() else {
+        let traces: Vec<_> = index.from(page).take(limit).collect();
+        let Some((last, _)) = traces.last() else {
             return seen;
         };
-        place.below = *last;
-        seen.extend(page.iter().map(|(_, id)| *id));
+        page.below = *last;
+        seen.extend(traces.iter().map(|(_, id)| *id));
     }
 }
 
 proptest! {
     #[test]
-    fn built_in_one_go_it_is_what_it_becomes_by_and_by(rows in rows(), cut in 0..60usize) {
+    fn an_index_built_from_the_newest_row_equals_one_that_grew(rows in rows(), cut in 0..60usize) {
         let cut = cut.min(rows.len());
-        let by_and_by = index(&rows, true);
-        prop_assert_eq!(said(&index(rows.iter().rev(), false)), said(&by_and_by));
+        let grown = index(&rows, true);
+        prop_assert_eq!(contents(&index(rows.iter().rev(), false)), contents(&grown));
         let mut halves = index(rows[..cut].iter().rev(), false);
         for row in &rows {
             halves.add(row, true);
         }
-        prop_assert_eq!(said(&halves), said(&by_and_by));
+        prop_assert_eq!(contents(&halves), contents(&grown));
     }
 
     #[test]
-    fn pages_hold_every_trace_once_though_traces_grow_and_come(rows in rows(), cut in 0..60usize, limit in 1..4usize) {
+    fn pages_hold_every_trace_once_while_traces_grow_and_come(rows in rows(), cut in 0..60usize, limit in 1..4usize) {
         let cut = cut.min(rows.len());
         let before = index(&rows[..cut], true);
-        let place = PageCursor { as_of: cut as u64, below: u64::MAX };
-        let then = all(&before, place, limit);
+        let page = PageCursor { as_of: cut as u64, below: u64::MAX };
+        let then = all(&before, page, limit);
         let unique: BTreeSet<_> = then.iter().collect();
         prop_assert_eq!(unique.len(), then.len());
         let there: BTreeSet<_> = rows[..cut].iter().map(|row| &row.trace_id).collect();
         prop_assert_eq!(unique, there);
-        prop_assert_eq!(all(&index(&rows, true), place, limit), then);
+        prop_assert_eq!(all(&index(&rows, true), page, limit), then);
     }
 
     #[test]
-    fn what_is_gone_is_gone_and_the_rest_is_as_if_it_had_never_been(rows in rows(), cut in 0..60u64) {
+    fn an_index_without_its_oldest_rows_equals_one_that_never_had_them(rows in rows(), cut in 0..60u64) {
         let mut less = index(&rows, true);
-        let kept: Vec<Row> = rows.iter().filter(|row| row.seq >= cut).cloned().collect();
-        for id in less.gone_below(cut) {
+        let kept: Vec<SpanRow> = rows.iter().filter(|row| row.seq >= cut).cloned().collect();
+        for id in less.remove_below(cut) {
             let block = less.block(id, 0);
-            let own: Vec<Row> = kept.iter().filter(|row| block.contains(&row.seq)).cloned().collect();
+            let own: Vec<SpanRow> = kept.iter().filter(|row| block.contains(&row.seq)).cloned().collect();
             less.recount(id, 0, &own);
         }
-        prop_assert_eq!(said(&less), said(&index(&kept, true)));
+        prop_assert_eq!(contents(&less), contents(&index(&kept, true)));
     }
 
     #[test]
-    fn looked_at_block_by_block_it_is_what_is_left(rows in rows(), gone in proptest::collection::vec(any::<bool>(), 60)) {
+    fn an_index_checked_block_by_block_equals_one_of_the_rows_that_are_left(rows in rows(), gone in proptest::collection::vec(any::<bool>(), 60)) {
         let mut less = index(&rows, true);
-        let kept: Vec<Row> = rows.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(row, _)| row.clone()).collect();
-        // Where a block goes, its neighbour waits for the next removals.
+        let kept: Vec<SpanRow> = rows.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(row, _)| row.clone()).collect();
+        // When a block is removed, its neighbour is checked after the next removals.
         for removed in 1..20 {
-            for (id, (_, entries)) in said(&less) {
+            for (id, (_, entries)) in contents(&less) {
                 let mut looks = 0;
                 while let Some(place) = less.next_unchecked(id, removed) {
                     let block = less.block(id, place);
-                    let own: Vec<Row> = kept.iter().filter(|row| block.contains(&row.seq)).cloned().collect();
+                    let own: Vec<SpanRow> = kept.iter().filter(|row| block.contains(&row.seq)).cloned().collect();
                     less.recount(id, place, &own);
                     looks += 1;
                 }
                 prop_assert!(looks <= entries.len(), "it ends");
             }
         }
-        prop_assert_eq!(said(&less), said(&index(&kept, true)));
+        prop_assert_eq!(contents(&less), contents(&index(&kept, true)));
     }
 
     #[test]
-    fn since_a_number_those_have_changed_that_have_grown(rows in rows(), cut in 0..60u64) {
+    fn since_a_number_gives_the_traces_with_a_later_row(rows in rows(), cut in 0..60u64) {
         let index = index(&rows, true);
         let grown: BTreeSet<_> = index.since(cut).map(|(_, id)| id).collect();
         let expected: BTreeSet<_> = rows.iter().filter(|row| row.seq > cut).map(|row| row.trace_id).collect();
@@ -169,44 +169,44 @@ proptest! {
 }
 
 #[test]
-fn beyond_its_bound_the_traces_heard_of_longest_ago_fall_out() {
+fn a_full_index_evicts_the_trace_whose_latest_span_is_oldest() {
     let id = |number: u64| {
         let mut id = [1; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
         TraceId(id)
     };
-    let mut index = Index::default();
+    let mut index = TraceIndex::default();
     let most = MOST_TRACES as u64;
-    let of = |seq: u64, trace: u64| Row {
+    let of = |seq: u64, trace: u64| SpanRow {
         trace_id: id(trace),
-        ..row(seq, 1, Kind::Chat, false, seq)
+        ..row(seq, 1, SpanKind::Chat, false, seq)
     };
     for seq in 1..=most {
         index.add(&of(seq, seq), true);
     }
-    // The first is heard of again, so the second goes.
+    // The first trace has a new span, so the second is evicted.
     index.add(&of(most + 1, 1), true);
     index.add(&of(most + 2, most + 2), true);
     assert_eq!(index.get(id(1)).unwrap().spans, 2);
     assert!(index.get(id(2)).is_none());
     assert!(index.get(id(3)).is_some());
-    // From the other end nothing more comes in.
+    // A full index takes no older row.
     index.add(&of(0, most + 3), false);
     assert!(index.get(id(most + 3)).is_none());
     assert_eq!(index.traces.len(), MOST_TRACES);
 }
 
 #[test]
-fn a_span_of_a_trace_of_300_000_moves_a_block_of_them_at_most() {
+fn a_change_in_a_trace_of_300_000_spans_moves_one_block_at_most() {
     let many = 300_000;
-    // As the index is built: from the newest.
-    let mut index = Index::default();
+    // The index is built from the newest row.
+    let mut index = TraceIndex::default();
     for seq in (1..=many).rev() {
-        index.add(&row(seq, 1, Kind::Chat, true, seq), false);
+        index.add(&row(seq, 1, SpanKind::Chat, true, seq), false);
     }
-    // As it grows, and as the oldest go.
+    // It grows, and its oldest spans are removed.
     for seq in many + 1..=many + 3000 {
-        index.add(&row(seq, 1, Kind::Chat, true, seq), true);
+        index.add(&row(seq, 1, SpanKind::Chat, true, seq), true);
     }
     let id = TraceId([1; 16]);
     let trace = index.get(id).unwrap();
@@ -217,33 +217,33 @@ fn a_span_of_a_trace_of_300_000_moves_a_block_of_them_at_most() {
             .all(|block| block.entries.len() <= BLOCK)
     );
     assert!(trace.blocks.len() <= trace.spans.div_ceil(BLOCK) + 2);
-    assert_eq!(index.gone_below(2000), [id]);
+    assert_eq!(index.remove_below(2000), [id]);
     let again = index.block(id, 0);
     assert!(again.len() <= BLOCK);
     let again = again.into_iter();
-    let again: Vec<Row> = again
-        .map(|seq| row(seq, 1, Kind::Chat, true, seq))
+    let again: Vec<SpanRow> = again
+        .map(|seq| row(seq, 1, SpanKind::Chat, true, seq))
         .collect();
     index.recount(id, 0, &again);
-    let facts = index.get(id).unwrap().facts();
-    assert_eq!(facts.spans, usize::try_from(many + 3000 - 1999).unwrap());
-    assert_eq!((facts.agents().len(), facts.models().len()), (3, 2));
+    let stats = index.get(id).unwrap().stats();
+    assert_eq!(stats.spans, usize::try_from(many + 3000 - 1999).unwrap());
+    assert_eq!((stats.agents().len(), stats.models().len()), (3, 2));
 }
 
 #[test]
-fn beyond_its_bound_the_oldest_spans_fall_out() {
-    let mut index = Index {
+fn a_full_index_evicts_the_oldest_spans() {
+    let mut index = TraceIndex {
         most_entries: 10,
-        ..Index::with_blocks_of(FEW)
+        ..TraceIndex::with_blocks_of(FEW)
     };
     for seq in 1..=9 {
-        index.add(&row(seq, 1, Kind::Chat, true, seq), true);
+        index.add(&row(seq, 1, SpanKind::Chat, true, seq), true);
     }
     for seq in 10..=12 {
-        index.add(&row(seq, 2, Kind::Chat, true, seq), true);
+        index.add(&row(seq, 2, SpanKind::Chat, true, seq), true);
     }
     let trace = |id| index.get(TraceId([id; 16])).map_or(0, |trace| trace.spans);
     assert_eq!((trace(1), trace(2)), (9 - FEW, 3));
-    index.add(&row(0, 1, Kind::Chat, true, 0), false);
-    said(&index);
+    index.add(&row(0, 1, SpanKind::Chat, true, 0), false);
+    contents(&index);
 }

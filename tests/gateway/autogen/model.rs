@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::python;
-use crate::harness::Ask;
+use crate::harness::ClientRequest;
 
 /// The running model.
 #[derive(Debug)]
@@ -20,17 +20,17 @@ pub(crate) struct ScriptedModel {
     base_url: String,
 }
 
-/// One request that reached it, and what it answered. Header names are in lower case.
+/// A request to the model and its reply. Header names are in lower case.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct ModelCall {
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
-    pub(crate) reply: Said,
+    pub(crate) reply: ModelReply,
 }
 
-/// What it said; `usage` only where the wire had it.
+/// The reply; `usage` only where the wire had it.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Said {
+pub(crate) struct ModelReply {
     pub(crate) id: String,
     pub(crate) model: String,
     pub(crate) text: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Said {
 }
 
 impl ScriptedModel {
-    /// Starts it on a port of its own choice and waits until it has said which.
+    /// Starts it on a free port and waits until it has printed its base URL.
     pub(crate) fn start() -> Self {
         let script = python::programs().join("scripted_model.py");
         let mut process = Command::new(python::interpreter())
@@ -56,20 +56,19 @@ impl ScriptedModel {
         Self { process, base_url }
     }
 
-    /// Where it answers, as a program or the gateway is told.
     pub(crate) fn base_url(&self) -> &str {
         &self.base_url
     }
 
     /// Every request so far, in order of arrival.
-    pub(crate) async fn asked(&self) -> Vec<Asked> {
+    pub(crate) async fn calls(&self) -> Vec<ModelCall> {
         let address = self.base_url.trim_start_matches("http://");
         let address: SocketAddr = address
             .trim_end_matches("/v1")
             .parse()
             .expect("it printed its base URL");
-        let reply = Ask::new("GET", "/calls").to(address).await;
-        serde_json::from_slice(&reply.body).expect("it tells its calls as JSON")
+        let reply = ClientRequest::new("GET", "/calls").to(address).await;
+        serde_json::from_slice(&reply.body).expect("its calls are JSON")
     }
 }
 

@@ -1,10 +1,10 @@
-//! Who may look, and what the page may do.
+//! Access to the admin port, and the rights of its page.
 
 use super::{get, header};
-use crate::harness::{Ask, Gateway, Payload, Setup, Upstream, Wire, chat_reply};
+use crate::harness::{ClientRequest, Gateway, Payload, Setup, Upstream, Wire, chat_reply};
 
-fn form(target: &str, body: &str) -> Ask {
-    Ask::new("POST", target)
+fn form(target: &str, body: &str) -> ClientRequest {
+    ClientRequest::new("POST", target)
         .header("content-type", "application/x-www-form-urlencoded")
         .payload(Payload::Whole(body.as_bytes().to_vec()))
 }
@@ -17,7 +17,7 @@ async fn guarded() -> (Upstream, Gateway) {
 }
 
 #[tokio::test]
-async fn a_token_on_the_sign_in_page_opens_all_of_it_until_signing_out() {
+async fn a_session_of_the_sign_in_page_opens_everything() {
     let (_upstream, gateway) = guarded().await;
     let page = get(&gateway, "/").await;
     assert_eq!(page.status, 401);
@@ -52,7 +52,8 @@ async fn a_token_on_the_sign_in_page_opens_all_of_it_until_signing_out() {
         assert!(cookie.contains(part), "{cookie}");
     }
     let session = cookie.split(';').next().unwrap();
-    let shown = |target: &str, cookies: &str| Ask::new("GET", target).header("cookie", cookies);
+    let shown =
+        |target: &str, cookies: &str| ClientRequest::new("GET", target).header("cookie", cookies);
     for target in ["/", "/api/traces", "/metrics"] {
         let cookies = format!("other=1; {session}");
         assert_eq!(
@@ -80,14 +81,14 @@ async fn a_token_on_the_sign_in_page_opens_all_of_it_until_signing_out() {
 }
 
 #[tokio::test]
-async fn a_form_without_an_end_is_not_read() {
+async fn a_too_long_form_is_refused() {
     let (_upstream, gateway) = guarded().await;
     let long = format!("token={}", "x".repeat(5000));
     assert_eq!(form("/sign-in", &long).to(gateway.admin).await.status, 413);
 }
 
 #[tokio::test]
-async fn the_page_may_load_nothing_from_elsewhere_and_stand_in_no_other() {
+async fn the_page_may_load_nothing_from_elsewhere_and_not_be_framed() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let gateway = Gateway::before(&upstream).await;
     for (target, content_type) in [
@@ -123,7 +124,7 @@ async fn a_foreign_name_shows_no_trace() {
 }
 
 #[tokio::test]
-async fn health_says_what_the_gateway_is() {
+async fn health_has_facts_about_the_gateway() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let gateway = Gateway::before(&upstream).await;
     let health = super::answer(&gateway, "/api/health").await;

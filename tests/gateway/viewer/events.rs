@@ -1,11 +1,11 @@
-//! Events as traces grow, and what is shown of runs that go on.
+//! Events of growing traces, and the spans of open runs.
 
 use serde_json::Value;
 
 use super::{answer, asks, listed, named};
 use crate::harness::{
-    Ask, Call, Gateway, Piece, Protocol, Setup, Upstream, chat_events, chat_reply, chat_request,
-    until, within,
+    Call, ClientRequest, Gateway, Piece, Protocol, Setup, Upstream, chat_events, chat_reply,
+    chat_request, until, within,
 };
 
 /// A stream of events under way.
@@ -20,7 +20,7 @@ struct Event(String, Option<u64>, Value);
 
 impl Listener {
     async fn begin(gateway: &Gateway, query: &str, after: Option<u64>) -> Self {
-        let mut ask = Ask::new("GET", &format!("/api/events{query}"));
+        let mut ask = ClientRequest::new("GET", &format!("/api/events{query}"));
         if let Some(after) = after {
             ask = ask.header("last-event-id", &after.to_string());
         }
@@ -93,12 +93,11 @@ async fn a_call_shows_while_it_streams_and_when_it_is_over() {
     let setup = Setup::before(&upstream.url("/v1")).set("runs.idle", "500ms");
     let gateway = setup.start().await;
     let mut events = Listener::begin(&gateway, "?thread=stream", None).await;
-    let ask = Ask::post("/v1/chat/completions", chat_request("Tell me.", true))
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request("Tell me.", true))
         .header("user-agent", "AsyncOpenAI/Python 2.8.0")
         .header("x-respan-thread-identifier", "stream");
     let mut call = Call::begin(Protocol::One, gateway.address, &ask).await;
-    let mut peer = upstream.next().await;
-    peer.request().await;
+    let mut peer = upstream.next_request().await;
     peer.send(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
     )
@@ -152,7 +151,7 @@ async fn a_call_shows_while_it_streams_and_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn whoever_comes_back_is_told_what_grew_meanwhile_also_by_the_next_process() {
+async fn a_follower_that_comes_back_gets_missed_changes_also_from_the_next_process() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let mut gateway = Gateway::before(&upstream).await;
     let mut events = Listener::begin(&gateway, "", None).await;
@@ -177,7 +176,7 @@ async fn whoever_comes_back_is_told_what_grew_meanwhile_also_by_the_next_process
 }
 
 #[tokio::test]
-async fn followers_are_so_many_and_end_with_the_gateway() {
+async fn followers_are_limited_and_end_with_the_gateway() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let mut gateway = Gateway::before(&upstream).await;
     let mut following = Vec::new();
@@ -190,7 +189,7 @@ async fn followers_are_so_many_and_end_with_the_gateway() {
         let mut call = Call::begin(
             Protocol::One,
             gateway.admin,
-            &Ask::new("GET", "/api/events"),
+            &ClientRequest::new("GET", "/api/events"),
         )
         .await;
         (call.head().await.0 == 200).then_some(())

@@ -1,4 +1,4 @@
-//! Lists, filters, pages, one trace, one span, one file of it.
+//! Lists, filters, pages, one trace, one span, one trace as OTLP.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     answer, asks, complaint, get, header, listed, named, speaks, team, team_whose_tool_says,
 };
-use crate::harness::{Ask, Gateway, Setup, Upstream, chat_reply, chat_request, until};
+use crate::harness::{ClientRequest, Gateway, Setup, Upstream, chat_reply, chat_request, until};
 
 async fn a_team(gateway: &Gateway) -> Value {
     team(gateway, "owls").await;
@@ -21,7 +21,7 @@ async fn a_team(gateway: &Gateway) -> Value {
 }
 
 #[tokio::test]
-async fn a_run_is_listed_with_what_it_amounts_to() {
+async fn a_run_is_listed_with_its_stats() {
     let upstream = Upstream::answering(speaks).await;
     let setup = Setup::before(&upstream.url("/v1")).set("runs.idle", "300ms");
     let gateway = setup.start().await;
@@ -193,7 +193,7 @@ async fn a_tool_whose_result_looks_like_an_error_stays_ok_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_trace_can_be_taken_along_as_otlp() {
+async fn a_trace_can_be_downloaded_as_otlp() {
     let upstream = Upstream::answering(speaks).await;
     let setup = Setup::before(&upstream.url("/v1")).set("runs.idle", "300ms");
     let gateway = setup.start().await;
@@ -290,7 +290,7 @@ async fn pages_neither_leave_out_nor_repeat_while_traces_arrive() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_named() {
+async fn a_wrong_parameter_is_named() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let gateway = Gateway::before(&upstream).await;
     for (target, named) in [
@@ -335,7 +335,7 @@ async fn what_cannot_be_meant_is_named() {
         complaint(&gateway, &target, 404).await;
     }
     for target in ["/api/traces", "/api/health", "/api/events", "/"] {
-        let reply = Ask::post(target, "{}").to(gateway.admin).await;
+        let reply = ClientRequest::post(target, "{}").to(gateway.admin).await;
         assert_eq!(
             (reply.status, header(&reply, "allow")),
             (405, "GET, HEAD"),
@@ -345,7 +345,7 @@ async fn what_cannot_be_meant_is_named() {
 }
 
 #[tokio::test]
-async fn where_content_is_not_recorded_none_is_shown() {
+async fn content_that_is_not_recorded_is_not_shown() {
     let upstream = Upstream::answering(speaks).await;
     let setup = Setup::before(&upstream.url("/v1"))
         .set("runs.idle", "300ms")
@@ -391,11 +391,11 @@ async fn a_store_in_memory_is_shown_alike_and_one_on_the_disk_after_a_restart() 
 }
 
 #[tokio::test]
-async fn what_retention_took_is_not_shown() {
+async fn a_trace_beyond_retention_is_not_shown() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let setup = Setup::before(&upstream.url("/v1")).set("store.max_age", "2s");
     let gateway = setup.start().await;
-    let ask = Ask::post("/v1/chat/completions", chat_request("Why?", false));
+    let ask = ClientRequest::post("/v1/chat/completions", chat_request("Why?", false));
     gateway.ask(&ask).await;
     let list = listed(&gateway, "/api/traces", 1).await;
     let trace = format!("/api/traces/{}", list[0]["trace_id"].as_str().unwrap());
@@ -404,7 +404,7 @@ async fn what_retention_took_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_read_is_said_to_be_so() {
+async fn an_unreadable_store_is_reported() {
     let upstream = Upstream::always(chat_reply("Fine.")).await;
     let setup = Setup::before(&upstream.url("/v1")).set("store.dir", "/proc/spangate");
     let gateway = setup.start().await;

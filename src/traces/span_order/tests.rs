@@ -1,4 +1,4 @@
-//! Whatever the parents say, pages hold every span once, and each behind its parent.
+//! For any parents, pages have every span once, and each behind its parent.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ fn id(number: u8) -> SpanId {
 }
 
 fn nodes() -> impl Strategy<Value = Vec<SpanNode>> {
-    // Some parents are not there, some spans are their own, and some stand in circles.
+    // Some parents are missing, some spans are their own parents, and some are in circles.
     let one = (proptest::option::of(1..40u8), 0..20u64);
     proptest::collection::vec(one, 0..30).prop_map(|spans| {
         let numbered = spans.into_iter().zip(1..);
@@ -73,8 +73,8 @@ proptest! {
     }
 
     #[test]
-    fn what_comes_later_moves_nothing_behind_a_cursor(nodes in nodes(), cut in 0..30usize, limit in 1..7usize) {
-        // None of the newer ones is around an older one.
+    fn later_spans_move_none_across_a_cursor(nodes in nodes(), cut in 0..30usize, limit in 1..7usize) {
+        // No newer span is the parent of an older one.
         let cut = cut.min(nodes.len());
         let first: Vec<SpanNode> = nodes[..cut].to_vec();
         let (before, more) = page(&first, &SpanQuery { parent: None, cursor: None, limit });
@@ -94,7 +94,7 @@ proptest! {
 }
 
 #[test]
-fn what_begins_together_begins_with_what_is_around_the_rest() {
+fn of_spans_with_one_start_the_outer_ones_come_first() {
     let node = |number, parent: Option<u8>, start_ns| SpanNode {
         span_id: id(number),
         parent: parent.map(id),
@@ -112,20 +112,20 @@ fn what_begins_together_begins_with_what_is_around_the_rest() {
 }
 
 #[test]
-fn what_begins_together_side_by_side_stays_as_it_was_written() {
-    // The tools of one reply: their ids say nothing.
+fn siblings_with_one_start_have_the_order_of_the_store() {
+    // The tools of one reply, whose ids are hashes.
     let tool = |number, rank| SpanNode {
         span_id: id(number),
         parent: Some(id(1)),
         start_ns: 5,
         rank,
     };
-    let nodes = [tool(9, 11), tool(3, 12), tool(7, UNDER_WAY), tool(5, 10)];
+    let nodes = [tool(9, 11), tool(3, 12), tool(7, OPEN), tool(5, 10)];
     assert_eq!(page(&nodes, &SpanQuery::default()).0, [3, 0, 1, 2]);
 }
 
 #[test]
-fn a_parent_that_is_said_to_begin_later_comes_before_its_children() {
+fn a_parent_with_a_later_start_comes_before_its_children() {
     let nodes = [
         SpanNode {
             span_id: id(1),
@@ -161,7 +161,7 @@ fn a_chain_of_many_spans_is_ordered_without_recursion() {
 }
 
 #[test]
-fn what_is_no_cursor_is_refused() {
+fn an_invalid_cursor_is_refused() {
     for text in [
         "",
         "1",

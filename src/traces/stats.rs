@@ -1,49 +1,48 @@
-//! What a list says of one trace: the sum of its spans' summaries. In whatever order they are added, the sum is the same.
+//! The stats of one trace: the sum of its spans' summaries, the same in whatever order they are added.
 
 use crate::span::SpanId;
-use crate::store::{Kind, Summary};
+use crate::store::{SpanKind, SpanSummary};
 
-/// Names of agents, or of models, that are kept of one trace.
+/// Most names of agents, and of models, that are kept of one trace.
 const MOST_NAMES: usize = 100;
 
-/// What is known of a trace.
+/// The stats of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Spans.
+pub struct TraceStats {
+    /// All spans.
     pub spans: usize,
-    /// Spans that did not go well.
+    /// Spans that failed.
     pub errors: usize,
-    /// Calls of the model.
+    /// Chat spans.
     pub model_calls: usize,
-    /// Executions of tools.
+    /// Tool spans.
     pub tool_calls: usize,
-    /// When the first span began, in nanoseconds since the Unix epoch.
+    /// The earliest start, in nanoseconds since the Unix epoch.
     pub start_ns: u64,
-    /// When the last one ended.
+    /// The latest end, in nanoseconds since the Unix epoch.
     pub end_ns: u64,
-    /// Tokens of all requests; none where no reply said.
+    /// Tokens of all requests; none where no reply has usage.
     pub input_tokens: Option<u64>,
-    /// Tokens of all answers, likewise.
+    /// Tokens of all replies; none where no reply has usage.
     pub output_tokens: Option<u64>,
     agents: Names,
     models: Names,
     name: First<Box<str>>,
     entity: First<Option<Box<str>>>,
-    thread: First<Box<str>>,
-    customer: First<Box<str>>,
-    environment: First<Box<str>>,
-    preview: First<Box<str>>,
+    pub(super) thread: First<Box<str>>,
+    pub(super) customer: First<Box<str>>,
+    pub(super) environment: First<Box<str>>,
+    pub(super) preview: First<Box<str>>,
 }
 
-/// Where a span stands among those that could say something for all of the trace: a root before others, a team before its agents, then the
-/// one that began first.
-type Rank = (bool, Kind, u64, SpanId);
+/// Which span's value counts for the whole trace: a root's, then a team's, then that of the earliest span.
+type Rank = (bool, SpanKind, u64, SpanId);
 
-/// What the span of the least rank said.
+/// The value of the span with the least rank.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct First<T>(Option<(Rank, T)>);
+pub(super) struct First<T>(Option<(Rank, T)>);
 
-/// Names, each with when it was first used.
+/// Names, each with the time of its first use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names(Vec<(u64, Box<str>)>);
 
@@ -54,9 +53,9 @@ impl<T> Default for First<T> {
 }
 
 impl<T> First<T> {
-    fn say(&mut self, rank: Rank, what: impl FnOnce() -> T) {
+    fn offer(&mut self, rank: Rank, value: impl FnOnce() -> T) {
         if self.0.as_ref().is_none_or(|(first, _)| rank < *first) {
-            self.0 = Some((rank, what()));
+            self.0 = Some((rank, value()));
         }
     }
 
@@ -64,8 +63,8 @@ impl<T> First<T> {
     where
         T: Clone,
     {
-        if let Some((rank, what)) = &other.0 {
-            self.say(*rank, || what.clone());
+        if let Some((rank, value)) = &other.0 {
+            self.offer(*rank, || value.clone());
         }
     }
 
@@ -74,18 +73,24 @@ impl<T> First<T> {
     }
 }
 
+impl First<Box<str>> {
+    pub(super) fn text(&self) -> Option<&str> {
+        self.get().map(|text| &**text)
+    }
+}
+
 impl Names {
     fn add(&mut self, name: &str, at: u64) {
-        if let Some(place) = self.0.iter().position(|(_, known)| **known == *name) {
-            if self.0[place].0 <= at {
+        if let Some(index) = self.0.iter().position(|(_, known)| **known == *name) {
+            if self.0[index].0 <= at {
                 return;
             }
-            self.0.remove(place);
+            self.0.remove(index);
         }
-        let place = self
+        let index = self
             .0
             .partition_point(|(before, known)| (*before, &**known) < (at, name));
-        self.0.insert(place, (at, name.into()));
+        self.0.insert(index, (at, name.into()));
         self.0.truncate(MOST_NAMES);
     }
 
@@ -94,9 +99,9 @@ impl Names {
     }
 }
 
-impl Facts {
+impl TraceStats {
     /// Adds a span.
-    pub fn add(&mut self, summary: &Summary<'_>) {
+    pub fn add(&mut self, summary: &SpanSummary<'_>) {
         self.start_ns = if self.spans == 0 {
             summary.start
         } else {
@@ -105,8 +110,8 @@ impl Facts {
         self.end_ns = self.end_ns.max(summary.end);
         self.spans += 1;
         self.errors += usize::from(summary.failed);
-        self.model_calls += usize::from(summary.kind == Kind::Chat);
-        self.tool_calls += usize::from(summary.kind == Kind::Tool);
+        self.model_calls += usize::from(summary.kind == SpanKind::Chat);
+        self.tool_calls += usize::from(summary.kind == SpanKind::Tool);
         add_tokens(&mut self.input_tokens, summary.input);
         add_tokens(&mut self.output_tokens, summary.output);
         if let Some(agent) = &summary.agent {
@@ -121,9 +126,9 @@ impl Facts {
             summary.start,
             summary.span,
         );
-        self.name.say(rank, || (*summary.name).into());
+        self.name.offer(rank, || (*summary.name).into());
         let entity = summary.entity.as_deref();
-        self.entity.say(rank, || entity.map(Into::into));
+        self.entity.offer(rank, || entity.map(Into::into));
         for (first, text) in [
             (&mut self.thread, &summary.thread),
             (&mut self.customer, &summary.customer),
@@ -131,13 +136,13 @@ impl Facts {
             (&mut self.preview, &summary.preview),
         ] {
             if let Some(text) = text {
-                first.say(rank, || (**text).into());
+                first.offer(rank, || (**text).into());
             }
         }
     }
 
-    /// Adds what other spans of the same trace amount to.
-    pub fn merge(&mut self, other: &Facts) {
+    /// Adds the stats of other spans of the same trace.
+    pub fn merge(&mut self, other: &TraceStats) {
         self.start_ns = match (self.spans, other.spans) {
             (0, _) => other.start_ns,
             (_, 0) => self.start_ns,
@@ -166,12 +171,12 @@ impl Facts {
         self.preview.merge(&other.preview);
     }
 
-    /// The name of the root, or the best that is known.
+    /// The name of the span with the least rank; empty before the first span.
     pub fn name(&self) -> &str {
-        self.name.get().map_or("", |name| name)
+        self.name.text().unwrap_or_default()
     }
 
-    /// What the root is, for people.
+    /// The entity of the root, else its name without the prefix of its kind.
     pub fn title(&self) -> &str {
         let entity = self.entity.get().and_then(Option::as_deref);
         entity.unwrap_or_else(|| {
@@ -183,32 +188,12 @@ impl Facts {
         })
     }
 
-    /// The conversation.
-    pub fn thread(&self) -> Option<&str> {
-        self.thread.get().map(|text| &**text)
-    }
-
-    /// The customer.
-    pub fn customer(&self) -> Option<&str> {
-        self.customer.get().map(|text| &**text)
-    }
-
-    /// The environment.
-    pub fn environment(&self) -> Option<&str> {
-        self.environment.get().map(|text| &**text)
-    }
-
-    /// How its task begins.
-    pub fn preview(&self) -> Option<&str> {
-        self.preview.get().map(|text| &**text)
-    }
-
-    /// Its agents, in the order in which they first spoke.
+    /// At most 100 agents, in the order in which they first spoke.
     pub fn agents(&self) -> impl ExactSizeIterator<Item = &str> {
         self.agents.iter()
     }
 
-    /// Models that were asked for or answered, likewise.
+    /// At most 100 models that were requested or answered, in the order of their first call.
     pub fn models(&self) -> impl ExactSizeIterator<Item = &str> {
         self.models.iter()
     }

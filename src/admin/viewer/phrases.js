@@ -1,4 +1,4 @@
-// What the gateway's own words on a span mean. They come from src/runs/link.rs, src/runs/call.rs, src/runs/tree.rs and src/span/exchange.rs.
+// Sentences for the gateway's own words on a span: rules of src/runs and outcomes of src/span/exchange.rs.
 
 const RULES = {
   root: "It follows nothing that was seen before: a run begins with it.",

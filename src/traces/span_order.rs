@@ -1,9 +1,8 @@
-//! The spans of one trace in pages: in the order in which they began, and none before its parent.
+//! The order of a trace's spans, and its pages: spans by their starts, and none before its parent.
 //!
-//! A span may be said to begin after what is below it (clocks differ, and parents are told in headers). So a span counts from the earliest
-//! start of all that is below it; among those of one start the outer ones come first, then those that were written first, which is the order in
-//! which a reply asked for its tools. A page goes on behind the place of the last span
-//! before it ([`SpanCursor`]), so it neither leaves out nor repeats what was there, though the trace grows.
+//! A span may start after its children, since clocks differ and headers name parents. So the earliest start of a span and all spans below it
+//! counts. Of spans with one start the outer ones come first, then those with the lower number in the store: a reply's tools have that order.
+//! A page begins behind a [`SpanCursor`], so pages neither leave out nor repeat a span while the trace grows.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,20 +11,20 @@ use std::str::FromStr;
 use crate::span::SpanId;
 
 /// Most spans of a page.
-pub const MOST_SPANS: usize = 2000;
+pub(crate) const MOST_SPANS: usize = 2000;
 
-/// Which spans of a trace are wanted.
+/// A query of one trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanQuery {
-    /// The children of this span alone.
+    /// The parent of the wanted spans; none for all spans.
     pub parent: Option<SpanId>,
-    /// Those behind this place.
+    /// Where the page begins; none for the first span.
     pub cursor: Option<SpanCursor>,
-    /// At most so many.
+    /// Most spans of the page.
     pub limit: usize,
 }
 
-/// Where a span stands in its trace.
+/// The place of a span in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SpanCursor {
     /// The earliest start of the span and of all below it.
@@ -35,30 +34,30 @@ pub struct SpanCursor {
     span_id: SpanId,
 }
 
-/// What a page left for the next ones.
+/// The spans behind a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MoreSpans {
     /// Where the next one begins.
     pub cursor: SpanCursor,
-    /// How many there are behind it.
+    /// How many spans are left.
     pub spans: usize,
 }
 
-/// What the order of a span depends on.
+/// The facts of a span that decide its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpanNode {
     pub span_id: SpanId,
     pub parent: Option<SpanId>,
     pub start_ns: u64,
-    /// Which comes first of those of one start and depth: a span's number in the store. Those under way come behind, from [`UNDER_WAY`] on.
+    /// Decides among spans of one start and depth: the number in the store, or from [`OPEN`] on for open spans.
     pub rank: u64,
 }
 
-/// The rank of the first span under way.
-pub(super) const UNDER_WAY: u64 = 1 << 63;
+/// The least rank of an open span.
+pub(super) const OPEN: u64 = 1 << 63;
 
 impl SpanQuery {
-    /// All spans, in one page.
+    /// All spans in one page.
     pub const ALL: SpanQuery = SpanQuery {
         parent: None,
         cursor: None,
@@ -75,7 +74,7 @@ impl Default for SpanQuery {
     }
 }
 
-/// The numbers of the nodes that make the page, in its order.
+/// The indexes of the page's nodes in their order, and the nodes that are left.
 pub(super) fn page(nodes: &[SpanNode], query: &SpanQuery) -> (Vec<usize>, Option<MoreSpans>) {
     let wanted = |node: &SpanNode| query.parent.is_none() || node.parent == query.parent;
     let places = places(nodes).into_iter().zip(0..);
@@ -96,7 +95,7 @@ pub(super) fn page(nodes: &[SpanNode], query: &SpanQuery) -> (Vec<usize>, Option
     (places.into_iter().map(|(_, number)| number).collect(), more)
 }
 
-/// Where each node stands.
+/// The place of each node.
 fn places(nodes: &[SpanNode]) -> Vec<SpanCursor> {
     let numbers = nodes.iter().zip(0..);
     let numbers: HashMap<SpanId, usize> = numbers
@@ -111,28 +110,27 @@ fn places(nodes: &[SpanNode]) -> Vec<SpanCursor> {
             span_id: node.span_id,
         })
         .collect();
-    // From the outside in.
-    let mut inwards = Vec::with_capacity(nodes.len());
+    // Parents before their children.
+    let mut parents_first = Vec::with_capacity(nodes.len());
     let mut path: Vec<usize> = Vec::new();
     let mut parents: Vec<Option<usize>> = vec![None; nodes.len()];
     for number in 0..nodes.len() {
         let mut next = Some(number);
         while let Some(at) = next.filter(|at| places[*at].depth == UNKNOWN) {
-            // Until its depth is known: spans in a circle meet it, and one of them counts as a root.
-            places[at].depth = BEING_FOUND;
+            // A circle of parents comes back to this span, which then counts as a root.
+            places[at].depth = VISITING;
             path.push(at);
             next = nodes[at].parent.and_then(|id| numbers.get(&id).copied());
         }
-        let mut above = next.filter(|at| places[*at].depth != BEING_FOUND);
+        let mut above = next.filter(|at| places[*at].depth != VISITING);
         while let Some(at) = path.pop() {
             places[at].depth = above.map_or(1, |above| places[above].depth + 1);
             parents[at] = above;
-            inwards.push(at);
+            parents_first.push(at);
             above = Some(at);
         }
     }
-    // Every span is behind its parent there.
-    for at in inwards.into_iter().rev() {
+    for at in parents_first.into_iter().rev() {
         if let Some(parent) = parents[at] {
             places[parent].start_ns = places[parent].start_ns.min(places[at].start_ns);
         }
@@ -140,9 +138,9 @@ fn places(nodes: &[SpanNode]) -> Vec<SpanCursor> {
     places
 }
 
-/// A depth that was not looked for yet, and one that is being found. A root has 1.
+/// Marks for a depth that is not computed yet, and for one that is being computed. A root has depth 1.
 const UNKNOWN: u32 = 0;
-const BEING_FOUND: u32 = u32::MAX;
+const VISITING: u32 = u32::MAX;
 
 impl fmt::Display for SpanCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

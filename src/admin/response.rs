@@ -1,4 +1,4 @@
-//! What every answer of the admin port has: a body that may come in pieces, headers that keep it to itself, and errors that say what to do.
+//! Responses of the admin port: bodies whole or streamed, headers against caching and sniffing, and errors that say what to do.
 
 use std::error::Error;
 
@@ -8,19 +8,25 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 
-/// A body, whole or in pieces. One that fails is cut, so that nobody takes a part for the whole.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+use crate::traces::Unavailable;
+
+/// A body, whole or streamed. A stream that fails breaks the connection, so that no client takes a part for the whole.
+pub(crate) type AdminBody = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 pub(super) const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-pub(super) fn whole(body: impl Into<Bytes>) -> Body {
+pub(super) fn whole(body: impl Into<Bytes>) -> AdminBody {
     Full::new(body.into())
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-pub(super) fn with(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+pub(super) fn with(
+    status: StatusCode,
+    content_type: &'static str,
+    body: AdminBody,
+) -> Response<AdminBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -30,22 +36,22 @@ pub(super) fn with(status: StatusCode, content_type: &'static str, body: Body) -
     response
 }
 
-pub(super) fn json(body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn json(body: impl Into<Bytes>) -> Response<AdminBody> {
     with(StatusCode::OK, JSON, whole(body))
 }
 
-pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
+pub(super) fn text(status: StatusCode, text: &str) -> Response<AdminBody> {
     with(status, TEXT, whole(format!("{text}\n")))
 }
 
-/// An error of the API.
-pub(super) fn error(status: StatusCode, message: &str) -> Response<Body> {
+/// An error as JSON.
+pub(super) fn error(status: StatusCode, message: &str) -> Response<AdminBody> {
     let body = serde_json::json!({ "error": { "message": message } });
     with(status, JSON, whole(body.to_string()))
 }
 
-/// A refusal in the form that fits the path.
-pub(super) fn refused(path: &str, status: StatusCode, message: &str) -> Response<Body> {
+/// A refusal: JSON for a path of the API, else text.
+pub(super) fn refused(path: &str, status: StatusCode, message: &str) -> Response<AdminBody> {
     if path.starts_with("/api/") {
         error(status, message)
     } else {
@@ -53,7 +59,7 @@ pub(super) fn refused(path: &str, status: StatusCode, message: &str) -> Response
     }
 }
 
-pub(super) fn not_allowed(path: &str, allowed: &'static str) -> Response<Body> {
+pub(super) fn not_allowed(path: &str, allowed: &'static str) -> Response<AdminBody> {
     let message = format!("send {allowed}; nothing else is served here");
     let mut response = refused(path, StatusCode::METHOD_NOT_ALLOWED, &message);
     response
@@ -62,7 +68,9 @@ pub(super) fn not_allowed(path: &str, allowed: &'static str) -> Response<Body> {
     response
 }
 
-pub(super) fn unavailable(why: &str) -> Response<Body> {
-    let message = format!("the store gives nothing now; see /api/health, and try again: {why}");
-    error(StatusCode::SERVICE_UNAVAILABLE, &message)
+impl From<Unavailable> for Response<AdminBody> {
+    fn from(Unavailable(why): Unavailable) -> Self {
+        let message = format!("the store gives nothing now; see /api/health, and try again: {why}");
+        error(StatusCode::SERVICE_UNAVAILABLE, &message)
+    }
 }
