@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 
 use gungraun::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use http::StatusCode;
-use spangate::exchange::{Exchange, ParsedReply, RequestMeta, ResponseHead};
-use spangate::export::Encoding;
-use spangate::identity::{Customer, Identity};
-use spangate::openai::{ChatReply, ChatRequest, ReplyReader};
-use spangate::runs::{self, FinishedSpan, Runs};
-use spangate::span::Span;
-use spangate::span::exchange::told_place;
+use spangate::internals::exchange::{Exchange, ParsedReply, RequestMeta, ResponseHead};
+use spangate::internals::export::OtlpEncoding;
+use spangate::internals::identity::{Customer, Identity};
+use spangate::internals::openai::{ChatReply, ChatRequest, ReplyReader};
+use spangate::internals::runs::{self, FinishedSpan, RunUpdate, Runs};
+use spangate::internals::span::Span;
+use spangate::internals::span::exchange::explicit_placement;
 
 #[path = "parts/answers.rs"]
 mod answers;
@@ -104,7 +104,7 @@ fn whole_call(words: &mut Words, number: u64, bytes: usize) -> Option<FinishedSp
         ..Arc::into_inner(samples::exchange(number, samples::request(words, bytes)))?
     };
     Some(FinishedSpan::Call {
-        place: told_place(&exchange),
+        place: explicit_placement(&exchange),
         exchange: Arc::new(exchange),
     })
 }
@@ -118,7 +118,11 @@ fn call(bytes: usize) -> (Runs, Arc<Exchange>, Instant) {
         max_memory: 1 << 30,
         max_age: Duration::from_hours(1),
     };
-    let (mut runs, now, body) = (Runs::new(settings, Vec::new()), Instant::now(), body(bytes));
+    let (runs, now, body) = (
+        Runs::new(settings, Vec::new(), 1),
+        Instant::now(),
+        body(bytes),
+    );
     let task = |number: u64| {
         let own =
             format!(r#""You help."}},{{"role":"user","name":"user","content":"Task {number}"}}"#);
@@ -139,7 +143,7 @@ fn idle_runs(number: u64) -> (Runs, Instant) {
         max_memory: 1 << 30,
         max_age: Duration::from_secs(1),
     };
-    let (mut runs, now) = (Runs::new(settings, Vec::new()), Instant::now());
+    let (runs, now) = (Runs::new(settings, Vec::new(), 1), Instant::now());
     let body = body(1 << 10);
     for number in 0..number {
         let own =
@@ -179,31 +183,31 @@ fn assemble_reply(pieces: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, ChatReply) {
 #[library_benchmark]
 #[bench::with_1_kb(args = (1 << 10), setup = call)]
 #[bench::with_20_kb(args = (20 << 10), setup = call)]
-fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, Vec<FinishedSpan>) {
-    let (mut runs, exchange, now) = given;
+fn place_call(given: (Runs, Arc<Exchange>, Instant)) -> (Runs, Arc<Exchange>, RunUpdate) {
+    let (runs, exchange, now) = given;
     let made = runs.settled(black_box(Arc::clone(&exchange)), now);
     (runs, exchange, made)
 }
 
 #[library_benchmark]
 #[bench::hundred(args = (100), setup = idle_runs)]
-fn close_runs(given: (Runs, Instant)) -> (Runs, Vec<FinishedSpan>) {
-    let (mut runs, now) = given;
-    let made = runs.expired(black_box(now));
+fn close_runs(given: (Runs, Instant)) -> (Runs, RunUpdate) {
+    let (runs, now) = given;
+    let made = runs.expire(0, black_box(now));
     (runs, made)
 }
 
 #[library_benchmark]
 #[bench::twenty_spans(setup = spans)]
 fn encode_json(spans: Vec<Span>) -> Vec<Span> {
-    black_box(Encoding::Json.encode(black_box(&spans).iter()));
+    black_box(OtlpEncoding::Json.encode(black_box(&spans).iter()));
     spans
 }
 
 #[library_benchmark]
 #[bench::twenty_spans(setup = spans)]
 fn encode_protobuf(spans: Vec<Span>) -> Vec<Span> {
-    black_box(Encoding::Protobuf.encode(black_box(&spans).iter()));
+    black_box(OtlpEncoding::Protobuf.encode(black_box(&spans).iter()));
     spans
 }
 
@@ -211,7 +215,7 @@ fn encode_protobuf(spans: Vec<Span>) -> Vec<Span> {
 #[bench::with_1_kb(args = (1 << 10), setup = calls)]
 #[bench::with_20_kb(args = (20 << 10), setup = calls)]
 fn post_json(calls: Vec<FinishedSpan>) -> Vec<FinishedSpan> {
-    black_box(Encoding::Json.encode(black_box(&calls).iter()));
+    black_box(OtlpEncoding::Json.encode(black_box(&calls).iter()));
     calls
 }
 
@@ -219,7 +223,7 @@ fn post_json(calls: Vec<FinishedSpan>) -> Vec<FinishedSpan> {
 #[bench::with_1_kb(args = (1 << 10), setup = calls)]
 #[bench::with_20_kb(args = (20 << 10), setup = calls)]
 fn post_protobuf(calls: Vec<FinishedSpan>) -> Vec<FinishedSpan> {
-    black_box(Encoding::Protobuf.encode(black_box(&calls).iter()));
+    black_box(OtlpEncoding::Protobuf.encode(black_box(&calls).iter()));
     calls
 }
 

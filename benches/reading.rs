@@ -7,11 +7,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use spangate::export::Encoding;
-use spangate::openai::{ChatRequest, ReplyReader};
-use spangate::runs::{self, Runs};
-use spangate::span::Span;
-use spangate::span::chat::{reply_attributes, request_attributes};
+use spangate::internals::export::OtlpEncoding;
+use spangate::internals::openai::{ChatRequest, ReplyReader};
+use spangate::internals::runs::{self, Runs};
+use spangate::internals::span::Span;
+use spangate::internals::span::chat::{reply_attributes, request_attributes};
 
 use answers::{span, stream, whole};
 use samples::{exchange, request};
@@ -67,7 +67,7 @@ fn grouping(criterion: &mut Criterion) {
                 max_memory: 4 << 30,
                 max_age: Duration::from_hours(1),
             };
-            let mut runs = Runs::new(settings, Vec::new());
+            let runs = Runs::new(settings, Vec::new(), 1);
             let (now, mut number) = (Instant::now(), 0);
             let mut words = Words::new();
             let history = request(&mut words, size);
@@ -129,7 +129,10 @@ fn batches(criterion: &mut Criterion) {
     let mut words = Words::new();
     let spans: Vec<Span> = (0..SPANS).map(|number| span(&mut words, number)).collect();
     let mut group = criterion.benchmark_group("batch");
-    for (name, encoding) in [("json", Encoding::Json), ("protobuf", Encoding::Protobuf)] {
+    for (name, encoding) in [
+        ("json", OtlpEncoding::Json),
+        ("protobuf", OtlpEncoding::Protobuf),
+    ] {
         let body = encoding.encode(spans.iter());
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(name, |bencher| {

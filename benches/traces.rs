@@ -15,15 +15,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Method;
-use spangate::exchange::{CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta};
-use spangate::identity::Identity;
-use spangate::openai::{ChatReply, Choice, Usage};
-use spangate::runs::FinishedSpan;
-use spangate::span::exchange::told_place;
-use spangate::span::operation::{Came, Operation};
-use spangate::span::{SpanId, TraceId};
-use spangate::store::{Settings, Store, Summary};
-use spangate::traces::{Filter, Form, Query, SpanQuery, Traces};
+use spangate::internals::exchange::{
+    CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta,
+};
+use spangate::internals::identity::Identity;
+use spangate::internals::openai::{ChatReply, Choice, Usage};
+use spangate::internals::runs::FinishedSpan;
+use spangate::internals::span::exchange::explicit_placement;
+use spangate::internals::span::operation::{Operation, ToolOutcome};
+use spangate::internals::span::{SpanId, TraceId};
+use spangate::internals::store::{Settings, SpanSummary, Store};
+use spangate::internals::traces::{SpanFormat, SpanQuery, TraceFilter, TraceQuery, Traces};
 use tokio::runtime::Runtime;
 
 const TRACES: u64 = 10_000;
@@ -44,7 +46,7 @@ fn meta(number: u64) -> Arc<RequestMeta> {
         content: true,
         entity_content: false,
         may_be_agent: true,
-        media: spangate::openai::Media::Size,
+        media: spangate::internals::openai::Media::Size,
         max_body: 4 << 20,
         system: "openai",
         wall_offset_ns: 0,
@@ -82,7 +84,7 @@ fn call(number: u64, trace: TraceId, parent: SpanId) -> FinishedSpan {
             first_token: None,
         }),
     });
-    let mut place = told_place(&exchange);
+    let mut place = explicit_placement(&exchange);
     (place.trace_id, place.parent_span_id) = (trace, Some(parent));
     place.model = Some("gpt-4o-mini".into());
     place.task = Some("Tell me how the owls of the north hunt in the snow.".into());
@@ -112,7 +114,8 @@ fn run(number: u64) -> [FinishedSpan; 5] {
         failure: None,
     };
     let task = Some("Tell me how the owls of the north hunt in the snow.");
-    let tool = operation(3, Some(2)).tool("search", r#"{"for":"owls"}"#, &Came::Result("many"));
+    let tool =
+        operation(3, Some(2)).tool("search", r#"{"for":"owls"}"#, &ToolOutcome::Result("many"));
     [
         call(number, trace, span(2)),
         FinishedSpan::from(tool),
@@ -136,7 +139,7 @@ fn looking(criterion: &mut Criterion) {
         max_memory: 1 << 30,
         exports: true,
     };
-    let (store, writing) = Store::open(settings).expect("a store");
+    let (store, writing) = Store::open(&settings).expect("a store");
     for number in 1..=TRACES {
         for made in run(number) {
             store.add(made);
@@ -144,18 +147,18 @@ fn looking(criterion: &mut Criterion) {
     }
     let traces = || Traces::new(Arc::clone(&store), Arc::default());
     let filled = traces();
-    let last = Query {
-        filter: Filter {
+    let last = TraceQuery {
+        filter: TraceFilter {
             thread: Some(format!("conversation-{}", TRACES / 4)),
-            ..Filter::default()
+            ..TraceFilter::default()
         },
-        ..Query::default()
+        ..TraceQuery::default()
     };
     let is_written = || {
         let page = runtime.block_on(filled.list(last.clone())).expect("a list");
         page.traces
             .first()
-            .is_some_and(|first| first.facts.spans == 5)
+            .is_some_and(|first| first.stats.spans == 5)
     };
     while !is_written() {
         std::thread::sleep(Duration::from_millis(50));
@@ -166,34 +169,34 @@ fn looking(criterion: &mut Criterion) {
     group.bench_function("first list", |bench| {
         bench.iter(|| {
             runtime
-                .block_on(traces().list(Query::default()))
+                .block_on(traces().list(TraceQuery::default()))
                 .expect("a list")
         });
     });
     for (name, query) in [
-        ("next list", Query::default()),
+        ("next list", TraceQuery::default()),
         (
             "500 of them",
-            Query {
+            TraceQuery {
                 limit: 500,
-                ..Query::default()
+                ..TraceQuery::default()
             },
         ),
         (
             "none of an agent",
-            Query {
-                filter: Filter {
+            TraceQuery {
+                filter: TraceFilter {
                     agent: Some("nobody".to_owned()),
-                    ..Filter::default()
+                    ..TraceFilter::default()
                 },
-                ..Query::default()
+                ..TraceQuery::default()
             },
         ),
         (
             "search in vain",
-            Query {
+            TraceQuery {
                 text: Some("nowhere".to_owned()),
-                ..Query::default()
+                ..TraceQuery::default()
             },
         ),
     ] {
@@ -210,13 +213,13 @@ fn looking(criterion: &mut Criterion) {
         id[..8].copy_from_slice(&(TRACES / 2).to_be_bytes());
         bench.iter(|| {
             runtime.block_on(async {
-                let outline = filled
-                    .outline(TraceId(id), SpanQuery::default())
+                let page = filled
+                    .trace_page(TraceId(id), SpanQuery::default())
                     .await
                     .expect("an answer");
-                let items = outline.expect("it is there").items;
+                let spans = page.expect("it is there").spans;
                 filled
-                    .spans(items, Form::Plain { content: true })
+                    .spans(spans, SpanFormat::Api { content: true })
                     .await
                     .expect("spans")
             })
@@ -239,7 +242,7 @@ fn looking_at_a_long_one(criterion: &mut Criterion) {
         max_memory: 1 << 30,
         exports: true,
     };
-    let (store, writing) = Store::open(settings).expect("a store");
+    let (store, writing) = Store::open(&settings).expect("a store");
     let trace = TraceId([7; 16]);
     for number in 1..=SPANS {
         store.add(call(number, trace, SpanId([1; 8])));
@@ -247,12 +250,12 @@ fn looking_at_a_long_one(criterion: &mut Criterion) {
     let traces = || Traces::new(Arc::clone(&store), Arc::default());
     let filled = traces();
     let list = |traces: &Traces| {
-        let page = runtime.block_on(traces.list(Query::default()));
+        let page = runtime.block_on(traces.list(TraceQuery::default()));
         page.expect("a list").traces
     };
     while list(&filled)
         .first()
-        .is_none_or(|first| first.facts.spans as u64 != SPANS)
+        .is_none_or(|first| first.stats.spans as u64 != SPANS)
     {
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -262,8 +265,8 @@ fn looking_at_a_long_one(criterion: &mut Criterion) {
     group.bench_function("next list", |bench| bench.iter(|| list(&filled)));
     group.bench_function("first page", |bench| {
         bench.iter(|| {
-            let outline = filled.outline(trace, SpanQuery::default());
-            runtime.block_on(outline).expect("an answer")
+            let page = filled.trace_page(trace, SpanQuery::default());
+            runtime.block_on(page).expect("an answer")
         });
     });
     group.finish();
@@ -275,7 +278,7 @@ fn summing_up(criterion: &mut Criterion) {
     let [call, tool, _, agent, _] = run(1);
     for (name, made) in [("a call", call), ("a tool", tool), ("an agent", agent)] {
         criterion.bench_function(&format!("summary of {name}"), |bench| {
-            bench.iter(|| black_box(Summary::of(black_box(&made)).json()));
+            bench.iter(|| black_box(SpanSummary::of(black_box(&made)).json()));
         });
     }
 }

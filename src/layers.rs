@@ -1,5 +1,7 @@
 //! Checks that modules depend on each other as `lib.rs` says: its table lists them from the ground floor up, and a module uses only those
-//! that the table has before it.
+//! that the table has before it. Also, that `lib.rs` and README.md draw the same and name files that are there.
+
+mod circles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -50,6 +52,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 /// The modules in the table of `lib.rs`, from the first row to the last.
 fn table() -> Vec<String> {
     let drawing = include_str!("lib.rs");
+    let drawing = drawing.split("# Where to look").next().unwrap();
     let is_row = |line: &&str| line.starts_with("//! | [`") || line.starts_with("//! | `");
     let rows = drawing.lines().filter(is_row);
     rows.flat_map(|row| {
@@ -101,6 +104,35 @@ fn the_table_has_every_module_once() {
     let existing: BTreeSet<_> = sources().into_iter().map(|(module, ..)| module).collect();
     assert_eq!(listed.len(), table.len(), "a module is listed twice");
     assert_eq!(listed, existing);
+}
+
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = [include_str!("lib.rs"), include_str!("../README.md")];
+    let quoted = documents.iter().flat_map(|text| text.split('`'));
+    let is_file = |text: &&str| Path::new(text).extension().is_some_and(|end| end == "rs");
+    let named: BTreeSet<_> = quoted.filter(is_file).collect();
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        let is_there = root.join("src").join(name).exists() || root.join(name).exists();
+        assert!(is_there, "{name}");
+    }
+}
+
+#[test]
+fn the_drawing_is_the_same_in_both_documents() {
+    let drawing = |text: &str| {
+        let start = text.find(" AutoGen    ").unwrap();
+        let drawing = text[start..].split("```").next().unwrap();
+        let lines = drawing.lines();
+        let lines = lines.map(|line| line.trim_start_matches("//!").trim().to_owned());
+        lines.filter(|line| !line.is_empty()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        drawing(include_str!("lib.rs")),
+        drawing(include_str!("../README.md"))
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Replies as they come from the upstream, and spans on their way to Respan.
 
-use spangate::openai::ChatRequest;
-use spangate::span::chat::request_attributes;
-use spangate::span::{Span, SpanId, Status, TraceId};
+use spangate::internals::openai::ChatRequest;
+use spangate::internals::span::chat::request_attributes;
+use spangate::internals::span::{Span, SpanId, Status, TraceId};
 
 use crate::samples::{quoted, request};
 use crate::words::Words;

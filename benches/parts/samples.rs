@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use spangate::exchange::{CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta};
-use spangate::identity::Identity;
-use spangate::openai::{ChatReply, Choice};
+use spangate::internals::exchange::{
+    CapturedBody, Exchange, ExchangeId, Outcome, ParsedReply, RequestMeta,
+};
+use spangate::internals::identity::Identity;
+use spangate::internals::openai::{ChatReply, Choice};
 
 use crate::words::Words;
 
@@ -43,7 +45,7 @@ pub(crate) fn meta() -> RequestMeta {
         content: true,
         entity_content: false,
         may_be_agent: true,
-        media: spangate::openai::Media::Size,
+        media: spangate::internals::openai::Media::Size,
         max_body: 4 << 20,
         system: "openai",
         wall_offset_ns: 0,
