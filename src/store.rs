@@ -348,13 +348,22 @@ impl Store {
         let index = Arc::clone(&self.index);
         let reading = tokio::task::spawn_blocking(move || {
             let find = |seq: &u64| {
-                let entry = index.read().unwrap_or_else(PoisonError::into_inner);
-                let Some(entry) = entry.spans().get(seq).copied() else {
+                // Not held while the span is read: whoever waits to write stops a second look.
+                let entry = {
+                    let index = index.read().unwrap_or_else(PoisonError::into_inner);
+                    index.spans().get(seq).copied()
+                };
+                let Some(entry) = entry else {
                     return Ok(None);
                 };
                 match reader::read_span(&index, entry, true) {
                     Ok(span) => Ok(Some(span)),
                     Err(ReadError::Damaged) => Ok(None),
+                    // A disk that reads elsewhere has lost this place. It must not hold up all other spans.
+                    Err(ReadError::Disk(error)) if reader::can_read(&index) => {
+                        tracing::warn!(%error, seq, "a span cannot be read; it is lost");
+                        Ok(None)
+                    }
                     Err(ReadError::Disk(error)) => Err(error),
                 }
             };

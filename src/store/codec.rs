@@ -129,8 +129,8 @@ impl<'a> StartedHeader<'a> {
         let meta = Arc::new(self.into_meta()?);
         let lost = body.is_err();
         let body = body.unwrap_or_default().into();
+        let missing = meta.chat && !whole;
         let Some(EndedParts { header, reply }) = ended else {
-            let missing = meta.chat && !whole;
             return Ok(Exchange {
                 meta,
                 started_ns,
@@ -145,7 +145,7 @@ impl<'a> StartedHeader<'a> {
             meta,
             started_ns,
             duration: Duration::from_nanos(header.duration_ns),
-            request: CapturedBody::new(body, lost || header.request_cut),
+            request: CapturedBody::new(body, lost || header.request_cut || missing),
             response: header.response.map(StoredResponse::into_head).transpose()?,
             outcome: header.outcome.into_outcome()?,
             reply,

@@ -38,7 +38,7 @@ pub(super) trait Disk: Send + Sync + fmt::Debug {
     fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
     fn read_whole(&self, name: &str) -> io::Result<Vec<u8>>;
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Whether a file still has this name; false too where that cannot be known.
+    /// Whether a file still has this name; true too where that cannot be known.
     fn is_there(&self, name: &str) -> bool;
     /// Bytes that could still be taken; none where nobody knows.
     fn free_bytes(&self) -> Option<u64>;
@@ -172,7 +172,7 @@ impl Disk for Directory {
     }
 
     fn is_there(&self, name: &str) -> bool {
-        self.files.join(name).exists()
+        !matches!(self.files.join(name).try_exists(), Ok(false))
     }
 
     fn free_bytes(&self) -> Option<u64> {

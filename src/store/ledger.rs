@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::ranges::Ranges;
+use super::unix_nanoseconds;
 use crate::span::{SpanId, TraceId};
 
 /// Refused spans that are listed with their reasons.
@@ -55,6 +56,9 @@ pub(super) enum Change {
 /// The whole ledger, and the next numbers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
+    /// When its segment began, in seconds since the Unix epoch.
+    #[serde(default)]
+    pub(super) begun_at: u64,
     next_seq: u64,
     next_exchange: u64,
     exports_since: Option<u64>,
@@ -164,6 +168,7 @@ impl Ledger {
 
     pub(super) fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
+            begun_at: unix_nanoseconds() / 1_000_000_000,
             next_seq: self.next_seq,
             next_exchange: self.next_exchange,
             exports_since: self.exports_since,

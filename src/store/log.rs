@@ -411,23 +411,30 @@ impl Log {
             number: self.last_segment + 1,
             mark: fastrand::u32(1..),
         };
+        let mut frees_room = true;
         let mut active = loop {
             match ActiveSegment::create(&*self.disk, name, capacity) {
                 Ok(active) => break active,
                 Err(error) if is_full(&error) => {
                     if capacity / 2 >= needed.max(LEAST_SEGMENT) {
                         capacity /= 2;
-                    } else if !self.drop_oldest(DropReason::StoreFull) {
+                        continue;
+                    }
+                    let free = self.disk.free_bytes();
+                    let can_go = frees_room && error.kind() != ErrorKind::FileTooLarge;
+                    if !can_go || !self.drop_oldest(DropReason::StoreFull) {
                         return Err(error);
                     }
+                    // Others may hold the file, or take the room at once: then no more goes for nothing.
+                    frees_room = free.is_none() || self.disk.free_bytes() > free;
                 }
                 Err(error) => return Err(error),
             }
         };
-        self.last_segment = name.number;
         active.push(RecordKind::Checkpoint, 0, &(), &checkpoint);
         let bytes = active.flush().and_then(|_| active.file.bytes());
         let bytes = bytes.inspect_err(|_| drop(self.disk.remove(&name.log())))?;
+        self.last_segment = name.number;
         let segment = Segment::new(
             Arc::clone(&active.file),
             name.mark,

@@ -17,6 +17,7 @@ use super::log::{Log, OpenExchange};
 use super::record::{Damaged, HEAD, RecordKind, RecordRef, RecordScan};
 use super::segment::{ActiveSegment, SealedSegment, SegmentName};
 use super::sync::Unsynced;
+use super::unix_nanoseconds;
 use crate::clock::Moment;
 use crate::exchange::ExchangeId;
 use crate::span::SpanId;
@@ -51,7 +52,8 @@ pub(super) struct LogContents {
 struct LastSegment {
     file: SegmentFile,
     scan: Scan,
-    has_checkpoint: bool,
+    /// None where its checkpoint is damaged.
+    begun_at: Option<u64>,
 }
 
 /// What one segment holds.
@@ -122,16 +124,19 @@ impl Log {
         let LastSegment {
             file,
             scan,
-            has_checkpoint,
+            begun_at,
         } = last;
-        if !has_checkpoint || file.entry.bytes < scan.end as u64 + LEAST_LEFT {
+        let has_room = file.entry.bytes >= scan.end as u64 + LEAST_LEFT;
+        let Some(begun_at) = begun_at.filter(|_| has_room) else {
             let sealed = file.sealed(&scan.entries);
             self.unsynced.push(Unsynced::Sealed(sealed));
             return;
-        }
-        let age = SystemTime::now().duration_since(file.entry.modified);
+        };
+        // Not when it was written to last: content must not grow older with each restart.
+        let age = (unix_nanoseconds() / 1_000_000_000).saturating_sub(begun_at);
         let now = Instant::now();
-        self.active_since = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
+        let begun = now.checked_sub(Duration::from_secs(age));
+        self.active_since = begun.unwrap_or(now);
         self.active = Some(ActiveSegment::resume(
             file.name,
             file.file,
@@ -169,17 +174,26 @@ impl LogContents {
                 index_bytes = bytes.len() as u64;
                 index_file::read(&bytes)
             });
-            let own = indexed.unwrap_or_else(|| {
-                let scan = file.scan();
-                if !is_last {
-                    missing(file, &scan.entries);
-                }
-                let entries = scan.entries.clone();
-                if is_last {
-                    scans.push(scan);
-                }
-                entries
-            });
+            let own = match indexed {
+                Some(entries) => entries,
+                None => match file.scan() {
+                    Ok(scan) => {
+                        let entries = scan.entries.clone();
+                        if is_last {
+                            scans.push(scan);
+                        } else {
+                            missing(file, &scan.entries);
+                        }
+                        entries
+                    }
+                    // It tells what became of all spans: read again later.
+                    Err(error) if is_last => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%error, segment = %file.name, "a segment of the store cannot be read now; the spans in it are not there until the next start");
+                        Vec::new()
+                    }
+                },
+            };
             let bytes = file.entry.bytes + index_bytes;
             let segment = Segment::new(
                 Arc::clone(&file.file),
@@ -195,12 +209,12 @@ impl LogContents {
             if scans.last().is_none_or(Scan::has_checkpoint) {
                 break;
             }
-            scans.push(file.scan());
+            scans.push(file.scan()?);
         }
         if let Some(last) = scans.first() {
             contents.found.last = last.last;
         }
-        let has_checkpoint = scans.first().is_some_and(Scan::has_checkpoint);
+        let begun_at = scans.first().and_then(Scan::begun_at);
         let mut index = write_index();
         let before = std::mem::replace(&mut index.ledger, Ledger::new(None));
         index.ledger = replay(&mut scans, &mut contents.found.is_old, before);
@@ -210,7 +224,7 @@ impl LogContents {
         contents.last = last.map(|(file, scan)| LastSegment {
             file,
             scan,
-            has_checkpoint,
+            begun_at,
         });
         Ok(contents)
     }
@@ -313,7 +327,7 @@ fn segment_files(disk: &dyn Disk) -> io::Result<Vec<SegmentFile>> {
             tracing::warn!(
                 first = before + 1,
                 last = after - 1,
-                "segments of the store are missing; the spans in them are not there"
+                "segments of the store are not there; unless nothing was in them, their spans are lost"
             );
         }
     }
@@ -351,24 +365,23 @@ impl SegmentFile {
         SealedSegment::new(self.name, file, self.entry.bytes, entries.iter())
     }
 
-    fn scan(&self) -> Scan {
-        let mut scan = self.scan_to(self.entry.bytes);
+    /// # Errors
+    /// The disk does not give all of it now, which says nothing of what it holds.
+    fn scan(&self) -> io::Result<Scan> {
+        let mut scan = self.scan_to(self.entry.bytes)?;
         if scan.skipped > 0 {
             // Another process may have been writing there. By now, all is written that stands before a record that was seen.
-            scan = self.scan_to(scan.end as u64);
+            scan = self.scan_to(scan.end as u64)?;
         }
         if scan.skipped > 0 {
             tracing::warn!(bytes = scan.skipped, segment = %self.name, "bytes of the store are not what was written; the records that they were part of are lost");
         }
-        scan
+        Ok(scan)
     }
 
-    fn scan_to(&self, end: u64) -> Scan {
+    fn scan_to(&self, end: u64) -> io::Result<Scan> {
         let length = usize::try_from(end).unwrap_or(usize::MAX);
-        let bytes = self.file.read_at(0, length).unwrap_or_else(|error| {
-            tracing::warn!(%error, segment = %self.name, "a segment of the store cannot be read; the spans in it are not there");
-            Vec::new()
-        });
+        let bytes = self.file.read_at(0, length)?;
         let mut records = RecordScan::new(&bytes, self.name.mark);
         let mut scan = Scan {
             entries: Vec::new(),
@@ -387,14 +400,22 @@ impl SegmentFile {
                 scan.take(self.name.number, offset, &record, &mut started_at);
         }
         (scan.end, scan.skipped) = (records.end, records.skipped);
-        scan
+        Ok(scan)
     }
 }
 
 impl Scan {
     fn has_checkpoint(&self) -> bool {
+        self.begun_at().is_some()
+    }
+
+    /// When the segment began, as its checkpoint has it, in seconds since the Unix epoch.
+    fn begun_at(&self) -> Option<u64> {
         let mut records = self.ledger.iter();
-        records.any(|record| matches!(record, LedgerRecord::Checkpoint(_)))
+        records.find_map(|record| match record {
+            LedgerRecord::Checkpoint(checkpoint) => Some(checkpoint.begun_at),
+            _ => None,
+        })
     }
 
     fn take(

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::Store;
 use super::codec::{EndedHeader, EndedParts, Location, SpanHeader, StartedHeader};
 use super::index::{ReadError, RecordIndex, RecordReader, RecordSlice, SpanEntry};
-use super::record::Damaged;
+use super::record::{Damaged, HEAD};
 use crate::exchange::Exchange;
 use crate::runs::FinishedSpan;
 use crate::span::{Span, TraceId};
@@ -207,6 +207,13 @@ pub(super) fn read_span(
         place: record.facts()?,
         exchange: Arc::new(read_exchange(index, started, Some(ended), 0, content)?),
     })
+}
+
+/// Whether the disk gives the beginning of all segments.
+pub(super) fn can_read(index: &RwLock<RecordIndex>) -> bool {
+    let segments = read(index).segments().clone();
+    let mut files = segments.values().map(|segment| &segment.file);
+    files.all(|file| file.read_at(0, HEAD).is_ok())
 }
 
 /// An exchange of its records. One that has not ended is one that was cut off at `last_seen_ns`, in nanoseconds of [`crate::clock`].

@@ -170,17 +170,19 @@ impl Writer {
         if at_start {
             self.store.look_back(&self.log, found.last);
         }
-        if !found.lost.is_empty() {
+        let lost = ranges_of(found.lost.iter().copied());
+        if !lost.is_empty() {
             tracing::warn!(
                 spans = found.lost.len(),
                 "spans that waited are lost, for their segment is gone"
             );
-            // The next start need not count them again.
-            let lost = ranges_of(found.lost.iter().copied());
-            self.log.change(&Change::Acked(lost))?;
         }
         self.store.found(found);
         self.store.can_be_read();
+        if !lost.is_empty() {
+            // The next start need not count them again.
+            self.log.change(&Change::Acked(lost))?;
+        }
         if !self.log.is_writable() {
             self.log.begin_segment(0)?;
         }

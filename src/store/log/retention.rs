@@ -15,6 +15,8 @@ const MOST_SEGMENT: u64 = 32 << 20;
 pub(super) const LEAST_SEGMENT: u64 = 64 << 10;
 /// Segments that fit into the bound at least: so much more than wanted goes at once.
 const SEGMENTS: u64 = 16;
+/// A start reads the last segment whole, and an offset has 32 bits.
+const HUGE_SEGMENT: u64 = 256 << 20;
 /// Segments at most, for each takes an open file.
 const MOST_SEGMENTS: u64 = 1024;
 
@@ -28,7 +30,7 @@ pub(in crate::store) struct Bounds {
 impl Bounds {
     /// Bytes of a segment where all may take `bound`.
     pub(super) fn segment_bytes(self, bound: u64) -> u64 {
-        let segment = MOST_SEGMENT.max(self.bytes / MOST_SEGMENTS);
+        let segment = (self.bytes / MOST_SEGMENTS).clamp(MOST_SEGMENT, HUGE_SEGMENT);
         (bound / SEGMENTS).min(segment).max(LEAST_SEGMENT)
     }
 
@@ -76,7 +78,11 @@ impl Log {
 
     /// Lets go of the oldest segments until all take at most `bytes`.
     pub(super) fn stay_within(&mut self, bytes: u64) {
-        while self.read_index().bytes() > bytes && self.drop_oldest(DropReason::StoreFull) {}
+        let is_too_much = |log: &Self| {
+            let index = log.read_index();
+            index.bytes() > bytes || index.segments().len() as u64 > MOST_SEGMENTS
+        };
+        while is_too_much(self) && self.drop_oldest(DropReason::StoreFull) {}
     }
 
     /// The oldest segment but for the active one, and when it was written to last.
@@ -100,6 +106,15 @@ impl Log {
     }
 
     pub(super) fn drop_segment(&mut self, number: u32, reason: DropReason) {
+        let Some(name) = self.forget_segment(number, reason) else {
+            return;
+        };
+        for file in [name.log(), name.index()] {
+            drop(self.disk.remove(&file));
+        }
+    }
+
+    fn forget_segment(&mut self, number: u32, reason: DropReason) -> Option<SegmentName> {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let mark = index.segments().get(&number).map(|segment| segment.mark);
         let seqs = index.remove_segment(number);
@@ -114,12 +129,7 @@ impl Log {
         });
         drop(index);
         self.dropped.push((seqs, reason));
-        if let Some(mark) = mark {
-            let name = SegmentName { number, mark };
-            for file in [name.log(), name.index()] {
-                drop(self.disk.remove(&file));
-            }
-        }
+        mark.map(|mark| SegmentName { number, mark })
     }
 
     /// Whether somebody has taken away the file of the active segment.
@@ -137,7 +147,8 @@ impl Log {
         let names: Vec<_> = self.read_index().segments().iter().map(name).collect();
         for name in names {
             if !self.disk.is_there(&name.log()) {
-                self.drop_segment(name.number, DropReason::Unreadable);
+                // Not unlinked: a disk that is away has them when it is back.
+                self.forget_segment(name.number, DropReason::Unreadable);
             }
         }
     }

@@ -26,6 +26,7 @@ struct Faulty {
 pub(super) enum StuckCall {
     #[default]
     None,
+    Read,
     Truncate,
     Sync,
     /// Writes, reservations and removals, too.
@@ -211,18 +212,7 @@ impl Faulty {
     }
 
     fn change_by(&self, call: StuckCall) -> io::Result<MutexGuard<'_, DiskContents>> {
-        let mut state = lock(&self.state);
-        let waits = |state: &mut DiskContents| {
-            (state.stuck == StuckCall::Any || state.stuck == call)
-                && state.stuck != StuckCall::None
-                && !state.is_dead
-        };
-        if waits(&mut state) {
-            state.waiting += 1;
-            self.changed.notify_all();
-            state = self.changed.wait_while(state, waits).unwrap();
-            state.waiting -= 1;
-        }
+        let state = self.wait_while_stuck(call);
         if state.is_dead {
             return Err(ErrorKind::BrokenPipe.into());
         }
@@ -231,6 +221,22 @@ impl Faulty {
             return Err(ErrorKind::ReadOnlyFilesystem.into());
         }
         Ok(state)
+    }
+
+    fn wait_while_stuck(&self, call: StuckCall) -> MutexGuard<'_, DiskContents> {
+        let mut state = lock(&self.state);
+        let waits = |state: &mut DiskContents| {
+            let is_meant =
+                state.stuck == call || state.stuck == StuckCall::Any && call != StuckCall::Read;
+            is_meant && !state.is_dead
+        };
+        if waits(&mut state) {
+            state.waiting += 1;
+            self.changed.notify_all();
+            state = self.changed.wait_while(state, waits).unwrap();
+            state.waiting -= 1;
+        }
+        state
     }
 }
 
@@ -345,7 +351,7 @@ impl Disk for FaultyDisk {
 
 impl DiskFile for OpenFile {
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut state = lock(&self.disk.state);
+        let mut state = self.disk.wait_while_stuck(StuckCall::Read);
         state.reach()?;
         let file = state.file(self.number)?;
         let from = usize::try_from(offset).unwrap().min(file.now.len());

@@ -246,3 +246,23 @@ async fn whoever_asks_how_the_store_does_waits_for_no_disk() {
     }
     end(&store, writing);
 }
+
+#[tokio::test]
+async fn a_read_that_does_not_return_holds_up_no_write() {
+    let disk = FaultyDisk::default();
+    let (store, writing) = open_small(&disk);
+    store.add(call(&exchange("Why?", "because")));
+    end(&store, writing);
+    let (store, writing) = open_small(&disk);
+    let batch = store.take(1, usize::MAX).unwrap();
+    disk.stick_at(StuckCall::Read);
+    let mut loading = std::pin::pin!(batch.load());
+    assert!(futures_util::poll!(&mut loading).is_pending());
+    disk.wait_for_stuck_call();
+    store.add(made(2, 10));
+    assert!(store.handled().await.is_some());
+    assert_eq!(store.unsaved_count(), 0);
+    disk.stick_at(StuckCall::None);
+    assert_eq!(loading.await.unwrap().count(), 1);
+    end(&store, writing);
+}

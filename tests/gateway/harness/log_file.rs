@@ -1,6 +1,8 @@
 //! The store's files as a stranger reads them who knows the head of `src/store/record.rs` and nothing else.
 
-use std::{fs, path::Path};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
 
 /// A record: what its head says of it, and its header.
 #[derive(Clone, Debug)]
@@ -9,6 +11,7 @@ pub(crate) struct LogRecord {
     /// Of the exchange, or of the span.
     pub(crate) number: u64,
     header: Vec<u8>,
+    has_body: bool,
 }
 
 /// The kinds that a test asks for.
@@ -29,21 +32,21 @@ pub(crate) fn log_records(store: &Path) -> Vec<LogRecord> {
     files.iter().flat_map(|file| records_of(file)).collect()
 }
 
-/// Whether the log has the beginning of this exchange.
+/// Whether the log has the beginning of this exchange, and its request.
 pub(crate) fn has_started(records: &[LogRecord], id: &str) -> bool {
-    started(records, id).is_some()
+    started(records, id).any(|started| started.has_body)
 }
 
 /// Whether the log has the end of this exchange.
 pub(crate) fn has_ended(records: &[LogRecord], id: &str) -> bool {
-    started(records, id).is_some_and(|started| {
+    started(records, id).next().is_some_and(|started| {
         records
             .iter()
             .any(|record| record.kind == RecordKind::Ended && record.number == started.number)
     })
 }
 
-fn started<'r>(records: &'r [LogRecord], id: &str) -> Option<&'r LogRecord> {
+fn started<'r>(records: &'r [LogRecord], id: &str) -> impl Iterator<Item = &'r LogRecord> {
     // MessagePack: an array of 16 numbers, of which those above 127 have a byte before them.
     let digits = id.replace('-', "");
     let mut array = vec![0xdc, 0, 16];
@@ -54,19 +57,34 @@ fn started<'r>(records: &'r [LogRecord], id: &str) -> Option<&'r LogRecord> {
         }
         array.push(byte);
     }
-    let mut started = records
-        .iter()
-        .filter(|record| record.kind == RecordKind::Started);
-    started.find(|record| {
+    records.iter().filter(move |record| {
         let mut windows = record.header.windows(array.len());
-        windows.any(|window| window == array)
+        record.kind == RecordKind::Started && windows.any(|window| window == array)
     })
+}
+
+/// A segment up to where nothing is written yet: the rest of it is reserved, and zero.
+fn written_bytes(file: &Path) -> Option<Vec<u8>> {
+    const CHUNK: usize = 64 << 10;
+    let mut file = File::open(file).ok()?;
+    let (mut bytes, zeros) = (Vec::new(), vec![0; CHUNK]);
+    loop {
+        let before = bytes.len();
+        file.by_ref()
+            .take(CHUNK as u64)
+            .read_to_end(&mut bytes)
+            .ok()?;
+        let chunk = &bytes[before..];
+        if *chunk == zeros[..chunk.len()] {
+            return Some(bytes);
+        }
+    }
 }
 
 fn records_of(file: &Path) -> Vec<LogRecord> {
     let name = file.file_stem().and_then(|name| name.to_str());
     let mark = name.and_then(|name| u32::from_str_radix(name.split_once('-')?.1, 16).ok());
-    let (Some(mark), Ok(bytes)) = (mark, fs::read(file)) else {
+    let (Some(mark), Some(bytes)) = (mark, written_bytes(file)) else {
         return Vec::new();
     };
     let number =
@@ -93,6 +111,7 @@ fn records_of(file: &Path) -> Vec<LogRecord> {
             },
             number: u64::from_le_bytes(*bytes[at + 20..].first_chunk().expect("a head")),
             header: bytes[at + 32..end].to_vec(),
+            has_body: body > 0,
         });
         at = (end + body as usize).next_multiple_of(8);
     }
