@@ -56,6 +56,8 @@ impl ExchangeSink for Beginnings {
         }
     }
 
+    fn request_complete(&self, _: Arc<RequestMeta>, _: u64, _: CapturedBody) {}
+
     fn settled(&self, _: Exchange) {}
 
     fn on_idle(&self, _: usize) -> Option<Instant> {

@@ -1,7 +1,6 @@
 //! Threads that nobody waits for run at a lower priority than those that relay: where the cores are busy, a client's bytes go first.
 
 use std::io;
-use std::panic::resume_unwind;
 use std::thread::{Builder, JoinHandle};
 
 /// Added to the niceness: about a third of the processor's time of a thread that relays, where both want it. A lower share would let spans
@@ -21,18 +20,27 @@ pub(crate) fn spawn<T: Send + 'static>(
 }
 
 /// Runs work that takes a processor or waits for a disk in the runtime's pool of blocking threads. Never ends where the runtime is shut down
-/// before the work began. A panic of the work is passed on.
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// before the work began.
+///
+/// # Errors
+/// The work panicked.
+pub(crate) async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
     let work = tokio::task::spawn_blocking(|| {
         lower_priority();
         work()
     });
     match work.await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Ok(done) => Ok(done),
+        Err(error) if error.is_panic() => Err(Panicked),
         Err(_) => std::future::pending().await,
     }
 }
+
+/// Work ended by a panic, which the log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panicked;
 
 /// Of the thread that calls this, once. A system that does not allow it leaves the priority as it is.
 fn lower_priority() {
@@ -78,7 +86,7 @@ mod tests {
         let before = niceness();
         runtime.block_on(async {
             for _ in 0..3 {
-                assert_eq!(run(niceness).await, (before + NICENESS).min(19));
+                assert_eq!(run(niceness).await, Ok((before + NICENESS).min(19)));
             }
         });
         assert_eq!(niceness(), before);

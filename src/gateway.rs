@@ -363,11 +363,8 @@ fn start_capture(
     metrics: &Arc<Metrics>,
     live: &Arc<LiveRegistry>,
 ) -> Result<(Capture, Workers), StartError> {
-    let runs = Runs::new(
-        settings::runs(&config.runs),
-        store.agent_names(),
-        tracing_threads(),
-    );
+    let workers = tracing_threads();
+    let runs = Runs::new(settings::runs(&config.runs), store.agent_names(), workers);
     let pipeline = Pipeline::new(
         runs,
         Arc::clone(store),
@@ -377,7 +374,7 @@ fn start_capture(
     let dropped = Arc::clone(store);
     let observation = CaptureSettings {
         budget: Budget::new(config.capture.max_memory),
-        workers: tracing_threads(),
+        workers,
         partition: runs::partition,
         last_moment: store.last_moment(),
         on_dropped: Box::new(move || dropped.dropped()),

@@ -10,7 +10,7 @@
 mod live;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Instant;
 
 use crate::capture::{ExchangeSink, catch_panic};
@@ -116,12 +116,12 @@ impl ExchangeSink for Pipeline {
     }
 
     fn started(&self, meta: &Arc<RequestMeta>, started_ns: u64, body: Option<CapturedBody>) {
-        self.store.started(meta, started_ns, body.clone());
-        if let Some(body) = body.filter(|_| meta.chat) {
-            let meta = Arc::clone(meta);
-            self.runs
-                .request_complete(meta, started_ns, body, Instant::now());
-        }
+        self.store.started(meta, started_ns, body);
+    }
+
+    fn request_complete(&self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody) {
+        self.runs
+            .request_complete(meta, started_ns, body, Instant::now());
     }
 
     fn settled(&self, exchange: Exchange) {
@@ -138,11 +138,12 @@ impl ExchangeSink for Pipeline {
 
     fn on_idle(&self, worker: usize) -> Option<Instant> {
         self.hand_over(self.runs.expire(worker, Instant::now()));
-        let mut snapshots = self
-            .snapshots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let again = snapshots.refresh(&self.runs);
+        let again = match self.snapshots.try_lock() {
+            Ok(mut snapshots) => snapshots.refresh(&self.runs),
+            Err(TryLockError::Poisoned(snapshots)) => snapshots.into_inner().refresh(&self.runs),
+            // Another worker looks at all runs just now.
+            Err(TryLockError::WouldBlock) => None,
+        };
         [self.runs.next_expiry(worker), again]
             .into_iter()
             .flatten()

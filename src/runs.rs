@@ -73,6 +73,9 @@ pub(crate) use shared::RunCounts;
 /// A request that did not settle by then is attributed all the same: the call that it follows has ended long ago.
 const ATTRIBUTED_AFTER: Duration = Duration::from_secs(1);
 
+/// Runs that a worker closes at once because they are idle.
+const MOST_CLOSED: usize = 1024;
+
 /// One part in so many of the memory for runs may be digests of texts.
 const DIGESTS: usize = 16;
 
@@ -249,7 +252,11 @@ impl Runs {
         }
         let digests = &shared.digest_bytes;
         digests.replace(digest_bytes, worker.digests.size_estimate());
-        while let Some((key, run, since_ns)) = worker.next_idle(now) {
+        // Many at once would keep the worker from what clients send meanwhile: it comes again for the rest.
+        for _ in 0..MOST_CLOSED {
+            let Some((key, run, since_ns)) = worker.next_idle(now) else {
+                break;
+            };
             let at_ns = since_ns.saturating_add(nanoseconds(self.settings.idle));
             self.in_known(&key, |conversation| {
                 let known = conversation.runs.get(&run);

@@ -29,8 +29,11 @@ pub trait ExchangeSink: Send + Sync + 'static {
     fn recover(&self);
 
     /// An exchange began, at `started_ns` of [`crate::clock`]. It comes without a body where the request is not whole yet, and a second time
-    /// with it once the request is.
+    /// with it once the request is. Called also while exchanges come back.
     fn started(&self, meta: &Arc<RequestMeta>, started_ns: u64, body: Option<CapturedBody>);
+
+    /// The request of an exchange that began is whole. Comes after all beginnings that were seen by then.
+    fn request_complete(&self, meta: Arc<RequestMeta>, started_ns: u64, body: CapturedBody);
 
     /// An exchange is over. Exchanges of one worker come in the order they ended.
     fn settled(&self, exchange: Exchange);
@@ -47,6 +50,8 @@ impl<F: Fn(Exchange) + Send + Sync + 'static> ExchangeSink for F {
     fn recover(&self) {}
 
     fn started(&self, _: &Arc<RequestMeta>, _: u64, _: Option<CapturedBody>) {}
+
+    fn request_complete(&self, _: Arc<RequestMeta>, _: u64, _: CapturedBody) {}
 
     fn settled(&self, exchange: Exchange) {
         self(exchange);
@@ -79,16 +84,18 @@ impl Workers {
             threads: Vec::with_capacity(queues.len()),
             sink,
         };
+        let (sink, is_recovered) = (Arc::clone(&workers.sink), Arc::clone(&recovered));
+        let recovery = background::spawn("recovery", move || {
+            catch_panic(|| sink.recover());
+            is_recovered.get_or_init(|| ());
+        });
+        workers.threads.push(recovery?);
         for (number, queue) in queues.iter().enumerate() {
-            let (sink, recovered) = (Arc::clone(&workers.sink), Arc::clone(&recovered));
+            let recovered = Arc::clone(&recovered);
             let mut worker = Worker::new(number, Arc::clone(budget), Arc::clone(&workers.sink));
             let queue = Arc::clone(queue);
             let work = move || {
-                if number == 0 {
-                    catch_panic(|| sink.recover());
-                    recovered.get_or_init(|| ());
-                }
-                recovered.wait();
+                worker.wait_for_recovery(&queue, &recovered);
                 worker.run(&queue);
             };
             let thread = background::spawn(&format!("capture-{number}"), work);
@@ -119,6 +126,9 @@ impl Workers {
     }
 }
 
+/// A request, when its exchange began, and its body.
+type CompleteRequest = (Arc<RequestMeta>, u64, CapturedBody);
+
 /// The state of one thread.
 pub(super) struct Worker {
     number: usize,
@@ -136,6 +146,16 @@ impl Worker {
             sink,
             replies: HashMap::new(),
         }
+    }
+
+    /// Hands on beginnings until all exchanges of an earlier process came back: the next crash must not lose them.
+    fn wait_for_recovery(&self, queue: &EventQueue, recovered: &OnceLock<()>) {
+        let mut requests = Vec::new();
+        while recovered.get().is_none() {
+            requests.extend(self.hand_on_started(queue.take_started()));
+            std::thread::park_timeout(STARTED_EVERY);
+        }
+        self.complete(requests);
     }
 
     fn run(&mut self, queue: &EventQueue) {
@@ -170,11 +190,27 @@ impl Worker {
     }
 
     fn started(&self, started: Vec<StartedEvent>) {
+        let requests = self.hand_on_started(started);
+        self.complete(requests);
+    }
+
+    /// Returns the requests that are whole.
+    fn hand_on_started(&self, started: Vec<StartedEvent>) -> Vec<CompleteRequest> {
+        let mut requests = Vec::new();
         for event in started {
             catch_panic(|| {
                 let body = event.request.whole_or_await();
-                self.sink.started(&event.meta, event.started_ns, body);
+                let (meta, started_ns) = (event.meta, event.started_ns);
+                self.sink.started(&meta, started_ns, body.clone());
+                requests.extend(body.map(|body| (meta, started_ns, body)));
             });
+        }
+        requests
+    }
+
+    fn complete(&self, requests: Vec<CompleteRequest>) {
+        for (meta, started_ns, body) in requests {
+            catch_panic(|| self.sink.request_complete(meta, started_ns, body));
         }
     }
 

@@ -234,7 +234,12 @@ impl ExporterState {
             .ok_or(DeliveryOutcome::GivenUp)?;
         let (encoding, spans) = (settings.encoding, batch.shared_spans());
         let encode = move || encoding.encode(spans.iter().map(Arc::as_ref));
-        let body = background::run(encode).await;
+        // Tried in halves, so that the span that cannot be encoded is refused and counted, and the others leave.
+        let body = background::run(encode)
+            .await
+            .map_err(|background::Panicked| {
+                DeliveryOutcome::Halve("this span cannot be encoded; please report it".to_owned())
+            })?;
         let under_way = self.health.post_begins();
         let verdict = self.client.post(&settings, &key, body).await;
         drop((under_way, turn));

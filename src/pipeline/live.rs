@@ -34,16 +34,16 @@ impl LiveSnapshots {
             }
             return None;
         }
-        let now = Instant::now();
-        if self.shown.is_some() && now < self.next {
+        if self.shown.is_some() && Instant::now() < self.next {
             return Some(self.next);
         }
-        self.next = now + PACE;
         let anew = self.shown.is_none();
         let changes = runs.open_spans(self.shown.get_or_insert_default());
         if anew || !changes.is_empty() {
             self.live.publish(changes);
         }
+        // From its end, so that a long look is not followed by another at once.
+        self.next = Instant::now() + PACE;
         None
     }
 }

@@ -1,6 +1,8 @@
 //! State beyond one conversation. None of it decides which calls are in one run.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(test)]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 
 use super::agent_names::{LearnedName, SharedNames};
 use super::attempts::HeldBytes;
@@ -27,7 +29,7 @@ pub(super) struct SharedState {
 
 /// A sum over conversations or workers.
 #[derive(Debug, Default)]
-pub(super) struct Total(AtomicUsize);
+pub(super) struct Total(AtomicIsize);
 
 /// The number of runs, and of those that were cut short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,14 +44,15 @@ pub struct RunCounts {
 
 impl Total {
     pub(super) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        // A panic in between may have left a summand out.
+        usize::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// A summand was `before`, and is `after` now.
     pub(super) fn replace(&self, before: usize, after: usize) {
         if before != after {
             self.0
-                .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+                .fetch_add(after.wrapping_sub(before).cast_signed(), Ordering::Relaxed);
         }
     }
 }
