@@ -38,8 +38,8 @@ pub(super) trait Disk: Send + Sync + fmt::Debug {
     fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
     fn read_whole(&self, name: &str) -> io::Result<Vec<u8>>;
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Whether a file still has this name; true too where that cannot be known.
-    fn is_there(&self, name: &str) -> bool;
+    /// Whether a file still has this name.
+    fn is_there(&self, name: &str) -> io::Result<bool>;
     /// Bytes that could still be taken; none where nobody knows.
     fn free_bytes(&self) -> Option<u64>;
 }
@@ -171,8 +171,11 @@ impl Disk for Directory {
         fs::remove_file(self.files.join(name))
     }
 
-    fn is_there(&self, name: &str) -> bool {
-        !matches!(self.files.join(name).try_exists(), Ok(false))
+    fn is_there(&self, name: &str) -> io::Result<bool> {
+        match self.files.join(name).try_exists() {
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+            known => known,
+        }
     }
 
     fn free_bytes(&self) -> Option<u64> {
@@ -291,8 +294,8 @@ impl Disk for MemoryDisk {
         removed.map(drop).ok_or(ErrorKind::NotFound.into())
     }
 
-    fn is_there(&self, name: &str) -> bool {
-        lock(&self.files).contains_key(name)
+    fn is_there(&self, name: &str) -> io::Result<bool> {
+        Ok(lock(&self.files).contains_key(name))
     }
 
     fn free_bytes(&self) -> Option<u64> {

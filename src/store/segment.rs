@@ -205,7 +205,7 @@ impl SealedSegment {
     /// It cannot be synced. Without an index file the next start takes some more time.
     pub(super) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
         self.file.sync()?;
-        if disk.is_there(&self.name.log())
+        if matches!(disk.is_there(&self.name.log()), Ok(true))
             && let Err(error) = disk.write_whole(&self.name.index(), &self.index)
         {
             tracing::debug!(%error, segment = %self.name, "a segment has no index file");

@@ -132,10 +132,10 @@ impl Log {
         mark.map(|mark| SegmentName { number, mark })
     }
 
-    /// Whether somebody has taken away the file of the active segment.
+    /// Whether somebody has taken away the file of the active segment, or the disk does not tell.
     pub(in crate::store) fn is_lost(&self) -> bool {
         let active = self.active.as_ref();
-        active.is_some_and(|active| !self.disk.is_there(&active.name.log()))
+        active.is_some_and(|active| !matches!(self.disk.is_there(&active.name.log()), Ok(true)))
     }
 
     /// Lets go of the segments whose files somebody has taken away.
@@ -146,7 +146,7 @@ impl Log {
         };
         let names: Vec<_> = self.read_index().segments().iter().map(name).collect();
         for name in names {
-            if !self.disk.is_there(&name.log()) {
+            if matches!(self.disk.is_there(&name.log()), Ok(false)) {
                 // Not unlinked: a disk that is away has them when it is back.
                 self.forget_segment(name.number, DropReason::Unreadable);
             }

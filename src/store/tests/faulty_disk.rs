@@ -339,8 +339,8 @@ impl Disk for FaultyDisk {
         removed.map(drop).ok_or(ErrorKind::NotFound.into())
     }
 
-    fn is_there(&self, name: &str) -> bool {
-        self.lock().files.contains_key(name)
+    fn is_there(&self, name: &str) -> io::Result<bool> {
+        Ok(self.lock().files.contains_key(name))
     }
 
     fn free_bytes(&self) -> Option<u64> {
